@@ -1,0 +1,150 @@
+//! Requests, replies and errors of the contract.
+
+use bytes::Bytes;
+use std::pin::Pin;
+
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// 0 means no lease.
+pub type LeaseId = i64;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyValue {
+    pub key: Bytes,
+    pub value: Bytes,
+    pub create_rev: u64,
+    pub mod_rev: u64,
+    /// 1 on creation, then one more per put
+    pub version: u64,
+    pub lease: LeaseId,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Head {
+    pub rev: u64,
+    pub compact_rev: u64,
+    /// stored bytes, history included
+    pub bytes: u64,
+    /// live keys
+    pub keys: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Compare {
+    /// modification revision equals (0: the key does not exist)
+    ModRev(Bytes, u64),
+    CreateRev(Bytes, u64),
+    Version(Bytes, u64),
+    Value(Bytes, Bytes),
+    Lease(Bytes, LeaseId),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Op {
+    Put { key: Bytes, value: Bytes, lease: LeaseId },
+    Delete { key: Bytes },
+    DeleteRange { lo: Bytes, hi: Bytes },
+    Get { key: Bytes },
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Txn {
+    pub compares: Vec<Compare>,
+    pub then: Vec<Op>,
+    pub otherwise: Vec<Op>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TxnReply {
+    pub succeeded: bool,
+    /// the keyspace's revision after the transaction; grown only if it wrote
+    pub rev: u64,
+    /// one per executed operation
+    pub results: Vec<OpResult>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OpResult {
+    Put { prev: Option<KeyValue> },
+    Deleted { prev: Vec<KeyValue> },
+    Got(Option<KeyValue>),
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Range {
+    pub lo: Bytes,
+    /// exclusive; empty: only the key `lo`; one zero byte: to the end
+    pub hi: Bytes,
+    /// 0: now
+    pub rev: u64,
+    /// 0: no limit
+    pub limit: usize,
+    pub keys_only: bool,
+    pub count_only: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RangeReply {
+    /// the keyspace's revision when the range was read (etcd's header)
+    pub head_rev: u64,
+    pub kvs: Vec<KeyValue>,
+    /// exact number of keys in the range at that revision, regardless of `limit`
+    pub count: u64,
+    pub more: bool,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Watch {
+    pub lo: Bytes,
+    /// as in [`Range::hi`]
+    pub hi: Bytes,
+    /// first revision to deliver; 0: only what happens from now on
+    pub start_rev: u64,
+    pub prev_kv: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// for a deletion: key and mod_rev of the deletion, empty value
+    pub kv: KeyValue,
+    pub deleted: bool,
+    pub prev: Option<KeyValue>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WatchItem {
+    /// all events of one revision that fall in the range, together
+    Events { rev: u64, events: Vec<Event> },
+    /// everything up to `rev` has been delivered
+    Progress { rev: u64 },
+    /// the start was compacted; the stream ends
+    Compacted { rev: u64 },
+}
+
+pub type WatchStream = Pin<Box<dyn futures::Stream<Item = Result<WatchItem>> + Send>>;
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    #[error("the required revision has been compacted (compact revision {0})")]
+    Compacted(u64),
+    #[error("the required revision is a future one (current revision {0})")]
+    Future(u64),
+    #[error("the datastore quota is used up: {0}")]
+    NoSpace(String),
+    #[error("the request is too large: {0}")]
+    TooLarge(String),
+    #[error("too many requests: {0}")]
+    Throttled(String),
+    #[error("the keyspace is fenced: {0}")]
+    Fenced(String),
+    #[error("the keyspace was deleted")]
+    Deleted,
+    #[error("no such lease: {0}")]
+    LeaseNotFound(LeaseId),
+    #[error("the datastore is damaged: {0}")]
+    Corrupt(String),
+    #[error("the watcher fell too far behind and was cut off")]
+    SlowWatcher,
+    #[error("the datastore is unavailable: {0}")]
+    Unavailable(String),
+}
