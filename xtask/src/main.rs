@@ -1,1 +1,42 @@
-fn main() {}
+//! Every developer task of the project: `cargo xtask help`.
+
+mod check;
+mod directions;
+mod sh;
+mod test;
+mod tidy;
+mod tools;
+mod upstream;
+
+use anyhow::{Result, bail};
+
+const HELP: &str = "\
+cargo xtask <task>
+
+  check      format, clippy, licences and bans, dependency directions, tidy rules, generated files
+  test       check, then every test (installs Debian packages it needs when run as root)
+  tidy       only the tidy rules
+  upstream   build upstream's kube-apiserver, etcd, kubectl … into the user cache (needs Go)
+  catalogue  regenerate the API catalogue from upstream's modules (needs Go and `upstream`)
+  crds       write crds/*.yaml from the Rust types
+  fuzz       run every fuzz target: --seconds N each (needs the nightly toolchain)
+  bench      run the benchmarks of a crate: `bench store|model|api`
+";
+
+fn main() -> Result<()> {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let rest: Vec<&str> = args.iter().skip(1).map(String::as_str).collect();
+    std::env::set_current_dir(sh::root())?;
+    match args.first().map(String::as_str) {
+        Some("check") => check::run(),
+        Some("test") => test::run(&rest),
+        Some("tidy") => tidy::run(),
+        Some("upstream") => upstream::build(),
+        Some("catalogue") => upstream::catalogue(),
+        Some("crds") => sh::run("cargo", &["run", "--quiet", "-p", "freehold-api", "--example", "crds"]),
+        Some("fuzz") => test::fuzz(&rest),
+        Some("bench") => test::bench(&rest),
+        None | Some("help" | "--help" | "-h") => sh::say(HELP),
+        Some(other) => bail!("no task `{other}`; `cargo xtask help` lists them"),
+    }
+}
