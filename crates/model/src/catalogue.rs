@@ -1,11 +1,11 @@
 //! The built-in API as one table shared by every control plane of a process, and the common shape
 //! (`Resource`) that built-in kinds and CRDs are both compiled to.
 
-use crate::value::Str;
+use crate::value::{Str, Value};
 use std::sync::Arc;
 
 /// Index of a type in a [`Types`] arena.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TypeId(pub u32);
 
 /// What a type is. Structs are closed (unknown fields are dropped or reported), maps are open.
@@ -32,6 +32,12 @@ pub enum Shape {
     Raw,
     /// any JSON (`apiextensions JSON`)
     Json,
+    /// `JSONSchemaPropsOrBool` (a schema or a boolean); the id is that of the schema struct
+    SchemaOrBool(TypeId),
+    /// `JSONSchemaPropsOrArray` (a schema or a list of schemas)
+    SchemaOrArray(TypeId),
+    /// `JSONSchemaPropsOrStringArray` (a schema or a list of strings)
+    SchemaOrStrings(TypeId),
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -45,29 +51,49 @@ pub struct Struct {
     pub preserve_unknown: bool,
 }
 
-#[derive(Clone, Debug, PartialEq)]
+/// Write `Field { json, ty, ..Field::default() }`: fields are added here as needed.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Field {
     pub json: Str,
     pub ty: TypeId,
     /// protobuf tag; 0 when the field has none
     pub tag: u32,
+    /// tags of the messages around this field that JSON inlines (`Volume.volumeSource` is 2 for
+    /// every volume source), outermost first; 0 ends
+    pub outer: [u8; 2],
     pub required: bool,
+    /// Go leaves it out when it is zero; otherwise it is always written (`status: {}`)
     pub omit_empty: bool,
-    /// embedded without a name of its own (`json:",inline"`): never set, inlined at generation
+    /// a pointer in Go: an explicit zero (`replicas: 0`) is kept
+    pub pointer: bool,
     pub patch_merge_key: Option<Str>,
     /// strategic merge: `merge`, `replace`, `retainKeys`
     pub patch_merge: bool,
     pub patch_retain_keys: bool,
-    /// server-side apply: `map` fields that are atomic
+    /// server-side apply: a map or struct in this place is replaced as a whole
     pub map_atomic: bool,
+    /// what OpenAPI publishes beyond the type
+    pub facts: Option<Box<Facts>>,
     pub since: u8,
     pub until: u8,
+}
+
+/// Rarely set facts of a field.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Facts {
+    /// the marker `+default` (not the defaulting functions, see [`crate::defaults`])
+    pub default: Option<Value>,
+    /// allowed values of a string
+    pub one_of: Vec<Str>,
+    pub format: Str,
 }
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct List {
     pub item: TypeId,
     pub kind: ListKind,
+    /// protobuf wraps the items in a message of their own (`ExtraValue`, `Verbs`: `items` = 1)
+    pub wrapped: bool,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -79,15 +105,49 @@ pub enum ListKind {
 }
 
 /// An arena of types.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Types {
-    pub nodes: Vec<Shape>,
+    /// shared: the arenas of two minor versions differ in a few nodes only
+    nodes: Vec<Arc<Shape>>,
 }
 
 impl Types {
     #[must_use]
     pub fn get(&self, id: TypeId) -> &Shape {
         &self.nodes[id.0 as usize]
+    }
+
+    pub fn push(&mut self, shape: Shape) -> TypeId {
+        self.nodes.push(Arc::new(shape));
+        TypeId((self.nodes.len() - 1) as u32)
+    }
+
+    /// Replaces a node (recursive types: push a placeholder first).
+    pub fn set(&mut self, id: TypeId, shape: Shape) {
+        self.nodes[id.0 as usize] = Arc::new(shape);
+    }
+
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.nodes.is_empty()
+    }
+
+    /// The struct at `id`, if it is one.
+    #[must_use]
+    pub fn structure(&self, id: TypeId) -> Option<&Struct> {
+        if let Shape::Struct(s) = self.get(id) { Some(s) } else { None }
+    }
+}
+
+impl Struct {
+    #[must_use]
+    pub fn field(&self, json: &str) -> Option<&Field> {
+        self.fields.binary_search_by(|f| f.json.as_str().cmp(json)).ok().map(|i| &self.fields[i])
     }
 }
 
