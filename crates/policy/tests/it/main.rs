@@ -1,0 +1,3 @@
+//! Decisions of a whole cluster's policy, as data.
+
+mod matrix;
