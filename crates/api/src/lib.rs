@@ -1,1 +1,27 @@
-//! Placeholder.
+//! Freehold's objects as types: our own (`freehold.dev/v1alpha1`), and those of the dialects.
+//!
+//! Pure: no I/O, no clock. The CustomResourceDefinitions under `crds/` are generated from here
+//! (`cargo run -p freehold-api --example crds`).
+
+pub mod condition;
+mod control_plane;
+pub mod crds;
+pub mod dialects;
+mod hook;
+pub mod ids;
+pub mod names;
+mod raw;
+mod tenant;
+
+pub use condition::{Condition, ConditionStatus};
+pub use control_plane::{
+    ControlPlane, ControlPlaneSpec, ControlPlaneStatus, DataStoreChoice, Endpoint, EndpointSpec,
+    Engine, HookRun, HookUse, Network, ObjectRef, Phase, Placement, Power, SecretRef,
+};
+pub use hook::{Hook, HookSpec, HookVar};
+pub use ids::{ControlPlaneName, InvalidName, TenantName};
+pub use raw::{IntOrText, Raw};
+pub use tenant::{
+    ControlPlaneLimits, LimitRanges, NamespaceLimits, NetworkPolicies, Owner, OwnerKind, Quota,
+    QuotaScope, Quotas, Tenant, TenantSpec, TenantStatus, Tier,
+};
