@@ -1,4 +1,20 @@
 //! The API server as a library: one [`ControlPlane`] value serves one cluster's API.
+//!
+//! A request's way: [`listen`] (TLS, SNI decides the control plane) → `pipeline` (limits, identity,
+//! authorization) → `verbs` (one generic path per verb; kinds differ by their
+//! [`freehold_model::Resource`] and, where upstream has special behaviour, by a small hook in
+//! `hooks`) → the store; gets, lists and watches are served by [`cache`].
+
+mod authn;
+mod authz;
+mod body;
+pub mod cache;
+mod control_plane;
+pub mod listen;
+mod respond;
+
+pub use body::{Body, BoxError};
+pub use control_plane::{Activity, ControlPlane, Service, StartError};
 
 use freehold_model::Catalogue;
 use freehold_policy::User;
@@ -6,6 +22,7 @@ use freehold_store::Store;
 use std::sync::Arc;
 
 /// Everything one control plane is made of.
+#[derive(Clone)]
 pub struct Config {
     /// for logs and metrics: `host` or `<namespace>/<name>`
     pub name: String,
@@ -19,8 +36,49 @@ pub struct Config {
     pub issuer: String,
     /// base URL published in discovery (`https://address:port`)
     pub external_address: String,
+    /// addresses of Services, e.g. `10.96.0.0/16`
+    pub service_cidr: String,
+    pub limits: Limits,
 }
 
-/// The identity a request carries: set by the listener, or by an in-process client.
+/// What one control plane may use of the process that serves it.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// requests that change something, at the same time
+    pub mutating_in_flight: usize,
+    /// other requests (watches do not count)
+    pub reading_in_flight: usize,
+    pub watches: usize,
+    /// objects under this control plane; creates beyond it answer 403
+    pub objects: usize,
+    /// events that a watch may resume from, over all resources
+    pub window_events: usize,
+    pub window_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            mutating_in_flight: 200,
+            reading_in_flight: 400,
+            watches: 2_000,
+            objects: 1_000_000,
+            window_events: 16_384,
+            window_bytes: 16 * 1024 * 1024,
+        }
+    }
+}
+
+/// The identity a request carries: set by an in-process client. Nothing that comes over the
+/// network can set a request extension.
 #[derive(Clone, Debug)]
 pub struct Identity(pub User);
+
+/// The verified client certificate chain of a connection, leaf first (DER); a request extension
+/// set by the listener only.
+#[derive(Clone, Debug)]
+pub struct PeerCertificates(pub Arc<Vec<rustls_pki_types::CertificateDer<'static>>>);
+
+/// Where a connection comes from; a request extension set by the listener only.
+#[derive(Clone, Copy, Debug)]
+pub struct PeerAddress(pub std::net::SocketAddr);

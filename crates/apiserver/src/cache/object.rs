@@ -1,0 +1,260 @@
+//! A cached object: its stored bytes, where its resourceVersion is spliced in, and a lazy index.
+
+use bytes::Bytes;
+use freehold_model::{Map, Value, json};
+use std::sync::{Arc, OnceLock};
+
+/// Every key starts with this.
+pub const PREFIX: &str = "/registry/";
+
+/// The key of an object; cluster-scoped objects have an empty namespace segment.
+#[must_use]
+pub fn key(group: &str, plural: &str, namespace: &str, name: &str) -> Bytes {
+    let group = if group.is_empty() { "core" } else { group };
+    let mut k = String::with_capacity(
+        PREFIX.len() + group.len() + plural.len() + namespace.len() + name.len() + 3,
+    );
+    for part in [PREFIX, group, "/", plural, "/", namespace, "/", name] {
+        k.push_str(part);
+    }
+    Bytes::from(k)
+}
+
+/// The parts of a key that the cache understands: `(group/plural, namespace, name)`.
+#[must_use]
+pub fn split(key: &str) -> Option<(&str, &str, &str)> {
+    let rest = key.strip_prefix(PREFIX)?;
+    let (before_name, name) = rest.rsplit_once('/')?;
+    let (resource, namespace) = before_name.rsplit_once('/')?;
+    resource
+        .contains('/')
+        .then_some((resource, namespace, name))
+}
+
+/// One version of one object.
+#[derive(Debug)]
+pub struct Object {
+    pub rev: u64,
+    pub create_rev: u64,
+    pub lease: i64,
+    pub value: Bytes,
+    /// where `"resourceVersion":"N",` goes: right after the brace of the top-level `metadata`
+    splice: u32,
+    namespace_len: u16,
+    /// `namespace/name`
+    path: Box<str>,
+    labels: OnceLock<Option<Box<Map>>>,
+}
+
+impl Object {
+    /// `None` when the bytes are not an object with metadata (nothing this server wrote).
+    #[must_use]
+    pub fn new(namespace: &str, name: &str, kv: &freehold_store::KeyValue) -> Option<Self> {
+        Self::from_parts(
+            namespace,
+            name,
+            kv.value.clone(),
+            kv.mod_rev,
+            kv.create_rev,
+            kv.lease,
+        )
+    }
+
+    #[must_use]
+    pub fn from_parts(
+        namespace: &str,
+        name: &str,
+        value: Bytes,
+        rev: u64,
+        create_rev: u64,
+        lease: i64,
+    ) -> Option<Self> {
+        let splice = u32::try_from(metadata_at(&value)?).ok()?;
+        Some(Self {
+            rev,
+            create_rev,
+            lease,
+            value,
+            splice,
+            namespace_len: u16::try_from(namespace.len()).ok()?,
+            path: format!("{namespace}/{name}").into_boxed_str(),
+            labels: OnceLock::new(),
+        })
+    }
+
+    /// `namespace/name`: the key inside a view.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    #[must_use]
+    pub fn namespace(&self) -> &str {
+        &self.path[..self.namespace_len.into()]
+    }
+
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.path[usize::from(self.namespace_len) + 1..]
+    }
+
+    /// `metadata.labels`, parsed once.
+    #[must_use]
+    pub fn labels(&self) -> Option<&Map> {
+        self.labels
+            .get_or_init(|| match self.parse().unset(&["metadata", "labels"]) {
+                Some(Value::Object(m)) if !m.is_empty() => Some(Box::new(m)),
+                _ => None,
+            })
+            .as_deref()
+    }
+
+    /// The object without its resourceVersion.
+    #[must_use]
+    pub fn parse(&self) -> Value {
+        // These bytes were written by this server: failing to parse means a damaged store, and an
+        // empty object is refused by everything that follows.
+        json::parse(&self.value)
+            .map(|d| d.value)
+            .unwrap_or_default()
+    }
+
+    /// The object as clients see it.
+    #[must_use]
+    pub fn parse_with_rev(&self, rev: u64) -> Value {
+        let mut v = self.parse();
+        v.set(&["metadata", "resourceVersion"], rev.to_string());
+        v
+    }
+
+    /// Appends the object's JSON with its resourceVersion.
+    pub fn write_with_rev(&self, rev: u64, out: &mut Vec<u8>) {
+        let (head, tail) = self.value.split_at(self.splice as usize);
+        out.extend_from_slice(head);
+        out.extend_from_slice(b"\"resourceVersion\":\"");
+        out.extend_from_slice(itoa(rev, &mut [0; 20]));
+        out.extend_from_slice(if tail.first() == Some(&b'}') {
+            b"\""
+        } else {
+            b"\","
+        });
+        out.extend_from_slice(tail);
+    }
+
+    /// Rough bytes this object keeps in memory.
+    #[must_use]
+    pub fn cost(&self) -> usize {
+        self.value.len() + self.path.len() + 160
+    }
+
+    #[must_use]
+    pub fn to_json(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(self.value.len() + 48);
+        self.write_with_rev(self.rev, &mut out);
+        out
+    }
+}
+
+/// An object as it was when deleted, with the revision of its deletion.
+pub(super) fn tombstone(last: &Arc<Object>, rev: u64) -> Object {
+    Object {
+        rev,
+        create_rev: last.create_rev,
+        lease: last.lease,
+        value: last.value.clone(),
+        splice: last.splice,
+        namespace_len: last.namespace_len,
+        path: last.path.clone(),
+        labels: OnceLock::new(),
+    }
+}
+
+fn itoa(mut n: u64, buf: &mut [u8; 20]) -> &[u8] {
+    let mut at = buf.len();
+    loop {
+        at -= 1;
+        buf[at] = b'0' + (n % 10) as u8;
+        n /= 10;
+        if n == 0 {
+            return &buf[at..];
+        }
+    }
+}
+
+/// The offset just behind `"metadata":{` of the top-level object.
+fn metadata_at(json: &[u8]) -> Option<usize> {
+    const NEEDLE: &[u8] = b"\"metadata\":{";
+    let mut depth = 0_u32;
+    let mut i = 0;
+    while i < json.len() {
+        match json[i] {
+            b'{' | b'[' => depth += 1,
+            b'}' | b']' => depth = depth.checked_sub(1)?,
+            b'"' => {
+                if depth == 1 && json[i..].starts_with(NEEDLE) {
+                    return Some(i + NEEDLE.len());
+                }
+                i = string_end(json, i + 1)?;
+                continue;
+            }
+            _ => {}
+        }
+        i += 1;
+    }
+    None
+}
+
+/// The offset behind the closing quote of a string whose content starts at `i`.
+fn string_end(json: &[u8], mut i: usize) -> Option<usize> {
+    loop {
+        match json.get(i)? {
+            b'\\' => i += 2,
+            b'"' => return Some(i + 1),
+            _ => i += 1,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn object(json: &str) -> Object {
+        Object::from_parts("ns", "a", Bytes::copy_from_slice(json.as_bytes()), 7, 3, 0)
+            .expect("an object")
+    }
+
+    #[test]
+    fn the_revision_goes_into_the_top_level_metadata_only() {
+        let o = object(
+            r#"{"a":{"metadata":{"x":1}},"b":"\"metadata\":{","metadata":{"name":"a"},"z":1}"#,
+        );
+        assert_eq!(
+            String::from_utf8(o.to_json()).unwrap(),
+            r#"{"a":{"metadata":{"x":1}},"b":"\"metadata\":{","metadata":{"resourceVersion":"7","name":"a"},"z":1}"#
+        );
+    }
+
+    #[test]
+    fn an_empty_metadata_stays_valid_json() {
+        assert_eq!(
+            object(r#"{"metadata":{}}"#).to_json(),
+            br#"{"metadata":{"resourceVersion":"7"}}"#
+        );
+    }
+
+    #[test]
+    fn keys_split_as_they_were_joined() {
+        let k = key("", "pods", "default", "a");
+        assert_eq!(
+            split(std::str::from_utf8(&k).unwrap()),
+            Some(("core/pods", "default", "a"))
+        );
+        let k = key("apps", "deployments", "", "b.c");
+        assert_eq!(
+            split(std::str::from_utf8(&k).unwrap()),
+            Some(("apps/deployments", "", "b.c"))
+        );
+        assert_eq!(split("/registry/core/pods"), None);
+    }
+}
