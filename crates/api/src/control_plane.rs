@@ -205,6 +205,11 @@ pub struct Endpoint {
     pub server: String,
     /// The name to send in TLS (SNI) and to check in its certificate.
     pub server_name: String,
+    /// The certificates (PEM, base64) that its serving certificate is checked against; as in a
+    /// kubeconfig. Public, so that a kubeconfig can be made without reading any secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 65536))]
+    pub certificate_authority_data: Option<String>,
 }
 
 /// A secret and the key in it.
