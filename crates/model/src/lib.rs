@@ -16,6 +16,7 @@ pub mod openapi;
 pub mod patch;
 pub mod proto;
 pub mod quantity;
+pub mod rules;
 pub mod select;
 pub mod status;
 pub mod strategic;
