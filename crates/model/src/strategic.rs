@@ -1,13 +1,1023 @@
 //! Strategic merge patch, by the merge keys of the catalogue.
+//!
+//! Behaviour follows apimachinery `pkg/util/strategicpatch/patch.go` (`mergeMap` with
+//! `MergeParallelList` and `IgnoreUnmatchedNulls`). Where upstream returns a bare error, and so
+//! answers 500, this answers 400 with the same words: the fault is the client's.
 
-use crate::catalogue::{TypeId, Types};
-use crate::{ApiError, Value};
+use crate::catalogue::{Field, Shape, TypeId, Types};
+use crate::patch::does_not_apply;
+use crate::{ApiError, Map, Str, Value};
+use std::collections::{HashMap, HashSet};
+use std::fmt::Write as _;
 
-/// Applies a strategic merge patch to an object of type `root`.
+const PATCH: &str = "$patch";
+const RETAIN_KEYS: &str = "$retainKeys";
+const DELETE_FROM_LIST: &str = "$deleteFromPrimitiveList";
+const ELEMENT_ORDER: &str = "$setElementOrder";
+
+const BAD_PRIMITIVE_LIST: &str = "invalid patch format of primitive list";
+const BAD_RETAIN_KEYS: &str = "invalid patch format of retainKeys";
+const BAD_ELEMENT_ORDER: &str = "invalid patch format of setElementOrder list";
+
+/// Applies a strategic merge patch to an object of type `root`. When it fails, `target` is left
+/// empty.
 ///
 /// # Errors
 /// 400/422 with upstream's messages for directives that do not fit.
-pub fn strategic_merge(types: &Types, root: TypeId, target: &mut Value, patch: &Value) -> Result<(), ApiError> {
-    let _ = (types, root, target, patch);
-    Err(ApiError::bad_request("not implemented"))
+pub fn strategic_merge(
+    types: &Types,
+    root: TypeId,
+    target: &mut Value,
+    patch: &Value,
+) -> Result<(), ApiError> {
+    let Value::Object(patch) = patch else {
+        let got = if matches!(patch, Value::Int(_) | Value::Float(_)) {
+            "number"
+        } else {
+            patch.type_name()
+        };
+        return Err(bad(format!(
+            "json: cannot unmarshal {got} into Go value of type map[string]interface {{}}"
+        )));
+    };
+    let original = match std::mem::take(target) {
+        Value::Object(map) => map,
+        _ => Map::new(),
+    };
+    *target = Value::Object(merge_map(original, patch.clone(), At { types, ty: root })?);
+    Ok(())
+}
+
+/// The schema at one place.
+#[derive(Clone, Copy)]
+struct At<'a> {
+    types: &'a Types,
+    ty: TypeId,
+}
+
+impl<'a> At<'a> {
+    fn field(self, key: &str) -> Result<&'a Field, ApiError> {
+        match self.types.get(self.ty) {
+            Shape::Struct(s) => s.field(key).ok_or_else(|| {
+                let name = s.name.rsplit('.').next().unwrap_or_default();
+                bad(format!(
+                    "unable to find api field in struct {name} for the json field {key:?}"
+                ))
+            }),
+            other => {
+                let kind = match other {
+                    Shape::Map(_) => "map",
+                    Shape::List(_) => "slice",
+                    Shape::String => "string",
+                    Shape::Bool => "bool",
+                    _ => {
+                        let text = format!(
+                            "unable to find api field in struct for the json field {key:?}"
+                        );
+                        return Err(bad(text));
+                    }
+                };
+                Err(bad(format!(
+                    "merging an object in json but data type is not struct, instead is: {kind}"
+                )))
+            }
+        }
+    }
+
+    fn into(self, field: &Field) -> Self {
+        Self {
+            ty: field.ty,
+            ..self
+        }
+    }
+
+    /// The item type of a list field.
+    fn items(self, field: &Field) -> Result<Self, ApiError> {
+        match self.types.get(field.ty) {
+            Shape::List(list) => Ok(Self {
+                ty: list.item,
+                ..self
+            }),
+            _ => Err(bad("expected slice or array type, but got: struct")),
+        }
+    }
+}
+
+fn bad(message: impl Into<String>) -> ApiError {
+    ApiError::bad_request(message)
+}
+
+/// `$prefix/name` → `name`.
+fn directed<'a>(key: &'a str, prefix: &str, error: &'static str) -> Result<&'a str, ApiError> {
+    match key.split_once('/') {
+        Some((head, name)) if head == prefix => Ok(name),
+        _ => Err(bad(error)),
+    }
+}
+
+fn merge_map(mut original: Map, mut patch: Map, at: At<'_>) -> Result<Map, ApiError> {
+    if let Some(directive) = patch.get(PATCH) {
+        return match directive.as_str() {
+            Some("replace") => {
+                patch.remove(PATCH);
+                Ok(patch)
+            }
+            Some("delete") => Ok(Map::new()),
+            _ => Err(unknown_directive(directive, &patch)),
+        };
+    }
+    retain_keys(&mut original, &mut patch)?;
+    set_element_orders(&mut original, &mut patch, at)?;
+    for (key, value) in patch.into_entries() {
+        if key.starts_with(DELETE_FROM_LIST) {
+            let name = directed(&key, DELETE_FROM_LIST, BAD_PRIMITIVE_LIST)?;
+            delete_from_list(&mut original, name, value, at)?;
+            continue;
+        }
+        if value.is_null() {
+            original.remove(&key);
+            continue;
+        }
+        let old = original.get_mut(&key).map(std::mem::take);
+        let merged = match (old, value) {
+            (Some(Value::Object(old)), Value::Object(new)) => {
+                let field = at.field(&key)?;
+                let replaces = replaces_struct(at, field);
+                Some(Value::Object(if replaces {
+                    new
+                } else {
+                    merge_map(old, new, at.into(field))?
+                }))
+            }
+            (Some(Value::Array(old)), Value::Array(new)) => {
+                let field = at.field(&key)?;
+                let items = at.items(field)?;
+                Some(Value::Array(if field.patch_merge {
+                    merge_list(old, new, items, field)?
+                } else {
+                    new
+                }))
+            }
+            (_, new) => without_directives(without_nulls(new)),
+        };
+        match merged {
+            Some(value) => {
+                original.insert(key, value);
+            }
+            None => {
+                original.remove(&key);
+            }
+        }
+    }
+    Ok(original)
+}
+
+/// The one struct field of the built-in API that is marked `patchStrategy:"replace"`
+/// (`k8s.io/api/policy/v1/types.go`).
+fn replaces_struct(at: At<'_>, field: &Field) -> bool {
+    field.json == "selector"
+        && at
+            .types
+            .structure(at.ty)
+            .is_some_and(|s| s.name.ends_with("policy.v1.PodDisruptionBudgetSpec"))
+}
+
+/// `$retainKeys`: what the list does not name is cleared; the patch may set only what it names.
+fn retain_keys(original: &mut Map, patch: &mut Map) -> Result<(), ApiError> {
+    let Some(list) = patch.remove(RETAIN_KEYS) else {
+        return Ok(());
+    };
+    let Value::Array(list) = list else {
+        return Err(bad(BAD_RETAIN_KEYS));
+    };
+    let keep: HashSet<&str> = list.iter().filter_map(Value::as_str).collect();
+    for (key, value) in patch.iter() {
+        let directive = key.starts_with(DELETE_FROM_LIST) || key.starts_with(ELEMENT_ORDER);
+        if !value.is_null() && !directive && !keep.contains(key) {
+            return Err(bad(BAD_RETAIN_KEYS));
+        }
+    }
+    original.retain(|key, _| keep.contains(key));
+    Ok(())
+}
+
+fn delete_from_list(
+    original: &mut Map,
+    name: &str,
+    value: Value,
+    at: At<'_>,
+) -> Result<(), ApiError> {
+    if value.is_null() {
+        original.remove(name);
+        return Ok(());
+    }
+    let (Some(Value::Array(old)), Value::Array(remove)) = (original.get_mut(name), value) else {
+        return Ok(());
+    };
+    let field = at.field(name)?;
+    let items = at.items(field)?;
+    if old.is_empty() && remove.is_empty() {
+        return Ok(());
+    }
+    if element_kind(&[old, &remove])? == Kind::Map {
+        *old = merge_list(std::mem::take(old), remove, items, field)?;
+        return Ok(());
+    }
+    let gone: HashSet<Scalar<'_>> = remove.iter().map(Scalar::of).collect();
+    old.retain(|v| !gone.contains(&Scalar::of(v)));
+    Ok(())
+}
+
+/// Handles every `$setElementOrder/x` together with the patch's own `x`, and takes both out.
+fn set_element_orders(original: &mut Map, patch: &mut Map, at: At<'_>) -> Result<(), ApiError> {
+    let keys: Vec<Str> = patch
+        .keys()
+        .filter(|k| k.starts_with(ELEMENT_ORDER))
+        .map(Str::from)
+        .collect();
+    for key in keys {
+        let Some(order) = patch.remove(&key) else {
+            continue;
+        };
+        let Value::Array(order) = order else {
+            return Err(bad(format!(
+                "expected a []interface {{}}, but received a {}",
+                go_type(&order)
+            )));
+        };
+        let name = directed(&key, ELEMENT_ORDER, BAD_ELEMENT_ORDER)?;
+        let live = list_of(original.get(name))?.cloned();
+        let wanted = list_of(patch.get(name))?.cloned();
+        let field = at.field(name)?;
+        let items = at.items(field)?;
+        check_order(
+            wanted.as_deref().unwrap_or_default(),
+            &order,
+            field.patch_merge_key.as_deref(),
+        )?;
+        let merged = match (live.clone(), wanted.clone()) {
+            (None, None) => continue,
+            (Some(live), None) => live,
+            (None, Some(wanted)) => wanted.into_iter().filter_map(without_directives).collect(),
+            (Some(live), Some(wanted)) if field.patch_merge => {
+                merge_list(live, wanted, items, field)?
+            }
+            (Some(_), Some(wanted)) => wanted,
+        };
+        let live = live.unwrap_or_default();
+        element_kind(&[&live, wanted.as_deref().unwrap_or_default()])?;
+        let merged = arrange(merged, &order, &live, field.patch_merge_key.as_deref())?;
+        original.insert(name, Value::Array(merged));
+        patch.remove(name);
+    }
+    Ok(())
+}
+
+fn list_of(value: Option<&Value>) -> Result<Option<&Vec<Value>>, ApiError> {
+    match value {
+        None => Ok(None),
+        Some(Value::Array(items)) => Ok(Some(items)),
+        Some(other) => Err(bad(format!(
+            "expected a []interface {{}}, but received a {}",
+            go_type(other)
+        ))),
+    }
+}
+
+/// The patch's items must come in the order of `$setElementOrder`, and be named there.
+fn check_order(patch: &[Value], order: &[Value], merge_key: Option<&str>) -> Result<(), ApiError> {
+    if patch.is_empty() || order.is_empty() {
+        return Ok(());
+    }
+    let mut positions = order.iter();
+    for item in patch {
+        if item.get(PATCH).is_some() {
+            continue;
+        }
+        let mut found = false;
+        for candidate in positions.by_ref() {
+            if element_key(item, merge_key)? == element_key(candidate, merge_key)? {
+                found = true;
+                break;
+            }
+        }
+        if !found {
+            let list = |items: &[Value]| {
+                let mut s = String::new();
+                go_list(&mut s, items);
+                s
+            };
+            return Err(bad(format!(
+                "The order in patch list:\n{}\n doesn't match {ELEMENT_ORDER} list:\n{}\n",
+                list(patch),
+                list(order)
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// What identifies an element: the value of its merge key, or itself.
+fn element_key<'a>(item: &'a Value, merge_key: Option<&str>) -> Result<Scalar<'a>, ApiError> {
+    let Some(key) = merge_key else {
+        return Ok(Scalar::of(item));
+    };
+    let Value::Object(map) = item else {
+        return Err(bad(format!(
+            "expected a map[string]interface {{}}, but received a {}",
+            go_type(item)
+        )));
+    };
+    map.get(key)
+        .map(Scalar::of)
+        .ok_or_else(|| no_merge_key(map, key))
+}
+
+fn no_merge_key(map: &Map, key: &str) -> ApiError {
+    let mut s = String::new();
+    go_map(&mut s, map);
+    bad(format!(
+        "map: {s} does not contain declared merge key: {key}"
+    ))
+}
+
+fn unknown_directive(directive: &Value, map: &Map) -> ApiError {
+    let (mut d, mut m) = (String::new(), String::new());
+    go_value(&mut d, directive);
+    go_map(&mut m, map);
+    bad(format!("unknown patch type: {d} in map: {m}"))
+}
+
+/// Merges a list whose items are all maps or all scalars, and puts it in upstream's order.
+fn merge_list(
+    original: Vec<Value>,
+    patch: Vec<Value>,
+    at: At<'_>,
+    field: &Field,
+) -> Result<Vec<Value>, ApiError> {
+    if original.is_empty() && patch.is_empty() {
+        return Ok(original);
+    }
+    let kind = element_kind(&[&original, &patch])?;
+    if kind != Kind::Map {
+        let server_order = original.clone();
+        let order = patch.clone();
+        let mut seen = HashSet::new();
+        let all: Vec<Value> = original.into_iter().chain(patch).collect();
+        let first: Vec<bool> = all.iter().map(|v| seen.insert(Scalar::of(v))).collect();
+        drop(seen);
+        let unique = all
+            .into_iter()
+            .zip(first)
+            .filter(|(_, first)| *first)
+            .map(|(v, _)| v)
+            .collect();
+        return arrange(unique, &order, &server_order, None);
+    }
+    let Some(merge_key) = field.patch_merge_key.as_deref() else {
+        return Err(bad("cannot merge lists without merge key for struct"));
+    };
+    let (original, patch) = special_elements(original, patch, merge_key)?;
+    let server_order = keys_only(&original, merge_key);
+    let order = keys_only(&patch, merge_key);
+    let merged = merge_elements(original, patch, merge_key, at)?;
+    arrange(merged, &order, &server_order, Some(merge_key))
+}
+
+/// Enough of each element to order by, so that whole elements need no copy.
+fn keys_only(items: &[Value], merge_key: &str) -> Vec<Value> {
+    let keep = |map: &Map| {
+        map.get(merge_key)
+            .map(|v| (merge_key, v.clone()))
+            .into_iter()
+            .collect::<Map>()
+    };
+    items
+        .iter()
+        .map(|v| {
+            v.as_object()
+                .map_or_else(|| v.clone(), |m| Value::Object(keep(m)))
+        })
+        .collect()
+}
+
+/// Handles `$patch` in list elements: deletes what is named, or replaces the whole list.
+fn special_elements(
+    mut original: Vec<Value>,
+    patch: Vec<Value>,
+    merge_key: &str,
+) -> Result<(Vec<Value>, Vec<Value>), ApiError> {
+    let mut plain = Vec::with_capacity(patch.len());
+    let mut deletes = Vec::new();
+    let mut replace = false;
+    for item in patch {
+        let Some(map) = item.as_object() else {
+            continue;
+        };
+        let Some(directive) = map.get(PATCH) else {
+            plain.push(item);
+            continue;
+        };
+        match directive.as_str() {
+            Some("delete") => {
+                deletes.push(
+                    map.get(merge_key)
+                        .cloned()
+                        .ok_or_else(|| no_merge_key(map, merge_key))?,
+                );
+            }
+            Some("replace") => replace = true,
+            Some("merge") => return Err(bad("merging lists cannot yet be specified in the patch")),
+            _ => return Err(unknown_directive(directive, map)),
+        }
+    }
+    let gone: HashSet<Scalar<'_>> = deletes.iter().map(Scalar::of).collect();
+    original.retain(|v| {
+        v.get(merge_key)
+            .is_none_or(|key| !gone.contains(&Scalar::of(key)))
+    });
+    if replace {
+        Ok((plain, Vec::new()))
+    } else {
+        Ok((original, plain))
+    }
+}
+
+fn merge_elements(
+    mut original: Vec<Value>,
+    patch: Vec<Value>,
+    merge_key: &str,
+    at: At<'_>,
+) -> Result<Vec<Value>, ApiError> {
+    let mut positions: HashMap<OwnedScalar, usize> = HashMap::new();
+    for (i, item) in original.iter().enumerate() {
+        if let Some(key) = item.get(merge_key) {
+            positions.entry(OwnedScalar::of(key)).or_insert(i);
+        }
+    }
+    for item in patch {
+        let Value::Object(new) = item else { continue };
+        let key = OwnedScalar::of(
+            new.get(merge_key)
+                .ok_or_else(|| no_merge_key(&new, merge_key))?,
+        );
+        if let Some(old) = positions.get(&key).map(|i| &mut original[*i]) {
+            let Value::Object(map) = std::mem::take(old) else {
+                continue;
+            };
+            *old = Value::Object(merge_map(map, new, at)?);
+        } else {
+            positions.insert(key, original.len());
+            original.push(Value::Object(new));
+        }
+    }
+    Ok(original)
+}
+
+/// Orders `merged`: items named in `order` in that order, the others as in `live`; between the
+/// two groups the live order decides, and what the live list does not know comes first.
+fn arrange(
+    merged: Vec<Value>,
+    order: &[Value],
+    live: &[Value],
+    merge_key: Option<&str>,
+) -> Result<Vec<Value>, ApiError> {
+    let rank = |list: &[Value]| -> Result<HashMap<OwnedScalar, usize>, ApiError> {
+        let mut ranks = HashMap::with_capacity(list.len());
+        for (i, item) in list.iter().enumerate() {
+            ranks
+                .entry(element_key(item, merge_key)?.owned())
+                .or_insert(i);
+        }
+        Ok(ranks)
+    };
+    let (by_order, by_live) = (rank(order)?, rank(live)?);
+    let (mut named, mut others) = (Vec::new(), Vec::new());
+    for item in merged {
+        let key = element_key(&item, merge_key)?.owned();
+        let live_rank = by_live.get(&key).copied();
+        match by_order.get(&key) {
+            Some(i) => named.push((*i, live_rank, item)),
+            None => others.push((live_rank.unwrap_or(usize::MAX), live_rank, item)),
+        }
+    }
+    named.sort_by_key(|(rank, _, _)| *rank);
+    others.sort_by_key(|(rank, _, _)| *rank);
+    let mut out = Vec::with_capacity(named.len() + others.len());
+    let (mut named, mut others) = (named.into_iter().peekable(), others.into_iter().peekable());
+    loop {
+        let other_first = match (others.peek(), named.peek()) {
+            (None, None) => return Ok(out),
+            (Some(_), None) => true,
+            (None, Some(_)) => false,
+            (Some((_, l, _)), Some((_, r, _))) => matches!((l, r), (Some(l), Some(r)) if l < r),
+        };
+        let next = if other_first {
+            others.next()
+        } else {
+            named.next()
+        };
+        out.extend(next.map(|(_, _, item)| item));
+    }
+}
+
+/// Drops null fields of maps, also inside lists.
+fn without_nulls(value: Value) -> Value {
+    match value {
+        Value::Object(map) => Value::Object(
+            map.into_entries()
+                .into_iter()
+                .filter(|(_, v)| !v.is_null())
+                .map(|(k, v)| (k, without_nulls(v)))
+                .collect(),
+        ),
+        Value::Array(items) => Value::Array(items.into_iter().map(without_nulls).collect()),
+        other => other,
+    }
+}
+
+/// Drops every map that carries a `$patch` directive.
+fn without_directives(value: Value) -> Option<Value> {
+    match value {
+        Value::Object(map) if map.contains_key(PATCH) => None,
+        Value::Object(map) => Some(Value::Object(
+            map.into_entries()
+                .into_iter()
+                .filter_map(|(k, v)| without_directives(v).map(|v| (k, v)))
+                .collect(),
+        )),
+        Value::Array(items) => Some(Value::Array(
+            items.into_iter().filter_map(without_directives).collect(),
+        )),
+        other => Some(other),
+    }
+}
+
+/// The Go kinds that upstream tells apart in lists.
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    Map,
+    Other(&'static str),
+}
+
+fn element_kind(lists: &[&[Value]]) -> Result<Kind, ApiError> {
+    let mut first = None;
+    for item in lists.iter().flat_map(|l| l.iter()) {
+        let kind = match item {
+            Value::Object(_) => Kind::Map,
+            Value::Array(_) => return Err(does_not_apply()),
+            other => Kind::Other(go_type(other)),
+        };
+        if *first.get_or_insert(kind) != kind {
+            let mut s = String::from("[");
+            for (i, list) in lists.iter().enumerate() {
+                s.push_str(if i == 0 { "" } else { " " });
+                go_list(&mut s, list);
+            }
+            return Err(bad(format!("list element types are not identical: {s}]")));
+        }
+    }
+    first.ok_or_else(|| bad("no elements in any of the given slices"))
+}
+
+/// A scalar as a hash key. Maps and lists are equal to nothing but themselves by address, as no
+/// key of a built-in list is one.
+#[derive(PartialEq, Eq, Hash)]
+enum Scalar<'a> {
+    Null,
+    Bool(bool),
+    Int(i64),
+    Float(u64),
+    Text(&'a str),
+    Other(usize),
+}
+
+impl<'a> Scalar<'a> {
+    fn of(value: &'a Value) -> Self {
+        match value {
+            Value::Null => Self::Null,
+            Value::Bool(b) => Self::Bool(*b),
+            Value::Int(i) => Self::Int(*i),
+            Value::Float(f) => Self::Float(f.to_bits()),
+            Value::String(s) => Self::Text(s),
+            other => Self::Other(std::ptr::from_ref(other).addr()),
+        }
+    }
+
+    fn owned(&self) -> OwnedScalar {
+        match self {
+            Scalar::Null => OwnedScalar::Null,
+            Scalar::Bool(b) => OwnedScalar::Bool(*b),
+            Scalar::Int(i) => OwnedScalar::Int(*i),
+            Scalar::Float(f) => OwnedScalar::Float(*f),
+            Scalar::Text(s) => OwnedScalar::Text((*s).into()),
+            Scalar::Other(address) => OwnedScalar::Other(*address),
+        }
+    }
+}
+
+/// [`Scalar`] that outlives the list it came from.
+#[derive(PartialEq, Eq, Hash)]
+enum OwnedScalar {
+    Null,
+    Bool(bool),
+    Int(i64),
+    Float(u64),
+    Text(Str),
+    Other(usize),
+}
+
+impl OwnedScalar {
+    fn of(value: &Value) -> Self {
+        Scalar::of(value).owned()
+    }
+}
+
+fn go_type(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "<nil>",
+        Value::Bool(_) => "bool",
+        Value::Int(_) => "int64",
+        Value::Float(_) => "float64",
+        Value::String(_) => "string",
+        Value::Array(_) => "[]interface {}",
+        Value::Object(_) => "map[string]interface {}",
+    }
+}
+
+/// As Go prints a value with `%v`: `map[a:1 b:[x y]]`.
+fn go_value(out: &mut String, value: &Value) {
+    match value {
+        Value::Null => out.push_str("<nil>"),
+        Value::Bool(b) => drop(write!(out, "{b}")),
+        Value::Int(i) => drop(write!(out, "{i}")),
+        Value::Float(f) => drop(write!(out, "{f}")),
+        Value::String(s) => out.push_str(s),
+        Value::Array(items) => go_list(out, items),
+        Value::Object(map) => go_map(out, map),
+    }
+}
+
+fn go_list(out: &mut String, items: &[Value]) {
+    out.push('[');
+    for (i, item) in items.iter().enumerate() {
+        out.push_str(if i == 0 { "" } else { " " });
+        go_value(out, item);
+    }
+    out.push(']');
+}
+
+fn go_map(out: &mut String, map: &Map) {
+    out.push_str("map[");
+    for (i, (key, value)) in map.iter().enumerate() {
+        out.push_str(if i == 0 { "" } else { " " });
+        out.push_str(key);
+        out.push(':');
+        go_value(out, value);
+    }
+    out.push(']');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalogue::{List, ListKind, Struct};
+    use crate::{json, value};
+
+    fn v(text: &str) -> Value {
+        json::parse(text.as_bytes()).expect(text).value
+    }
+
+    /// A recursive type with every patch strategy, as the fixture of upstream's own test has.
+    fn types() -> (Types, TypeId) {
+        let mut types = Types::default();
+        let text = types.push(Shape::String);
+        let int = types.push(Shape::Int64);
+        let map = types.push(Shape::Map(text));
+        let root = types.push(Shape::Json);
+        let items = types.push(Shape::List(List {
+            item: root,
+            kind: ListKind::Atomic,
+            wrapped: false,
+        }));
+        let ints = types.push(Shape::List(List {
+            item: int,
+            kind: ListKind::Atomic,
+            wrapped: false,
+        }));
+        let plain = |json: &str, ty| Field {
+            json: json.into(),
+            ty,
+            ..Field::default()
+        };
+        let merging = |json: &str, ty, key: Option<&str>| Field {
+            patch_merge: true,
+            patch_merge_key: key.map(Into::into),
+            ..plain(json, ty)
+        };
+        let fields = vec![
+            merging("ints", ints, None),
+            merging("list", items, Some("name")),
+            plain("map", map),
+            plain("name", text),
+            plain("other", text),
+            plain("plainInts", ints),
+            plain("plainList", items),
+            Field {
+                patch_retain_keys: true,
+                ..plain("struct", root)
+            },
+            plain("value", text),
+        ];
+        types.set(
+            root,
+            Shape::Struct(Struct {
+                name: "x.Item".into(),
+                fields,
+                ..Struct::default()
+            }),
+        );
+        (types, root)
+    }
+
+    fn merged(original: &str, patch: &str) -> Result<Value, ApiError> {
+        let (types, root) = types();
+        let mut doc = v(original);
+        strategic_merge(&types, root, &mut doc, &v(patch))?;
+        Ok(doc)
+    }
+
+    #[test]
+    fn maps_and_scalars_merge() {
+        for (original, patch, want) in [
+            (
+                r#"{"name":"a","value":"b"}"#,
+                r#"{"value":"c","other":"d"}"#,
+                r#"{"name":"a","value":"c","other":"d"}"#,
+            ),
+            (
+                r#"{"name":"a","value":"b"}"#,
+                r#"{"value":null,"other":null}"#,
+                r#"{"name":"a"}"#,
+            ),
+            (
+                r#"{"map":{"a":"1","b":"2"}}"#,
+                r#"{"map":{"b":null,"c":"3"}}"#,
+                r#"{"map":{"a":"1","c":"3"}}"#,
+            ),
+            (
+                r#"{"map":{"a":"1"}}"#,
+                r#"{"map":{"$patch":"delete"}}"#,
+                r#"{"map":{}}"#,
+            ),
+            (
+                r#"{"map":{"a":"1"}}"#,
+                r#"{"map":{"b":"2","$patch":"replace"}}"#,
+                r#"{"map":{"b":"2"}}"#,
+            ),
+            (r#"{}"#, r#"{"map":{"$patch":"delete"}}"#, "{}"),
+            (
+                r#"{}"#,
+                r#"{"struct":{"name":"a","value":null}}"#,
+                r#"{"struct":{"name":"a"}}"#,
+            ),
+            (r#"{"name":"a"}"#, r#"{"$patch":"replace"}"#, "{}"),
+            (
+                r#"{"name":"a"}"#,
+                r#"{"$patch":"replace","other":"x"}"#,
+                r#"{"other":"x"}"#,
+            ),
+            (
+                r#"{"name":"a"}"#,
+                r#"{"name":{"value":"x"}}"#,
+                r#"{"name":{"value":"x"}}"#,
+            ),
+        ] {
+            assert_eq!(merged(original, patch), Ok(v(want)), "{patch}");
+        }
+    }
+
+    #[test]
+    fn retain_keys_clears_what_it_does_not_name() {
+        for (original, patch, want) in [
+            (
+                r#"{"struct":{"name":"a","value":"b"}}"#,
+                r#"{"struct":{"$retainKeys":["name","other"],"other":"c"}}"#,
+                r#"{"struct":{"name":"a","other":"c"}}"#,
+            ),
+            (
+                r#"{"struct":{"name":"a"}}"#,
+                r#"{"struct":{"$retainKeys":[]}}"#,
+                r#"{"struct":{}}"#,
+            ),
+            (
+                r#"{"struct":{"name":"a","value":"b"}}"#,
+                r#"{"struct":{"$retainKeys":["name"],"value":null}}"#,
+                r#"{"struct":{"name":"a"}}"#,
+            ),
+        ] {
+            assert_eq!(merged(original, patch), Ok(v(want)), "{patch}");
+        }
+        for patch in [
+            r#"{"struct":{"$retainKeys":["name"],"value":"x"}}"#,
+            r#"{"struct":{"$retainKeys":"name"}}"#,
+        ] {
+            let e = merged(r#"{"struct":{"name":"a"}}"#, patch).unwrap_err();
+            assert_eq!(
+                (e.code, e.message.as_str()),
+                (400, "invalid patch format of retainKeys")
+            );
+        }
+    }
+
+    #[test]
+    fn lists_merge_by_key_and_keep_upstreams_order() {
+        for (original, patch, want) in [
+            (
+                r#"{"list":[{"name":"1"},{"name":"2","value":"b"},{"name":"3"}]}"#,
+                r#"{"list":[{"name":"3","value":"c"},{"name":"1","value":"a"}]}"#,
+                r#"{"list":[{"name":"2","value":"b"},{"name":"3","value":"c"},{"name":"1","value":"a"}]}"#,
+            ),
+            (
+                r#"{"list":[{"name":"1"}]}"#,
+                r#"{"list":[{"name":"9","value":"n"}]}"#,
+                r#"{"list":[{"name":"9","value":"n"},{"name":"1"}]}"#,
+            ),
+            (
+                r#"{"list":[{"name":"1"},{"name":"1"},{"name":"2"}]}"#,
+                r#"{"list":[{"name":"1","$patch":"delete"}]}"#,
+                r#"{"list":[{"name":"2"}]}"#,
+            ),
+            (
+                r#"{"list":[{"name":"1"}]}"#,
+                r#"{"list":[{"name":"2"},{"$patch":"replace"}]}"#,
+                r#"{"list":[{"name":"2"}]}"#,
+            ),
+            (
+                r#"{"list":[{"name":"1"}]}"#,
+                r#"{"list":[{"$patch":"replace"}]}"#,
+                r#"{"list":[]}"#,
+            ),
+            (r#"{"list":[]}"#, r#"{"list":[]}"#, r#"{"list":[]}"#),
+            (
+                r#"{"list":[{"name":"1","list":[{"name":"a"}]}]}"#,
+                r#"{"list":[{"name":"1","list":[{"name":"b"}]}]}"#,
+                r#"{"list":[{"name":"1","list":[{"name":"b"},{"name":"a"}]}]}"#,
+            ),
+            (
+                r#"{"plainList":[{"name":"1"}]}"#,
+                r#"{"plainList":[{"name":"2"}]}"#,
+                r#"{"plainList":[{"name":"2"}]}"#,
+            ),
+            (
+                r#"{"ints":[1,2]}"#,
+                r#"{"ints":[2,3]}"#,
+                r#"{"ints":[1,2,3]}"#,
+            ),
+            (
+                r#"{"ints":[1,2,3]}"#,
+                r#"{"ints":[3,1]}"#,
+                r#"{"ints":[2,3,1]}"#,
+            ),
+            (
+                r#"{}"#,
+                r#"{"list":[{"name":"1","$patch":"delete"},{"name":"2","value":null}]}"#,
+                r#"{"list":[{"name":"2"}]}"#,
+            ),
+        ] {
+            assert_eq!(merged(original, patch), Ok(v(want)), "{patch}");
+        }
+    }
+
+    #[test]
+    fn parallel_lists_delete_scalars_and_set_the_order() {
+        for (original, patch, want) in [
+            (
+                r#"{"ints":[1,2,3]}"#,
+                r#"{"$deleteFromPrimitiveList/ints":[2,9]}"#,
+                r#"{"ints":[1,3]}"#,
+            ),
+            (
+                r#"{"plainInts":[1,2]}"#,
+                r#"{"$deleteFromPrimitiveList/plainInts":[2]}"#,
+                r#"{"plainInts":[1]}"#,
+            ),
+            (
+                r#"{"name":"a"}"#,
+                r#"{"$deleteFromPrimitiveList/ints":[2]}"#,
+                r#"{"name":"a"}"#,
+            ),
+            (
+                r#"{"ints":[1,2,3]}"#,
+                r#"{"$deleteFromPrimitiveList/ints":[1],"$setElementOrder/ints":[3,4,2],"ints":[4]}"#,
+                r#"{"ints":[3,4,2]}"#,
+            ),
+            (
+                r#"{"ints":[1,3]}"#,
+                r#"{"$setElementOrder/ints":[3,2,1]}"#,
+                r#"{"ints":[3,1]}"#,
+            ),
+            (
+                r#"{"list":[{"name":"1"},{"name":"s"},{"name":"3"}]}"#,
+                r#"{"$setElementOrder/list":[{"name":"3"},{"name":"2"},{"name":"1"}],"list":[{"name":"2","value":"x"}]}"#,
+                r#"{"list":[{"name":"s"},{"name":"3"},{"name":"2","value":"x"},{"name":"1"}]}"#,
+            ),
+            (
+                r#"{"list":[{"name":"1"},{"name":"2"}]}"#,
+                r#"{"$setElementOrder/list":[{"name":"2"}],"list":[{"name":"1","$patch":"delete"}]}"#,
+                r#"{"list":[{"name":"2"}]}"#,
+            ),
+            (
+                r#"{}"#,
+                r#"{"$setElementOrder/list":[{"name":"2"},{"name":"1"}],"list":[{"name":"2"},{"name":"1"}]}"#,
+                r#"{"list":[{"name":"2"},{"name":"1"}]}"#,
+            ),
+        ] {
+            assert_eq!(merged(original, patch), Ok(v(want)), "{patch}");
+        }
+    }
+
+    #[test]
+    fn directives_that_do_not_fit_are_refused_in_upstreams_words() {
+        for (original, patch, code, words) in [
+            (
+                r#"{"list":[{"name":"1"}]}"#,
+                r#"{"list":[{"value":"b"}]}"#,
+                400,
+                "map: map[value:b] does not contain declared merge key: name",
+            ),
+            (
+                r#"{"list":[{"name":"1"},{"name":"3"}]}"#,
+                r#"{"$setElementOrder/list":[{"name":"1"},{"name":"3"}],"list":[{"name":"3"},{"name":"1"}]}"#,
+                400,
+                "The order in patch list:\n[map[name:3] map[name:1]]\n doesn't match $setElementOrder list:\n[map[name:1] map[name:3]]\n",
+            ),
+            (
+                r#"{"map":{}}"#,
+                r#"{"map":{"$patch":"fold"}}"#,
+                400,
+                "unknown patch type: fold in map: map[$patch:fold]",
+            ),
+            (
+                r#"{"list":[{"name":"1"}]}"#,
+                r#"{"list":[{"name":"1","$patch":"merge"}]}"#,
+                400,
+                "merging lists cannot yet be specified in the patch",
+            ),
+            (
+                r#"{"ints":[1]}"#,
+                r#"{"$deleteFromPrimitiveList":[1]}"#,
+                400,
+                "invalid patch format of primitive list",
+            ),
+            (
+                r#"{"ints":[1]}"#,
+                r#"{"ints":["a"]}"#,
+                400,
+                "list element types are not identical: [[1] [a]]",
+            ),
+            (
+                r#"{"ints":[1]}"#,
+                r#"{"ints":[[1]]}"#,
+                422,
+                "the server rejected our request due to an error in our request",
+            ),
+            (
+                r#"{}"#,
+                r#"{"$setElementOrder/none":[1]}"#,
+                400,
+                "unable to find api field in struct Item for the json field \"none\"",
+            ),
+        ] {
+            let e = merged(original, patch).expect_err(patch);
+            assert_eq!((e.code, e.message.as_str()), (code, words), "{patch}");
+        }
+    }
+
+    #[test]
+    fn long_lists_merge_in_linear_time() {
+        let items: Vec<Value> = (0..20_000)
+            .map(|i| value!({"name": (format!("n{i}"))}))
+            .collect();
+        let doc = Value::Object(
+            [("list", Value::Array(items.clone()))]
+                .into_iter()
+                .collect(),
+        );
+        let patch = Value::Object(
+            [("list", Value::Array(items.into_iter().rev().collect()))]
+                .into_iter()
+                .collect(),
+        );
+        let (types, root) = types();
+        let (mut out, start) = (doc, std::time::Instant::now());
+        strategic_merge(&types, root, &mut out, &patch).expect("merges");
+        assert!(start.elapsed().as_secs() < 5);
+        assert_eq!(
+            out.get("list")
+                .and_then(|l| l.as_array())
+                .and_then(|l| l[0].str_at(&["name"])),
+            Some("n19999")
+        );
+    }
 }
