@@ -57,7 +57,7 @@ impl ControlPlane {
         let cache = Cache::open(config.store.clone(), config.limits).await?;
         let authn =
             authn::Authn::new(&config, cache.clone()).map_err(|e| StartError::Config(e.message))?;
-        let authz = authz::Authz::new(cache.clone());
+        let authz = authz::Authz::new(&cache);
         let cp = Arc::new(Self {
             config,
             cache,

@@ -13,6 +13,7 @@ mod control_plane;
 pub mod listen;
 mod respond;
 
+pub use authn::TokenIssuer;
 pub use body::{Body, BoxError};
 pub use control_plane::{Activity, ControlPlane, Service, StartError};
 
@@ -74,7 +75,8 @@ impl Default for Limits {
 #[derive(Clone, Debug)]
 pub struct Identity(pub User);
 
-/// The verified client certificate chain of a connection, leaf first (DER); a request extension
+/// The client certificate chain of a connection, leaf first (DER): the client holds its key, `authn`
+/// decides whether to believe it; a request extension
 /// set by the listener only.
 #[derive(Clone, Debug)]
 pub struct PeerCertificates(pub Arc<Vec<rustls_pki_types::CertificateDer<'static>>>);

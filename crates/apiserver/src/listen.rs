@@ -1,6 +1,7 @@
 //! The TLS listener: the server name of the handshake decides, once, which control plane a
 //! connection belongs to; nothing inside a request can change that.
 
+use crate::authn::AnyClientCertificate;
 use crate::{Body, ControlPlane, PeerAddress, PeerCertificates, respond};
 use async_trait::async_trait;
 use freehold_model::ApiError;
@@ -47,8 +48,9 @@ pub trait Backend: Send + Sync + 'static {
     async fn control_plane(&self) -> Result<Arc<ControlPlane>, ApiError>;
 }
 
-/// The TLS side of one control plane: its serving certificate, and its own client CA as the only
-/// one that client certificates are verified against (clients without one may still bring a token).
+/// The TLS side of one control plane: its serving certificate, and its client CA as a hint to
+/// clients. Client certificates are asked for and their keys proved here; whether a certificate
+/// is this control plane's is decided for each request by `authn`, so that a foreign one gets 401.
 ///
 /// # Errors
 /// A sentence saying which PEM is not usable.
@@ -64,22 +66,10 @@ pub fn server_config(
             .map_err(|e| format!("serving certificate: {e}"))?;
     let key = PrivateKeyDer::from_pem_slice(key_pem.as_bytes())
         .map_err(|e| format!("serving key: {e}"))?;
-    let mut roots = rustls::RootCertStore::empty();
-    for ca in CertificateDer::pem_slice_iter(client_ca_pem.as_bytes()) {
-        let ca = ca.map_err(|e| format!("client CA: {e}"))?;
-        roots.add(ca).map_err(|e| format!("client CA: {e}"))?;
-    }
-    let verifier = rustls::server::WebPkiClientVerifier::builder_with_provider(
-        Arc::new(roots),
-        provider.clone(),
-    )
-    .allow_unauthenticated()
-    .build()
-    .map_err(|e| format!("client CA: {e}"))?;
     let mut config = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|e| e.to_string())?
-        .with_client_cert_verifier(verifier)
+        .with_client_cert_verifier(Arc::new(AnyClientCertificate::new(client_ca_pem)))
         .with_single_cert(chain, key)
         .map_err(|e| format!("serving certificate and key: {e}"))?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];

@@ -122,6 +122,17 @@ impl Rbac {
         }
     }
 
+    /// Forgets every object of a kind.
+    pub fn clear(&mut self, kind: &str) {
+        match kind {
+            "ClusterRole" => self.cluster_roles.clear(),
+            "Role" => self.roles.clear(),
+            "ClusterRoleBinding" => self.cluster_bindings = Bindings::default(),
+            "RoleBinding" => self.bindings.clear(),
+            _ => {}
+        }
+    }
+
     /// Whether `user` may do what is asked. Members of `system:masters` always may.
     #[must_use]
     pub fn authorize(&self, user: &User, asked: &Attributes) -> Decision {
