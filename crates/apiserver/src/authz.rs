@@ -60,6 +60,11 @@ impl Authz {
             return Ok(());
         }
         let why = forbidden_message(user, asked, &reason);
+        if asked.path.is_some() {
+            let mut error = ApiError::new(403, "Forbidden", format!("forbidden: {why}"));
+            error.details = Some(Box::default());
+            return Err(error);
+        }
         Err(ApiError::forbidden(&asked.group, &asked.resource, &asked.name, &why))
     }
 
