@@ -4,6 +4,9 @@
 use crate::value::{Str, Value};
 use std::sync::Arc;
 
+mod builtin;
+mod text;
+
 /// Index of a type in a [`Types`] arena.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TypeId(pub u32);
@@ -140,14 +143,21 @@ impl Types {
     /// The struct at `id`, if it is one.
     #[must_use]
     pub fn structure(&self, id: TypeId) -> Option<&Struct> {
-        if let Shape::Struct(s) = self.get(id) { Some(s) } else { None }
+        if let Shape::Struct(s) = self.get(id) {
+            Some(s)
+        } else {
+            None
+        }
     }
 }
 
 impl Struct {
     #[must_use]
     pub fn field(&self, json: &str) -> Option<&Field> {
-        self.fields.binary_search_by(|f| f.json.as_str().cmp(json)).ok().map(|i| &self.fields[i])
+        self.fields
+            .binary_search_by(|f| f.json.as_str().cmp(json))
+            .ok()
+            .map(|i| &self.fields[i])
     }
 }
 
@@ -166,7 +176,9 @@ pub struct Resource {
     /// create, delete, deletecollection, get, list, patch, update, watch
     pub verbs: Vec<Str>,
     pub subresources: Vec<Subresource>,
-    /// the version objects are stored in (may differ from `version`)
+    /// the group and version objects are stored in: `version` may differ (autoscaling), and
+    /// `events.k8s.io` shares the objects of the core group
+    pub storage_group: Str,
     pub storage_version: Str,
     pub types: Arc<Types>,
     pub root: TypeId,
@@ -197,6 +209,13 @@ pub struct Column {
     pub json_path: Str,
 }
 
+/// An API group and its served versions, preferred first.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Group {
+    pub name: Str,
+    pub versions: Vec<Str>,
+}
+
 /// The built-in resources that one Kubernetes minor version serves.
 #[derive(Debug)]
 pub struct Catalogue {
@@ -204,7 +223,13 @@ pub struct Catalogue {
     pub minor: u8,
     /// e.g. `v1.36.3`
     pub git_version: Str,
+    /// by group priority, then version preference, then plural: the order of discovery
     pub resources: Vec<Arc<Resource>>,
+    /// in the order of `/apis`, the core group first; groups of CRDs come after these, by name
+    pub groups: Vec<Group>,
+    types: Arc<Types>,
+    /// every built-in kind, resource or not, ascending
+    kinds: Vec<((Str, Str, Str), TypeId)>,
 }
 
 pub const OLDEST_MINOR: u8 = 28;
@@ -215,33 +240,57 @@ impl Catalogue {
     /// The shared catalogue of a minor version; `None` outside `OLDEST_MINOR..=NEWEST_MINOR`.
     #[must_use]
     pub fn builtin(minor: u8) -> Option<Arc<Self>> {
-        let _ = minor;
-        None
+        builtin::catalogue(minor)
     }
 
     #[must_use]
     pub fn lookup(&self, group: &str, version: &str, plural: &str) -> Option<&Arc<Resource>> {
-        self.resources.iter().find(|r| r.plural == plural && r.group == group && r.version == version)
+        self.resources
+            .iter()
+            .find(|r| r.plural == plural && r.group == group && r.version == version)
     }
 
     #[must_use]
     pub fn by_kind(&self, group: &str, version: &str, kind: &str) -> Option<&Arc<Resource>> {
-        self.resources.iter().find(|r| r.kind == kind && r.group == group && r.version == version)
+        self.resources
+            .iter()
+            .find(|r| r.kind == kind && r.group == group && r.version == version)
     }
 
     /// The type of any built-in kind, also those that are no resource (`DeleteOptions`, `Scale`, …).
+    /// Kinds of apimachinery (`Status`, `DeleteOptions` …) are found in every group and version.
     #[must_use]
     pub fn type_of(&self, group: &str, version: &str, kind: &str) -> Option<(Arc<Types>, TypeId)> {
-        let _ = (group, version, kind);
-        None
+        let find = |g: &str, v: &str| {
+            let key = |((a, b, c), _): &((Str, Str, Str), TypeId)| {
+                (a.as_str(), b.as_str(), c.as_str()).cmp(&(g, v, kind))
+            };
+            self.kinds
+                .binary_search_by(key)
+                .ok()
+                .map(|i| (self.types.clone(), self.kinds[i].1))
+        };
+        find(group, version).or_else(|| find(META_GROUP, "v1"))
+    }
+
+    /// The struct with an OpenAPI name, e.g. `io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta`.
+    #[must_use]
+    pub fn type_named(&self, name: &str) -> Option<(Arc<Types>, TypeId)> {
+        builtin::type_named(name).map(|id| (self.types.clone(), id))
     }
 }
+
+const META_GROUP: &str = "meta.k8s.io";
 
 impl Resource {
     /// `group/version`, or `v1` for the core group.
     #[must_use]
     pub fn api_version(&self) -> String {
-        if self.group.is_empty() { self.version.to_string() } else { format!("{}/{}", self.group, self.version) }
+        if self.group.is_empty() {
+            self.version.to_string()
+        } else {
+            format!("{}/{}", self.group, self.version)
+        }
     }
 
     #[must_use]

@@ -611,6 +611,7 @@ mod tests {
             categories: vec![],
             verbs: vec![],
             subresources: vec![],
+            storage_group: group.into(),
             storage_version: "v1".into(),
             types: Arc::new(Types::default()),
             root: TypeId(0),

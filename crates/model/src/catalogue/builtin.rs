@@ -1,0 +1,207 @@
+//! The catalogue of one minor version, put together from the generated text.
+
+use super::text::{Parsed, Range};
+use super::{
+    Catalogue, Column, Group, NEWEST_MINOR, OLDEST_MINOR, Resource, Subresource, TypeId, Types,
+    text,
+};
+use crate::value::Str;
+use std::sync::{Arc, LazyLock, OnceLock};
+
+static TYPES: LazyLock<Parsed> =
+    LazyLock::new(|| text::parse(include_str!("../../catalogue/types.txt")));
+const RESOURCES: &str = include_str!("../../catalogue/resources.txt");
+
+/// The last patch release of each minor version from [`OLDEST_MINOR`] on that is answered as ours.
+const GIT_VERSIONS: [&str; 10] = [
+    "v1.28.15", "v1.29.15", "v1.30.14", "v1.31.14", "v1.32.13", "v1.33.13", "v1.34.9", "v1.35.6",
+    "v1.36.3", "v1.37.0",
+];
+
+pub(super) fn catalogue(minor: u8) -> Option<Arc<Catalogue>> {
+    static BUILT: [OnceLock<Arc<Catalogue>>; GIT_VERSIONS.len()] =
+        [const { OnceLock::new() }; GIT_VERSIONS.len()];
+    let index = usize::from(minor.checked_sub(OLDEST_MINOR)?);
+    let cell = BUILT.get(index).filter(|_| minor <= NEWEST_MINOR)?;
+    Some(
+        cell.get_or_init(|| Arc::new(build(minor, GIT_VERSIONS[index])))
+            .clone(),
+    )
+}
+
+pub(super) fn type_named(name: &str) -> Option<TypeId> {
+    TYPES.structs.get(name).copied()
+}
+
+fn build(minor: u8, git_version: &str) -> Catalogue {
+    let within = |range: &Range| (range.0..=range.1).contains(&minor);
+    let pick = |versions: &Vec<(u8, Arc<super::Shape>)>| {
+        let at = versions
+            .iter()
+            .rev()
+            .find(|(since, _)| *since <= minor)
+            .or_else(|| versions.first());
+        at.map(|(_, shape)| shape.clone())
+            .unwrap_or_else(|| Arc::new(super::Shape::Json))
+    };
+    let types = Arc::new(Types {
+        nodes: TYPES.nodes.iter().map(pick).collect(),
+    });
+    let mut kinds: Vec<_> = (TYPES.kinds.iter().filter(|(range, ..)| within(range)))
+        .map(|(_, [g, v, k], id)| ((Str::from(*g), Str::from(*v), Str::from(*k)), *id))
+        .collect();
+    kinds.sort();
+    let mut catalogue = Catalogue {
+        minor,
+        git_version: git_version.into(),
+        resources: Vec::new(),
+        groups: Vec::new(),
+        types,
+        kinds,
+    };
+    let mut reader = Reader {
+        catalogue: &mut catalogue,
+        group: "",
+        version: "",
+        open: None,
+        skip: 0,
+    };
+    for line in RESOURCES.lines().filter(|l| !l.is_empty()) {
+        let (range, line) = text::range(line);
+        reader.line(line, within(&range));
+    }
+    reader.close();
+    catalogue
+}
+
+/// Reads `resources.txt`: `g` group, `v` version, `r` resource, `s` subresource, `c` column; a
+/// line that a minor version lacks takes the lines below it along.
+struct Reader<'a> {
+    catalogue: &'a mut Catalogue,
+    group: &'static str,
+    version: &'static str,
+    open: Option<Resource>,
+    /// depth of the line that is left out with all below it; 0: none
+    skip: u8,
+}
+
+impl Reader<'_> {
+    fn line(&mut self, line: &'static str, within: bool) {
+        let (key, rest) = line.split_once(' ').unwrap_or((line, ""));
+        let depth = match key {
+            "g" => 1,
+            "v" => 2,
+            "r" => 3,
+            _ => 4,
+        };
+        if depth < 4 {
+            self.close();
+        }
+        if self.skip != 0 && depth > self.skip {
+            return;
+        }
+        self.skip = if within || depth == 4 { 0 } else { depth };
+        if !within {
+            return;
+        }
+        let words: Vec<&'static str> = rest
+            .split(' ')
+            .map(|w| if w == "-" { "" } else { w })
+            .collect();
+        match key {
+            "g" => {
+                self.group = words[0];
+                self.catalogue.groups.push(Group {
+                    name: words[0].into(),
+                    versions: Vec::new(),
+                });
+            }
+            "v" => {
+                self.version = words[0];
+                if let Some(group) = self.catalogue.groups.last_mut() {
+                    group.versions.push(words[0].into());
+                }
+            }
+            "r" => self.open = Some(self.resource(&words)),
+            "s" => {
+                if let (Some(open), [name, group, version, kind, verbs]) =
+                    (&mut self.open, &words[..])
+                {
+                    open.subresources.push(Subresource {
+                        name: (*name).into(),
+                        group: (*group).into(),
+                        version: (*version).into(),
+                        kind: (*kind).into(),
+                        verbs: list(verbs),
+                    });
+                }
+            }
+            _ => {
+                if let (Some(open), [priority, ty, format, name @ ..]) =
+                    (&mut self.open, &words[..])
+                {
+                    open.columns.push(Column {
+                        name: name.join(" ").into(),
+                        ty: (*ty).into(),
+                        format: (*format).into(),
+                        description: Str::default(),
+                        priority: priority.parse().unwrap_or(0),
+                        json_path: Str::default(),
+                    });
+                }
+            }
+        }
+    }
+
+    fn resource(&self, words: &[&'static str]) -> Resource {
+        let word = |i: usize| words.get(i).copied().unwrap_or_default();
+        let option = |name: &str| {
+            let find = |w: &&'static str| w.strip_prefix(name).and_then(|w| w.strip_prefix('='));
+            words.iter().find_map(find).map(list).unwrap_or_default()
+        };
+        let (storage_group, storage_version) = match (self.group, word(0)) {
+            ("events.k8s.io", "events") => ("", "v1"),
+            ("autoscaling", "horizontalpodautoscalers") => ("autoscaling", "v2"),
+            _ => (self.group, self.version),
+        };
+        let root = self
+            .catalogue
+            .type_of(self.group, self.version, word(1))
+            .map(|(_, id)| id);
+        Resource {
+            group: self.group.into(),
+            version: self.version.into(),
+            kind: word(1).into(),
+            list_kind: format!("{}List", word(1)).into(),
+            plural: word(0).into(),
+            singular: word(2).into(),
+            namespaced: word(3) == "namespaced",
+            verbs: list(word(4)),
+            short_names: option("short"),
+            categories: option("cat"),
+            subresources: Vec::new(),
+            storage_group: storage_group.into(),
+            storage_version: storage_version.into(),
+            types: self.catalogue.types.clone(),
+            root: root.unwrap_or_default(),
+            columns: Vec::new(),
+            custom: None,
+        }
+    }
+
+    fn close(&mut self) {
+        self.catalogue
+            .resources
+            .extend(self.open.take().map(Arc::new));
+    }
+}
+
+fn list(text: &'static str) -> Vec<Str> {
+    text.split(',')
+        .filter(|t| !t.is_empty())
+        .map(Str::from)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;

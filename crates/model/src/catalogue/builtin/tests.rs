@@ -1,0 +1,159 @@
+//! What the generated catalogue says, spot-checked against upstream's types.
+
+use crate::catalogue::{Catalogue, Field, ListKind, Shape, TypeId, Types};
+use std::sync::Arc;
+use std::time::Instant;
+
+fn root(kind: (&str, &str, &str)) -> (Arc<Types>, TypeId) {
+    let c = Catalogue::builtin(36).expect("36 is built in");
+    c.type_of(kind.0, kind.1, kind.2).expect("known kind")
+}
+
+fn field(kind: (&str, &str, &str), path: &[&str]) -> (Arc<Types>, Field) {
+    let (types, mut here) = root(kind);
+    let mut found = None;
+    for name in path {
+        while let Shape::List(l) = types.get(here) {
+            here = l.item;
+        }
+        let f = types
+            .structure(here)
+            .and_then(|s| s.field(name))
+            .expect("known field")
+            .clone();
+        here = f.ty;
+        found = Some(f);
+    }
+    (types, found.expect("a path"))
+}
+
+const POD: (&str, &str, &str) = ("", "v1", "Pod");
+
+// k8s.io/api core/v1/types.go
+#[test]
+fn container_ports_merge_by_one_key_and_apply_by_two() {
+    let (types, ports) = field(POD, &["spec", "containers", "ports"]);
+    assert_eq!(
+        (
+            ports.tag,
+            ports.patch_merge,
+            ports.patch_merge_key.as_deref()
+        ),
+        (6, true, Some("containerPort"))
+    );
+    let Shape::List(list) = types.get(ports.ty) else {
+        panic!("a list")
+    };
+    assert_eq!(
+        list.kind,
+        ListKind::Map(vec!["containerPort".into(), "protocol".into()])
+    );
+    let protocol = types
+        .structure(list.item)
+        .and_then(|s| s.field("protocol"))
+        .expect("protocol");
+    let facts = protocol.facts.as_ref().expect("enum and default");
+    assert_eq!(facts.default.as_ref().and_then(|d| d.as_str()), Some("TCP"));
+    assert_eq!(facts.one_of, ["SCTP", "TCP", "UDP"]);
+}
+
+#[test]
+fn volume_sources_sit_in_a_message_of_their_own() {
+    let (_, source) = field(POD, &["spec", "volumes", "emptyDir"]);
+    assert_eq!(
+        (source.outer, source.tag, source.pointer),
+        ([2, 0], 2, true)
+    );
+    let vap = (
+        "admissionregistration.k8s.io",
+        "v1",
+        "ValidatingAdmissionPolicy",
+    );
+    let (_, rule) = field(
+        vap,
+        &["spec", "matchConstraints", "resourceRules", "apiGroups"],
+    );
+    assert_eq!((rule.outer, rule.tag), ([2, 2], 1));
+}
+
+#[test]
+fn every_resource_has_a_type_and_listable_ones_have_a_list_and_columns() {
+    let c = Catalogue::builtin(36).expect("36 is built in");
+    assert!(c.resources.len() > 60, "{}", c.resources.len());
+    for r in &c.resources {
+        let name = |id| r.types.structure(id).map(|s| s.name.to_string());
+        assert!(
+            name(r.root).is_some_and(|n| n.ends_with(&format!(".{}", r.kind))),
+            "{}",
+            r.plural
+        );
+        assert!(
+            !r.verbs.is_empty() && !r.singular.is_empty(),
+            "{}",
+            r.plural
+        );
+        if r.verbs.iter().any(|v| v == "list") {
+            assert!(
+                c.type_of(&r.group, &r.version, &r.list_kind).is_some(),
+                "{}",
+                r.list_kind
+            );
+            assert!(!r.columns.is_empty(), "{}", r.plural);
+        }
+        for s in &r.subresources {
+            assert!(
+                c.type_of(&s.group, &s.version, &s.kind).is_some(),
+                "{}/{}",
+                r.plural,
+                s.name
+            );
+        }
+    }
+    let deployments = c.lookup("apps", "v1", "deployments").expect("deployments");
+    assert_eq!(deployments.short_names, ["deploy"]);
+    assert!(deployments.has_status() && deployments.subresource("scale").is_some());
+    for kind in [
+        "DeleteOptions",
+        "Status",
+        "WatchEvent",
+        "List",
+        "Table",
+        "PartialObjectMetadataList",
+        "PatchOptions",
+    ] {
+        assert!(c.type_of("apps", "v1", kind).is_some(), "{kind}");
+    }
+}
+
+#[test]
+fn fields_are_sorted_and_every_type_is_reachable_by_id() {
+    for minor in super::OLDEST_MINOR..=super::NEWEST_MINOR {
+        let c = Catalogue::builtin(minor).expect("built in");
+        for id in 0..c.types.len() {
+            let Some(s) = c.types.structure(TypeId(id as u32)) else {
+                continue;
+            };
+            assert!(
+                s.fields.windows(2).all(|w| w[0].json < w[1].json),
+                "{} in 1.{minor}",
+                s.name
+            );
+            assert!(
+                s.fields.iter().all(|f| (f.ty.0 as usize) < c.types.len()),
+                "{}",
+                s.name
+            );
+        }
+    }
+    assert!(Catalogue::builtin(27).is_none() && Catalogue::builtin(38).is_none());
+}
+
+#[test]
+fn the_text_is_read_quickly() {
+    let start = Instant::now();
+    let parsed = crate::catalogue::text::parse(include_str!("../../../catalogue/types.txt"));
+    let took = start.elapsed();
+    println!("catalogue: {} types in {took:?}", parsed.nodes.len());
+    // Generous: the machine may be busy. The goal is 20 ms in a dev build.
+    assert!(took.as_millis() < 500, "{took:?}");
+}

@@ -1,0 +1,10 @@
+package main
+
+import (
+	"fmt"
+	"io"
+)
+
+func merge(out io.Writer, args []string) error {
+	return fmt.Errorf("not written yet: %d", len(args))
+}

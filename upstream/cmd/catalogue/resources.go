@@ -1,0 +1,116 @@
+package main
+
+import (
+	"crypto/tls"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+)
+
+type discovered struct {
+	Items []struct {
+		Metadata struct{ Name string }
+		Versions []struct {
+			Version   string
+			Resources []struct {
+				Resource, Scope, SingularResource string
+				ResponseKind                      kind
+				Verbs, ShortNames, Categories     []string
+				Subresources                      []struct {
+					Subresource  string
+					ResponseKind kind
+					Verbs        []string
+				}
+			}
+		}
+	}
+}
+
+type kind struct{ Group, Version, Kind string }
+
+// Lines: `g GROUP`, `v VERSION` (preferred first), `r PLURAL KIND SINGULAR ns|cluster VERBS
+// [short=…] [cat=…]`, `s NAME GROUP VERSION KIND VERBS`, `c PRIORITY TYPE FORMAT NAME`.
+func dumpResources(out io.Writer, url, token string) error {
+	for _, root := range []string{"/api", "/apis"} {
+		var d discovered
+		err := get(url+root, token, "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList", &d)
+		if err != nil {
+			return err
+		}
+		for _, g := range d.Items {
+			fmt.Fprintln(out, "g", dash(g.Metadata.Name))
+			for _, v := range g.Versions {
+				fmt.Fprintln(out, "v", v.Version)
+				for _, r := range v.Resources {
+					line := fmt.Sprintf("r %s %s %s %s %s", r.Resource, r.ResponseKind.Kind, dash(r.SingularResource),
+						strings.ToLower(r.Scope), strings.Join(r.Verbs, ","))
+					if len(r.ShortNames) > 0 {
+						line += " short=" + strings.Join(r.ShortNames, ",")
+					}
+					if len(r.Categories) > 0 {
+						line += " cat=" + strings.Join(r.Categories, ",")
+					}
+					fmt.Fprintln(out, line)
+					for _, s := range r.Subresources {
+						k := s.ResponseKind
+						if k.Version == "" {
+							k.Group, k.Version = g.Metadata.Name, v.Version
+						}
+						fmt.Fprintln(out, "s", s.Subresource, dash(k.Group), k.Version, k.Kind, strings.Join(s.Verbs, ","))
+					}
+					path := root + "/" + v.Version
+					if root == "/apis" {
+						path = root + "/" + g.Metadata.Name + "/" + v.Version
+					}
+					if strings.Contains(","+strings.Join(r.Verbs, ",")+",", ",list,") {
+						if err := columns(out, url+path+"/"+r.Resource, token); err != nil {
+							return err
+						}
+					}
+				}
+			}
+		}
+	}
+	return nil
+}
+
+func columns(out io.Writer, url, token string) error {
+	var t struct {
+		ColumnDefinitions []struct {
+			Name, Type, Format string
+			Priority           int
+		}
+	}
+	if err := get(url, token, "application/json;as=Table;v=v1;g=meta.k8s.io", &t); err != nil {
+		return err
+	}
+	for _, c := range t.ColumnDefinitions {
+		fmt.Fprintln(out, "c", c.Priority, c.Type, dash(c.Format), c.Name)
+	}
+	return nil
+}
+
+func get(url, token, accept string, into any) error {
+	client := http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{
+		// The server is the recorder's own, on loopback, with a certificate made for the occasion.
+		TLSClientConfig: &tls.Config{InsecureSkipVerify: true},
+	}}
+	req, err := http.NewRequest(http.MethodGet, url, nil)
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Accept", accept)
+	req.Header.Set("Authorization", "Bearer "+token)
+	res, err := client.Do(req)
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s: %s", url, res.Status)
+	}
+	return json.NewDecoder(res.Body).Decode(into)
+}
