@@ -22,6 +22,7 @@ pub mod status;
 pub mod strategic;
 pub mod strict;
 pub mod table;
+pub mod time;
 pub mod validate;
 pub mod value;
 pub mod yaml;
