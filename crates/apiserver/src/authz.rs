@@ -35,7 +35,9 @@ impl Authz {
         let shared = compiled.clone();
         // Observing comes first: what changes meanwhile is then seen twice, never not at all.
         cache.observe(Box::new(move |resource, view| {
-            let plural = resource.strip_prefix(GROUP).and_then(|rest| rest.strip_prefix('/'));
+            let plural = resource
+                .strip_prefix(GROUP)
+                .and_then(|rest| rest.strip_prefix('/'));
             if let Some(i) = RESOURCES.iter().position(|(r, _)| Some(*r) == plural) {
                 shared.write().follow(i, view);
             }
@@ -46,6 +48,16 @@ impl Authz {
         }
         drop(loading);
         Self { compiled }
+    }
+
+    /// Compiled from these objects alone, following nothing.
+    #[cfg(test)]
+    pub(crate) fn of(objects: &[Value]) -> Self {
+        let mut compiled = Compiled::default();
+        objects.iter().for_each(|object| compiled.rbac.put(object));
+        Self {
+            compiled: Arc::new(RwLock::new(compiled)),
+        }
     }
 
     pub(crate) fn authorize(&self, user: &User, asked: &Attributes) -> Decision {
@@ -65,17 +77,29 @@ impl Authz {
             error.details = Some(Box::default());
             return Err(error);
         }
-        Err(ApiError::forbidden(&asked.group, &asked.resource, &asked.name, &why))
+        Err(ApiError::forbidden(
+            &asked.group,
+            &asked.resource,
+            &asked.name,
+            &why,
+        ))
     }
 
     /// Checks a create or update of an RBAC object: nobody grants more than they have.
     ///
     /// # Errors
     /// 403 listing what is missing.
-    pub(crate) fn confirm_no_escalation(&self, user: &User, write: &Write<'_>) -> Result<(), ApiError> {
+    pub(crate) fn confirm_no_escalation(
+        &self,
+        user: &User,
+        write: &Write<'_>,
+    ) -> Result<(), ApiError> {
         let checked = self.compiled.read().rbac.confirm_no_escalation(user, write);
         checked.map_err(|why| {
-            let name = write.object.str_at(&["metadata", "name"]).unwrap_or_default();
+            let name = write
+                .object
+                .str_at(&["metadata", "name"])
+                .unwrap_or_default();
             ApiError::forbidden(GROUP, write.resource, name, &why)
         })
     }
@@ -99,7 +123,8 @@ impl Compiled {
         for event in events {
             let object = &event.object;
             if event.deleted {
-                self.rbac.remove(RESOURCES[i].1, object.namespace(), object.name());
+                self.rbac
+                    .remove(RESOURCES[i].1, object.namespace(), object.name());
             } else {
                 self.put(i, object.parse());
             }

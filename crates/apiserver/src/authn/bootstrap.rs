@@ -9,16 +9,38 @@ use std::collections::BTreeSet;
 const GROUP: &str = "system:bootstrappers";
 
 fn lower_alphanumeric(text: &str, len: usize) -> bool {
-    text.len() == len && text.bytes().all(|b| b.is_ascii_digit() || b.is_ascii_lowercase())
+    text.len() == len
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_digit() || b.is_ascii_lowercase())
 }
 
 pub(super) async fn verify(token: &str, objects: &dyn Objects, now: i64) -> Result<User, Refusal> {
-    let parts = token.split_once('.').filter(|(id, secret)| lower_alphanumeric(id, 6) && lower_alphanumeric(secret, 16));
-    let Some((id, secret)) = parts else { return Err(Refusal::Unknown) };
-    let kept = objects.get("", "secrets", "kube-system", &format!("bootstrap-token-{id}")).await?;
-    let groups = kept.as_ref().and_then(|kept| groups_of(kept, id, secret, now));
-    let Some(groups) = groups else { return Err(Refusal::Unknown) };
-    Ok(User { name: format!("system:bootstrap:{id}"), groups, ..User::default() })
+    let parts = token
+        .split_once('.')
+        .filter(|(id, secret)| lower_alphanumeric(id, 6) && lower_alphanumeric(secret, 16));
+    let Some((id, secret)) = parts else {
+        return Err(Refusal::Unknown);
+    };
+    let kept = objects
+        .get(
+            "",
+            "secrets",
+            "kube-system",
+            &format!("bootstrap-token-{id}"),
+        )
+        .await?;
+    let groups = kept
+        .as_ref()
+        .and_then(|kept| groups_of(kept, id, secret, now));
+    let Some(groups) = groups else {
+        return Err(Refusal::Unknown);
+    };
+    Ok(User {
+        name: format!("system:bootstrap:{id}"),
+        groups,
+        ..User::default()
+    })
 }
 
 /// The groups of the token's user, `None` when this secret does not vouch for it.
@@ -56,7 +78,9 @@ fn groups_of(kept: &Value, id: &str, secret: &str, now: i64) -> Option<Vec<Strin
 
 /// `\Asystem:bootstrappers:[a-z0-9:-]{0,255}[a-z0-9]\z`
 fn valid_group(group: &str) -> bool {
-    let Some(rest) = group.strip_prefix("system:bootstrappers:") else { return false };
+    let Some(rest) = group.strip_prefix("system:bootstrappers:") else {
+        return false;
+    };
     let plain = |b: u8| b.is_ascii_digit() || b.is_ascii_lowercase();
     rest.len() <= 256
         && rest.bytes().all(|b| plain(b) || b == b':' || b == b'-')

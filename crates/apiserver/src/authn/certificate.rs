@@ -46,12 +46,18 @@ impl Certificates {
         let mut roots = RootCertStore::empty();
         for certificate in CertificateDer::pem_slice_iter(ca_pem.as_bytes()) {
             let certificate = certificate.map_err(|_| "the client CA is not PEM".to_owned())?;
-            roots.add(certificate).map_err(|e| format!("the client CA is not a CA certificate: {e}"))?;
+            roots
+                .add(certificate)
+                .map_err(|e| format!("the client CA is not a CA certificate: {e}"))?;
         }
-        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider().clone())
-            .build()
-            .map_err(|e| format!("the client CA is not usable: {e}"))?;
-        Ok(Self { verifier, known: Mutex::default() })
+        let verifier =
+            WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider().clone())
+                .build()
+                .map_err(|e| format!("the client CA is not usable: {e}"))?;
+        Ok(Self {
+            verifier,
+            known: Mutex::default(),
+        })
     }
 
     /// The user a chain (leaf first) vouches for; `None` when it is not of this control plane,
@@ -68,11 +74,15 @@ impl Certificates {
             return Some(known.user);
         }
         let at = UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(now).ok()?));
-        self.verifier.verify_client_cert(leaf, intermediates, at).ok()?;
+        self.verifier
+            .verify_client_cert(leaf, intermediates, at)
+            .ok()?;
         let mut known = read(leaf, &id)?;
         for certificate in intermediates {
             let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
-            known.not_after = known.not_after.min(certificate.validity().not_after.timestamp());
+            known.not_after = known
+                .not_after
+                .min(certificate.validity().not_after.timestamp());
         }
         let user = known.user.clone();
         let mut all = self.known.lock();
@@ -91,7 +101,10 @@ fn read(leaf: &CertificateDer<'_>, id: &[u8; 32]) -> Option<Known> {
     // Go keeps the last of several common names.
     let name = subject.iter_common_name().last().and_then(text)?;
     let groups: Option<Vec<String>> = subject.iter_organization().map(text).collect();
-    let uids: Vec<_> = subject.iter_attributes().filter(|a| a.attr_type().to_id_string() == UID_OID).collect();
+    let uids: Vec<_> = subject
+        .iter_attributes()
+        .filter(|a| a.attr_type().to_id_string() == UID_OID)
+        .collect();
     let uid = match uids[..] {
         [] => String::new(),
         [one] => text(one).filter(|uid| !uid.is_empty())?,
@@ -104,9 +117,18 @@ fn read(leaf: &CertificateDer<'_>, id: &[u8; 32]) -> Option<Known> {
     for byte in id {
         let _ = write!(credential, "{byte:02x}");
     }
-    let user = User { name, uid, groups: groups?, extra: vec![(CREDENTIAL_ID.to_owned(), vec![credential])] };
+    let user = User {
+        name,
+        uid,
+        groups: groups?,
+        extra: vec![(CREDENTIAL_ID.to_owned(), vec![credential])],
+    };
     let validity = certificate.validity();
-    Some(Known { user, not_before: validity.not_before.timestamp(), not_after: validity.not_after.timestamp() })
+    Some(Known {
+        user,
+        not_before: validity.not_before.timestamp(),
+        not_after: validity.not_after.timestamp(),
+    })
 }
 
 /// For a listener: asks for a client certificate and checks that the client holds its key,
@@ -122,8 +144,12 @@ impl AnyClientCertificate {
     #[must_use]
     pub(crate) fn new(ca_pem: &str) -> Self {
         let mut roots = RootCertStore::empty();
-        roots.add_parsable_certificates(CertificateDer::pem_slice_iter(ca_pem.as_bytes()).filter_map(Result::ok));
-        Self { hints: roots.subjects() }
+        roots.add_parsable_certificates(
+            CertificateDer::pem_slice_iter(ca_pem.as_bytes()).filter_map(Result::ok),
+        );
+        Self {
+            hints: roots.subjects(),
+        }
     }
 }
 
@@ -151,7 +177,12 @@ impl ClientCertVerifier for AnyClientCertificate {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, certificate, signed, &provider().signature_verification_algorithms)
+        verify_tls12_signature(
+            message,
+            certificate,
+            signed,
+            &provider().signature_verification_algorithms,
+        )
     }
 
     fn verify_tls13_signature(
@@ -160,10 +191,17 @@ impl ClientCertVerifier for AnyClientCertificate {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, certificate, signed, &provider().signature_verification_algorithms)
+        verify_tls13_signature(
+            message,
+            certificate,
+            signed,
+            &provider().signature_verification_algorithms,
+        )
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        provider().signature_verification_algorithms.supported_schemes()
+        provider()
+            .signature_verification_algorithms
+            .supported_schemes()
     }
 }

@@ -4,7 +4,8 @@
 use crate::authz::Authz;
 use freehold_model::ApiError;
 use freehold_policy::{
-    Attributes, GROUP_AUTHENTICATED, GROUP_SERVICE_ACCOUNTS, GROUP_UNAUTHENTICATED, USER_ANONYMOUS, User,
+    Attributes, GROUP_AUTHENTICATED, GROUP_SERVICE_ACCOUNTS, GROUP_UNAUTHENTICATED, USER_ANONYMOUS,
+    User,
 };
 use http::HeaderMap;
 
@@ -25,7 +26,9 @@ pub(crate) fn impersonate(
     user: &User,
     authz: &Authz,
 ) -> Result<Option<User>, ApiError> {
-    let Some(wanted) = wanted(headers)? else { return Ok(None) };
+    let Some(wanted) = wanted(headers)? else {
+        return Ok(None);
+    };
     let mut actual = wanted.clone();
     let require = |group: &str, resource: &str, subresource: &str, namespace: &str, name: &str| {
         authz.require(
@@ -45,7 +48,10 @@ pub(crate) fn impersonate(
     if let Some((namespace, name)) = service_account(&wanted.name) {
         require("", "serviceaccounts", "", namespace, name)?;
         if wanted.groups.is_empty() {
-            actual.groups = vec![GROUP_SERVICE_ACCOUNTS.into(), format!("{GROUP_SERVICE_ACCOUNTS}:{namespace}")];
+            actual.groups = vec![
+                GROUP_SERVICE_ACCOUNTS.into(),
+                format!("{GROUP_SERVICE_ACCOUNTS}:{namespace}"),
+            ];
         }
     } else {
         require("", "users", "", "", &wanted.name)?;
@@ -82,14 +88,18 @@ fn wanted(headers: &mut HeaderMap) -> Result<Option<User>, ApiError> {
         if !header.starts_with("impersonate-") {
             continue;
         }
-        let value = value.to_str().map_err(|_| ApiError::bad_request(format!("header {header:?} is not text")))?;
+        let value = value
+            .to_str()
+            .map_err(|_| ApiError::bad_request(format!("header {header:?} is not text")))?;
         values += 1;
         match header {
             AS_USER if wanted.name.is_empty() => wanted.name = value.into(),
             AS_UID if wanted.uid.is_empty() => wanted.uid = value.into(),
             AS_GROUP => wanted.groups.push(value.into()),
             _ => {
-                let Some(key) = header.strip_prefix(AS_EXTRA) else { continue };
+                let Some(key) = header.strip_prefix(AS_EXTRA) else {
+                    continue;
+                };
                 let key = unescape(key);
                 match wanted.extra.iter_mut().find(|(k, _)| *k == key) {
                     Some((_, values)) => values.push(value.into()),
@@ -100,7 +110,9 @@ fn wanted(headers: &mut HeaderMap) -> Result<Option<User>, ApiError> {
         names.push(name.clone());
     }
     if values > MOST_VALUES {
-        return Err(ApiError::bad_request(format!("more than {MOST_VALUES} impersonation headers")));
+        return Err(ApiError::bad_request(format!(
+            "more than {MOST_VALUES} impersonation headers"
+        )));
     }
     if wanted.name.is_empty() && values > 0 {
         return Err(ApiError::bad_request(
@@ -121,8 +133,12 @@ fn unescape(key: &str) -> String {
     let mut i = 0;
     while i < bytes.len() {
         if bytes[i] == b'%' {
-            let hex = key.get(i + 1..i + 3).and_then(|h| u8::from_str_radix(h, 16).ok());
-            let Some(byte) = hex else { return key.to_owned() };
+            let hex = key
+                .get(i + 1..i + 3)
+                .and_then(|h| u8::from_str_radix(h, 16).ok());
+            let Some(byte) = hex else {
+                return key.to_owned();
+            };
             out.push(byte);
             i += 3;
         } else {
@@ -135,9 +151,14 @@ fn unescape(key: &str) -> String {
 
 /// Namespace and name of `system:serviceaccount:<namespace>:<name>`.
 fn service_account(user: &str) -> Option<(&str, &str)> {
-    let (namespace, name) = user.strip_prefix("system:serviceaccount:")?.split_once(':')?;
+    let (namespace, name) = user
+        .strip_prefix("system:serviceaccount:")?
+        .split_once(':')?;
     let plain = |text: &str| {
-        !text.is_empty() && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.')
+        !text.is_empty()
+            && text
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.')
     };
     (plain(namespace) && plain(name) && !namespace.contains('.')).then_some((namespace, name))
 }

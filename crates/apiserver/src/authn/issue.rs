@@ -39,7 +39,9 @@ impl TokenIssuer {
             audiences: vec![issuer.to_owned()],
             address: address.trim_end_matches('/').to_owned(),
         };
-        Ok(Self { inner: Arc::new(inner) })
+        Ok(Self {
+            inner: Arc::new(inner),
+        })
     }
 
     pub(super) fn key(&self) -> &Key {
@@ -57,7 +59,13 @@ impl TokenIssuer {
     /// The token that a secret of type `kubernetes.io/service-account-token` holds: it has no
     /// end of its own and is good as long as the secret and the account exist.
     #[must_use]
-    pub fn for_secret(&self, namespace: &str, account: &str, account_uid: &str, secret: &str) -> Option<String> {
+    pub fn for_secret(
+        &self,
+        namespace: &str,
+        account: &str,
+        account_uid: &str,
+        secret: &str,
+    ) -> Option<String> {
         let claims = value!({
             "iss": LEGACY,
             "sub": (subject(namespace, account)),
@@ -100,7 +108,12 @@ fn reference(object: &Value) -> Value {
     value!({"name": (text(object, &["metadata", "name"])), "uid": (text(object, &["metadata", "uid"]))})
 }
 
-async fn existing(objects: &dyn Objects, resource: &str, namespace: &str, name: &str) -> Result<Value, ApiError> {
+async fn existing(
+    objects: &dyn Objects,
+    resource: &str,
+    namespace: &str,
+    name: &str,
+) -> Result<Value, ApiError> {
     let found = objects.get("", resource, namespace, name).await?;
     found.ok_or_else(|| ApiError::not_found("", resource, name))
 }
@@ -135,8 +148,9 @@ impl Authn {
         for (kind, object) in bound_objects(objects, namespace, name, &request).await? {
             claims.set(&["kubernetes.io", kind], object);
         }
-        let token = jwt::sign(self.issuer.key(), &claims)
-            .ok_or_else(|| ApiError::bad_request("the token would be too long: ask for fewer or shorter audiences"))?;
+        let token = jwt::sign(self.issuer.key(), &claims).ok_or_else(|| {
+            ApiError::bad_request("the token would be too long: ask for fewer or shorter audiences")
+        })?;
 
         request.set(&["apiVersion"], "authentication.k8s.io/v1");
         request.set(&["kind"], "TokenRequest");
@@ -146,24 +160,35 @@ impl Authn {
         request.set(&["metadata", "creationTimestamp"], rfc3339(now)?);
         request.set(&["spec", "audiences"], audiences);
         request.set(&["spec", "expirationSeconds"], seconds);
-        request.set(&["status"], value!({"token": token, "expirationTimestamp": (rfc3339(now + seconds)?)}));
+        request.set(
+            &["status"],
+            value!({"token": token, "expirationTimestamp": (rfc3339(now + seconds)?)}),
+        );
         Ok(request)
     }
 
     fn wanted_audiences(&self, request: &Value) -> Result<Vec<String>, ApiError> {
-        let asked = request.at(&["spec", "audiences"]).and_then(Value::as_array).unwrap_or_default();
+        let asked = request
+            .at(&["spec", "audiences"])
+            .and_then(Value::as_array)
+            .unwrap_or_default();
         if asked.is_empty() {
             return Ok(self.issuer.audiences().to_vec());
         }
         let texts = asked.iter().map(|a| a.as_str().map(str::to_owned));
-        texts.collect::<Option<Vec<_>>>().ok_or_else(|| ApiError::bad_request("spec.audiences must be strings"))
+        texts
+            .collect::<Option<Vec<_>>>()
+            .ok_or_else(|| ApiError::bad_request("spec.audiences must be strings"))
     }
 }
 
 /// What the body says of itself must agree with the path and the account.
 fn check_address(request: &Value, namespace: &str, account: &Value) -> Result<(), ApiError> {
     let name = text(account, &["metadata", "name"]);
-    for (field, wanted, what) in [("name", name, "name"), ("namespace", namespace, "namespace")] {
+    for (field, wanted, what) in [
+        ("name", name, "name"),
+        ("namespace", namespace, "namespace"),
+    ] {
         let said = text(request, &["metadata", field]);
         if !said.is_empty() && said != wanted {
             let detail = format!("must match the service account {what} if specified");
@@ -171,9 +196,14 @@ fn check_address(request: &Value, namespace: &str, account: &Value) -> Result<()
             return Err(ApiError::invalid(GROUP, "TokenRequest", name, &[error]));
         }
     }
-    let (said, uid) = (text(request, &["metadata", "uid"]), text(account, &["metadata", "uid"]));
+    let (said, uid) = (
+        text(request, &["metadata", "uid"]),
+        text(account, &["metadata", "uid"]),
+    );
     if !said.is_empty() && said != uid {
-        let why = format!("the UID in the token request ({said}) does not match the UID of the service account ({uid})");
+        let why = format!(
+            "the UID in the token request ({said}) does not match the UID of the service account ({uid})"
+        );
         return Err(ApiError::conflict(GROUP, "TokenRequest", name, &why));
     }
     Ok(())
@@ -183,14 +213,23 @@ fn wanted_seconds(request: &Value) -> Result<i64, ApiError> {
     let seconds = match request.at(&["spec", "expirationSeconds"]) {
         None | Some(Value::Null) => USUAL,
         Some(Value::Int(n)) => *n,
-        Some(_) => return Err(ApiError::bad_request("spec.expirationSeconds must be an integer")),
+        Some(_) => {
+            return Err(ApiError::bad_request(
+                "spec.expirationSeconds must be an integer",
+            ));
+        }
     };
     let detail = match seconds {
         ..SHORTEST => "may not specify a duration less than 10 minutes",
         SHORTEST..=LONGEST => return Ok(seconds),
         _ => "may not specify a duration larger than 2^32 seconds",
     };
-    let error = FieldError::new(ErrorKind::Invalid, "spec.expirationSeconds", seconds.to_string(), detail);
+    let error = FieldError::new(
+        ErrorKind::Invalid,
+        "spec.expirationSeconds",
+        seconds.to_string(),
+        detail,
+    );
     Err(ApiError::invalid(GROUP, "TokenRequest", "", &[error]))
 }
 
@@ -201,10 +240,14 @@ async fn bound_objects(
     account: &str,
     request: &Value,
 ) -> Result<Vec<(&'static str, Value)>, ApiError> {
-    let Some(bound) = request.at(&["spec", "boundObjectRef"]).filter(|b| !b.is_null()) else {
+    let Some(bound) = request
+        .at(&["spec", "boundObjectRef"])
+        .filter(|b| !b.is_null())
+    else {
         return Ok(Vec::new());
     };
-    let [api_version, kind, name, uid] = ["apiVersion", "kind", "name", "uid"].map(|f| text(bound, &[f]));
+    let [api_version, kind, name, uid] =
+        ["apiVersion", "kind", "name", "uid"].map(|f| text(bound, &[f]));
     let (claim, resource, namespace) = match (api_version, kind) {
         ("v1" | "", "Pod") => ("pod", "pods", namespace),
         ("v1" | "", "Secret") => ("secret", "secrets", namespace),
@@ -226,7 +269,10 @@ async fn bound_objects(
         let node_name = text(&object, &["spec", "nodeName"]);
         if !node_name.is_empty() {
             let node = objects.get("", "nodes", "", node_name).await?;
-            claims.push(("node", node.map_or_else(|| value!({"name": node_name}), |n| reference(&n))));
+            claims.push((
+                "node",
+                node.map_or_else(|| value!({"name": node_name}), |n| reference(&n)),
+            ));
         }
     }
     if !uid.is_empty() && uid != found {
@@ -242,6 +288,9 @@ async fn bound_objects(
 fn rfc3339(seconds: i64) -> Result<String, ApiError> {
     time::OffsetDateTime::from_unix_timestamp(seconds)
         .ok()
-        .and_then(|t| t.format(&time::format_description::well_known::Rfc3339).ok())
+        .and_then(|t| {
+            t.format(&time::format_description::well_known::Rfc3339)
+                .ok()
+        })
         .ok_or_else(|| ApiError::internal("the time is out of range"))
 }

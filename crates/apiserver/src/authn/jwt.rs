@@ -32,7 +32,8 @@ fn parse(token: &str) -> Option<Parsed<'_>> {
     let object = |part: &str| {
         let decoded = json::parse(&URL_SAFE_NO_PAD.decode(part).ok()?).ok()?;
         // Two readers of a duplicate key may see two tokens.
-        (decoded.duplicates.is_empty() && decoded.value.as_object().is_some()).then_some(decoded.value)
+        (decoded.duplicates.is_empty() && decoded.value.as_object().is_some())
+            .then_some(decoded.value)
     };
     Some(Parsed {
         header: object(header)?,
@@ -44,8 +45,14 @@ fn parse(token: &str) -> Option<Parsed<'_>> {
 
 /// The claims of a token that this key signed and one of `issuers` made.
 pub(super) fn verify(key: &Key, issuers: &[&str], token: &str) -> Result<Value, Refusal> {
-    let Some(parsed) = parse(token) else { return Err(Refusal::Unknown) };
-    if !parsed.claims.str_at(&["iss"]).is_some_and(|iss| issuers.contains(&iss)) {
+    let Some(parsed) = parse(token) else {
+        return Err(Refusal::Unknown);
+    };
+    if !parsed
+        .claims
+        .str_at(&["iss"])
+        .is_some_and(|iss| issuers.contains(&iss))
+    {
         return Err(Refusal::Unknown);
     }
     let invalid = |why: &str| Err(Refusal::Invalid(why.to_owned()));
@@ -84,9 +91,14 @@ pub(super) fn check_times(claims: &Value, now: i64) -> Result<(), Refusal> {
         None => Ok(None),
         Some(Value::Int(n)) => Ok(Some(*n)),
         // Numeric dates may have fractions; a cast of a float saturates.
-        #[allow(clippy::cast_possible_truncation, reason = "whole seconds are enough, and out of range saturates")]
+        #[allow(
+            clippy::cast_possible_truncation,
+            reason = "whole seconds are enough, and out of range saturates"
+        )]
         Some(Value::Float(n)) if n.is_finite() => Ok(Some(*n as i64)),
-        Some(_) => Err(Refusal::Invalid(format!("service account token claim {name:?} is not a number"))),
+        Some(_) => Err(Refusal::Invalid(format!(
+            "service account token claim {name:?} is not a number"
+        ))),
     };
     let invalid = |why: &str| Err(Refusal::Invalid(why.to_owned()));
     if seconds("nbf")?.is_some_and(|nbf| now.saturating_add(LEEWAY) < nbf) {

@@ -6,8 +6,8 @@ use freehold_model::{Value, value};
 use ring::rand::SystemRandom;
 use ring::signature::{
     self, ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED,
-    ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _, RSA_PKCS1_2048_8192_SHA256, RsaKeyPair,
-    UnparsedPublicKey, VerificationAlgorithm,
+    ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _, RSA_PKCS1_2048_8192_SHA256,
+    RsaKeyPair, UnparsedPublicKey, VerificationAlgorithm,
 };
 use rustls_pki_types::PrivateKeyDer;
 use rustls_pki_types::pem::PemObject as _;
@@ -36,26 +36,55 @@ impl Key {
         let key = match &der {
             PrivateKeyDer::Pkcs8(der) => {
                 let der = der.secret_pkcs8_der();
-                let ecdsa = |alg| EcdsaKeyPair::from_pkcs8(alg, der, &rng).ok().map(Pair::Ecdsa);
-                let rsa = || RsaKeyPair::from_pkcs8(der).ok().map(|k| Pair::Rsa(Box::new(k)));
+                let ecdsa = |alg| {
+                    EcdsaKeyPair::from_pkcs8(alg, der, &rng)
+                        .ok()
+                        .map(Pair::Ecdsa)
+                };
+                let rsa = || {
+                    RsaKeyPair::from_pkcs8(der)
+                        .ok()
+                        .map(|k| Pair::Rsa(Box::new(k)))
+                };
                 if let Some(pair) = ecdsa(&ECDSA_P256_SHA256_FIXED_SIGNING) {
-                    Some((pair, "ES256", &ECDSA_P256_SHA256_FIXED as &dyn VerificationAlgorithm))
+                    Some((
+                        pair,
+                        "ES256",
+                        &ECDSA_P256_SHA256_FIXED as &dyn VerificationAlgorithm,
+                    ))
                 } else if let Some(pair) = ecdsa(&ECDSA_P384_SHA384_FIXED_SIGNING) {
-                    Some((pair, "ES384", &ECDSA_P384_SHA384_FIXED as &dyn VerificationAlgorithm))
+                    Some((
+                        pair,
+                        "ES384",
+                        &ECDSA_P384_SHA384_FIXED as &dyn VerificationAlgorithm,
+                    ))
                 } else {
-                    rsa().map(|pair| (pair, "RS256", &RSA_PKCS1_2048_8192_SHA256 as &dyn VerificationAlgorithm))
+                    rsa().map(|pair| {
+                        (
+                            pair,
+                            "RS256",
+                            &RSA_PKCS1_2048_8192_SHA256 as &dyn VerificationAlgorithm,
+                        )
+                    })
                 }
             }
-            PrivateKeyDer::Pkcs1(der) => RsaKeyPair::from_der(der.secret_pkcs1_der()).ok().map(|k| {
-                let alg = &RSA_PKCS1_2048_8192_SHA256 as &dyn VerificationAlgorithm;
-                (Pair::Rsa(Box::new(k)), "RS256", alg)
-            }),
+            PrivateKeyDer::Pkcs1(der) => {
+                RsaKeyPair::from_der(der.secret_pkcs1_der()).ok().map(|k| {
+                    let alg = &RSA_PKCS1_2048_8192_SHA256 as &dyn VerificationAlgorithm;
+                    (Pair::Rsa(Box::new(k)), "RS256", alg)
+                })
+            }
             _ => None,
         };
         let (pair, alg, verification) = key.ok_or(
             "the service-account key must be a PKCS#8 ECDSA P-256, ECDSA P-384 or RSA key, or a PKCS#1 RSA key",
         )?;
-        let mut key = Self { pair, alg, verification, id: String::new() };
+        let mut key = Self {
+            pair,
+            alg,
+            verification,
+            id: String::new(),
+        };
         let digest = ring::digest::digest(&ring::digest::SHA256, &key.public_key_info());
         key.id = URL_SAFE_NO_PAD.encode(digest.as_ref());
         Ok(key)
@@ -67,14 +96,17 @@ impl Key {
             Pair::Ecdsa(pair) => pair.sign(&rng, message).ok().map(|s| s.as_ref().to_vec()),
             Pair::Rsa(pair) => {
                 let mut out = vec![0; pair.public().modulus_len()];
-                pair.sign(&signature::RSA_PKCS1_SHA256, &rng, message, &mut out).ok()?;
+                pair.sign(&signature::RSA_PKCS1_SHA256, &rng, message, &mut out)
+                    .ok()?;
                 Some(out)
             }
         }
     }
 
     pub(super) fn verify(&self, message: &[u8], signature: &[u8]) -> bool {
-        UnparsedPublicKey::new(self.verification, self.public()).verify(message, signature).is_ok()
+        UnparsedPublicKey::new(self.verification, self.public())
+            .verify(message, signature)
+            .is_ok()
     }
 
     /// An uncompressed point, or a PKCS#1 RSAPublicKey.
@@ -108,7 +140,14 @@ impl Key {
                 let point = pair.public_key().as_ref();
                 let (x, y) = point[1..].split_at((point.len() - 1) / 2);
                 jwk.set(&["kty"], "EC");
-                jwk.set(&["crv"], if self.alg == "ES256" { "P-256" } else { "P-384" });
+                jwk.set(
+                    &["crv"],
+                    if self.alg == "ES256" {
+                        "P-256"
+                    } else {
+                        "P-384"
+                    },
+                );
                 jwk.set(&["x"], encode(x));
                 jwk.set(&["y"], encode(y));
             }

@@ -54,7 +54,10 @@ impl Objects for Cache {
         name: &str,
     ) -> Result<Option<Value>, ApiError> {
         self.fresh().await?;
-        Ok(self.view(group, resource).get(namespace, name).map(|object| object.parse()))
+        Ok(self
+            .view(group, resource)
+            .get(namespace, name)
+            .map(|object| object.parse()))
     }
 }
 
@@ -95,10 +98,19 @@ impl Authn {
     /// # Errors
     /// What is wrong with them, without their content.
     pub(crate) fn new(config: &Config, objects: Arc<dyn Objects>) -> Result<Self, ApiError> {
-        let issuer = TokenIssuer::new(&config.service_account_key_pem, &config.issuer, &config.external_address);
-        let issuer = issuer.map_err(ApiError::internal)?;
+        let key = &config.service_account_key_pem;
+        TokenIssuer::new(key, &config.issuer, &config.external_address)
+            .and_then(|issuer| Self::of(&config.client_ca_pem, issuer, objects))
+            .map_err(ApiError::internal)
+    }
+
+    fn of(
+        client_ca_pem: &str,
+        issuer: TokenIssuer,
+        objects: Arc<dyn Objects>,
+    ) -> Result<Self, String> {
         Ok(Self {
-            certificates: certificate::Certificates::new(&config.client_ca_pem).map_err(ApiError::internal)?,
+            certificates: certificate::Certificates::new(client_ca_pem)?,
             tokens: service_account::Verifier::new(&issuer),
             issuer,
             objects,
@@ -119,7 +131,10 @@ impl Authn {
             return Ok(user.clone());
         }
         let now = unix_now();
-        let chain = parts.extensions.get::<PeerCertificates>().filter(|c| !c.0.is_empty());
+        let chain = parts
+            .extensions
+            .get::<PeerCertificates>()
+            .filter(|c| !c.0.is_empty());
         if let Some(chain) = chain
             && let Some(user) = self.certificates.user(&chain.0, now)
         {
@@ -153,7 +168,11 @@ impl Authn {
         let user = bootstrap::verify(token, objects, now).await?;
         // Bootstrap tokens know no audiences: they are for this API and nothing else.
         let audiences: Vec<String> = own.iter().filter(|a| wanted.contains(a)).cloned().collect();
-        if audiences.is_empty() { Err(Refusal::Unknown) } else { Ok(Accepted { user, audiences }) }
+        if audiences.is_empty() {
+            Err(Refusal::Unknown)
+        } else {
+            Ok(Accepted { user, audiences })
+        }
     }
 }
 
@@ -183,27 +202,36 @@ fn anonymous() -> User {
 /// Everyone with a credential is in `system:authenticated`.
 fn authenticated(mut user: User) -> User {
     let has = |user: &User, group: &str| user.groups.iter().any(|g| g == group);
-    if user.name != USER_ANONYMOUS && !has(&user, GROUP_AUTHENTICATED) && !has(&user, GROUP_UNAUTHENTICATED) {
+    if user.name != USER_ANONYMOUS
+        && !has(&user, GROUP_AUTHENTICATED)
+        && !has(&user, GROUP_UNAUTHENTICATED)
+    {
         user.groups.push(GROUP_AUTHENTICATED.into());
     }
     user
 }
 
 fn unix_now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 
 /// An RFC 3339 time as seconds since 1970.
 fn unix_of(text: &str) -> Option<i64> {
     let format = &time::format_description::well_known::Rfc3339;
-    time::OffsetDateTime::parse(text, format).ok().map(time::OffsetDateTime::unix_timestamp)
+    time::OffsetDateTime::parse(text, format)
+        .ok()
+        .map(time::OffsetDateTime::unix_timestamp)
 }
 
 /// The decoded bytes under `data.<key>` of a secret.
 fn secret_data(secret: &Value, key: &str) -> Option<Vec<u8>> {
     use base64::Engine as _;
-    base64::engine::general_purpose::STANDARD.decode(secret.str_at(&["data", key])?).ok()
+    base64::engine::general_purpose::STANDARD
+        .decode(secret.str_at(&["data", key])?)
+        .ok()
 }
 
 /// Equality of secrets whose time does not tell where they differ.

@@ -11,7 +11,11 @@ fn user_info(user: &User) -> Value {
         info.set(&["uid"], user.uid.as_str());
     }
     if !user.extra.is_empty() {
-        let extra: Map = user.extra.iter().map(|(k, v)| (k.as_str(), Value::from(v.clone()))).collect();
+        let extra: Map = user
+            .extra
+            .iter()
+            .map(|(k, v)| (k.as_str(), Value::from(v.clone())))
+            .collect();
         info.set(&["extra"], Value::Object(extra));
     }
     info
@@ -35,10 +39,19 @@ impl Authn {
     pub(crate) async fn token_review(&self, mut review: Value) -> Result<Value, ApiError> {
         let token = review.str_at(&["spec", "token"]).unwrap_or_default();
         if token.is_empty() {
-            return Err(ApiError::bad_request("token is required for TokenReview in authentication"));
+            return Err(ApiError::bad_request(
+                "token is required for TokenReview in authentication",
+            ));
         }
-        let asked = review.at(&["spec", "audiences"]).and_then(Value::as_array).unwrap_or_default();
-        let asked: Vec<String> = asked.iter().filter_map(Value::as_str).map(str::to_owned).collect();
+        let asked = review
+            .at(&["spec", "audiences"])
+            .and_then(Value::as_array)
+            .unwrap_or_default();
+        let asked: Vec<String> = asked
+            .iter()
+            .filter_map(Value::as_str)
+            .map(str::to_owned)
+            .collect();
         let audiences = (!asked.is_empty()).then_some(&asked[..]);
         let status = match self.token(token, audiences, unix_now()).await {
             Ok(accepted) => value!({
@@ -47,7 +60,9 @@ impl Authn {
                 "audiences": (accepted.audiences),
             }),
             Err(Refusal::Unknown) => value!({"user": {}, "error": "invalid bearer token"}),
-            Err(Refusal::Invalid(why)) => value!({"user": {}, "error": (format!("[invalid bearer token, {why}]"))}),
+            Err(Refusal::Invalid(why)) => {
+                value!({"user": {}, "error": (format!("[invalid bearer token, {why}]"))})
+            }
             Err(Refusal::Failed(error)) => return Err(error),
         };
         review.set(&["status"], status);

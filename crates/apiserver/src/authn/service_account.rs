@@ -25,7 +25,10 @@ fn invalid<T>(why: impl Into<String>) -> Result<T, Refusal> {
 
 impl Verifier {
     pub(super) fn new(issuer: &TokenIssuer) -> Self {
-        Self { issuer: issuer.clone(), signed: Mutex::default() }
+        Self {
+            issuer: issuer.clone(),
+            signed: Mutex::default(),
+        }
     }
 
     pub(super) async fn verify(
@@ -40,8 +43,16 @@ impl Verifier {
         let own = self.issuer.audiences();
         let audiences = audiences(&claims);
         // Only tokens in secrets are without audience and end: they are for this API.
-        let good_for = if legacy && audiences.is_empty() { own.to_vec() } else { audiences };
-        let audiences: Vec<String> = good_for.iter().filter(|a| wanted.contains(a)).cloned().collect();
+        let good_for = if legacy && audiences.is_empty() {
+            own.to_vec()
+        } else {
+            audiences
+        };
+        let audiences: Vec<String> = good_for
+            .iter()
+            .filter(|a| wanted.contains(a))
+            .cloned()
+            .collect();
         if audiences.is_empty() {
             return invalid(format!(
                 "token audiences {good_for:?} is invalid for the target audiences {wanted:?}"
@@ -76,7 +87,11 @@ impl Verifier {
 fn audiences(claims: &Value) -> Vec<String> {
     match claims.get("aud") {
         Some(Value::String(one)) => vec![one.to_string()],
-        Some(Value::Array(many)) => many.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+        Some(Value::Array(many)) => many
+            .iter()
+            .filter_map(Value::as_str)
+            .map(str::to_owned)
+            .collect(),
         _ => Vec::new(),
     }
 }
@@ -87,17 +102,26 @@ fn text<'a>(object: &'a Value, path: &[&str]) -> &'a str {
 
 /// Deleted, and for longer than clocks may differ.
 fn is_gone(object: &Value, now: i64) -> bool {
-    let Some(at) = object.str_at(&["metadata", "deletionTimestamp"]) else { return false };
+    let Some(at) = object.str_at(&["metadata", "deletionTimestamp"]) else {
+        return false;
+    };
     unix_of(at).is_none_or(|at| at < now.saturating_sub(jwt::LEEWAY))
 }
 
-async fn account(objects: &dyn Objects, namespace: &str, name: &str, uid: &str) -> Result<Value, Refusal> {
+async fn account(
+    objects: &dyn Objects,
+    namespace: &str,
+    name: &str,
+    uid: &str,
+) -> Result<Value, Refusal> {
     let Some(account) = objects.get("", "serviceaccounts", namespace, name).await? else {
         return invalid(ApiError::not_found("", "serviceaccounts", name).message);
     };
     let found = text(&account, &["metadata", "uid"]);
     if uid.is_empty() || found != uid {
-        return invalid(format!("service account UID ({found}) does not match claim ({uid})"));
+        return invalid(format!(
+            "service account UID ({found}) does not match claim ({uid})"
+        ));
     }
     Ok(account)
 }
@@ -112,30 +136,52 @@ async fn bound(claims: &Value, objects: &dyn Objects, now: i64) -> Result<User, 
     };
     let namespace = text(own, &["namespace"]);
     let [name, uid] = ["name", "uid"].map(|f| text(own, &["serviceaccount", f]));
-    if namespace.is_empty() || name.is_empty() || text(claims, &["sub"]) != subject(namespace, name) {
+    if namespace.is_empty() || name.is_empty() || text(claims, &["sub"]) != subject(namespace, name)
+    {
         return invalid("sub claim is invalid");
     }
     let found = account(objects, namespace, name, uid).await?;
     if is_gone(&found, now) {
-        return invalid(format!("service account {namespace}/{name} has been deleted"));
+        return invalid(format!(
+            "service account {namespace}/{name} has been deleted"
+        ));
     }
-    let mut user = User { uid: uid.to_owned(), ..user(namespace, name) };
+    let mut user = User {
+        uid: uid.to_owned(),
+        ..user(namespace, name)
+    };
     if let Some(jti) = claims.str_at(&["jti"]) {
-        user.extra.push((CREDENTIAL_ID.to_owned(), vec![format!("JTI={jti}")]));
+        user.extra
+            .push((CREDENTIAL_ID.to_owned(), vec![format!("JTI={jti}")]));
     }
     let has_pod = own.get("pod").is_some();
-    for (kind, resource, scope) in [("secret", "secrets", namespace), ("pod", "pods", namespace), ("node", "nodes", "")]
-    {
-        let Some(reference) = own.get(kind) else { continue };
+    for (kind, resource, scope) in [
+        ("secret", "secrets", namespace),
+        ("pod", "pods", namespace),
+        ("node", "nodes", ""),
+    ] {
+        let Some(reference) = own.get(kind) else {
+            continue;
+        };
         let [bound_name, bound_uid] = ["name", "uid"].map(|f| text(reference, &[f]));
         // The node of a pod-bound token is told, not checked: the pod is what it is bound to.
         if kind != "node" || !has_pod {
-            still_there(objects, (kind, resource), scope, (bound_name, bound_uid), now).await?;
+            still_there(
+                objects,
+                (kind, resource),
+                scope,
+                (bound_name, bound_uid),
+                now,
+            )
+            .await?;
         }
         if kind != "secret" {
             for (what, value) in [("name", bound_name), ("uid", bound_uid)] {
                 if !value.is_empty() {
-                    user.extra.push((format!("authentication.kubernetes.io/{kind}-{what}"), vec![value.to_owned()]));
+                    user.extra.push((
+                        format!("authentication.kubernetes.io/{kind}-{what}"),
+                        vec![value.to_owned()],
+                    ));
                 }
             }
         }
@@ -155,7 +201,9 @@ async fn still_there(
     };
     let found = text(&object, &["metadata", "uid"]);
     if found != uid {
-        return invalid(format!("{kind} UID ({found}) does not match service account {kind} ref claim ({uid})"));
+        return invalid(format!(
+            "{kind} UID ({found}) does not match service account {kind} ref claim ({uid})"
+        ));
     }
     if is_gone(&object, now) {
         return invalid("service account token has been invalidated");
@@ -165,9 +213,15 @@ async fn still_there(
 
 /// A token kept in a secret: good while the secret holds this very token.
 async fn in_secret(claims: &Value, token: &str, objects: &dyn Objects) -> Result<User, Refusal> {
-    let claim = |name: &str| text(claims, &[&format!("kubernetes.io/serviceaccount/{name}")]).to_owned();
-    let [namespace, secret_name, name, uid] =
-        ["namespace", "secret.name", "service-account.name", "service-account.uid"].map(claim);
+    let claim =
+        |name: &str| text(claims, &[&format!("kubernetes.io/serviceaccount/{name}")]).to_owned();
+    let [namespace, secret_name, name, uid] = [
+        "namespace",
+        "secret.name",
+        "service-account.name",
+        "service-account.uid",
+    ]
+    .map(claim);
     if namespace.is_empty() || secret_name.is_empty() || name.is_empty() {
         return invalid("service account token lacks a claim");
     }
@@ -184,18 +238,35 @@ async fn in_secret(claims: &Value, token: &str, objects: &dyn Objects) -> Result
     }
     let found = account(objects, &namespace, &name, &uid).await?;
     if deleted(&found) {
-        return invalid(format!("ServiceAccount {namespace}/{name} has been deleted"));
+        return invalid(format!(
+            "ServiceAccount {namespace}/{name} has been deleted"
+        ));
     }
-    if secret.at(&["metadata", "labels", "kubernetes.io/legacy-token-invalid-since"]).is_some() {
-        return invalid(format!("the token in secret {namespace}/{secret_name} has been marked invalid"));
+    if secret
+        .at(&[
+            "metadata",
+            "labels",
+            "kubernetes.io/legacy-token-invalid-since",
+        ])
+        .is_some()
+    {
+        return invalid(format!(
+            "the token in secret {namespace}/{secret_name} has been marked invalid"
+        ));
     }
-    Ok(User { uid, ..user(&namespace, &name) })
+    Ok(User {
+        uid,
+        ..user(&namespace, &name)
+    })
 }
 
 fn user(namespace: &str, name: &str) -> User {
     User {
         name: subject(namespace, name),
-        groups: vec![GROUP_SERVICE_ACCOUNTS.into(), format!("{GROUP_SERVICE_ACCOUNTS}:{namespace}")],
+        groups: vec![
+            GROUP_SERVICE_ACCOUNTS.into(),
+            format!("{GROUP_SERVICE_ACCOUNTS}:{namespace}"),
+        ],
         ..User::default()
     }
 }

@@ -19,7 +19,11 @@ fn present<'a>(review: &'a Value, path: &[&str]) -> Option<&'a Value> {
 
 fn strings(value: Option<&Value>) -> Vec<String> {
     let items = value.and_then(Value::as_array).unwrap_or_default();
-    items.iter().filter_map(Value::as_str).map(str::to_owned).collect()
+    items
+        .iter()
+        .filter_map(Value::as_str)
+        .map(str::to_owned)
+        .collect()
 }
 
 fn invalid(path: &str, detail: &str) -> FieldError {
@@ -49,9 +53,11 @@ fn asked(review: &Value) -> Result<Attributes, FieldError> {
             name: text(r, &["name"]),
             path: None,
         }),
-        (None, Some(p)) => {
-            Ok(Attributes { verb: text(p, &["verb"]), path: Some(text(p, &["path"])), ..Attributes::default() })
-        }
+        (None, Some(p)) => Ok(Attributes {
+            verb: text(p, &["verb"]),
+            path: Some(text(p, &["path"])),
+            ..Attributes::default()
+        }),
     }
 }
 
@@ -62,7 +68,11 @@ fn subject(review: &Value) -> User {
         name: text(review, &["spec", "user"]),
         uid: text(review, &["spec", "uid"]),
         groups: strings(review.at(&["spec", "groups"])),
-        extra: extra.into_iter().flat_map(Map::iter).map(|(k, v)| (k.to_owned(), strings(Some(v)))).collect(),
+        extra: extra
+            .into_iter()
+            .flat_map(Map::iter)
+            .map(|(k, v)| (k.to_owned(), strings(Some(v))))
+            .collect(),
     }
 }
 
@@ -71,8 +81,13 @@ impl Authz {
     ///
     /// # Errors
     /// 422 when it asks for nothing or for two things.
-    pub(crate) fn self_subject_access_review(&self, user: &User, review: Value) -> Result<Value, ApiError> {
-        let asked = asked(&review).map_err(|e| ApiError::invalid(GROUP, "SelfSubjectAccessReview", "", &[e]))?;
+    pub(crate) fn self_subject_access_review(
+        &self,
+        user: &User,
+        review: Value,
+    ) -> Result<Value, ApiError> {
+        let asked = asked(&review)
+            .map_err(|e| ApiError::invalid(GROUP, "SelfSubjectAccessReview", "", &[e]))?;
         Ok(self.answer(user, &asked, review))
     }
 
@@ -88,17 +103,28 @@ impl Authz {
     ///
     /// # Errors
     /// As [`Self::subject_access_review`], and when it asks about another namespace.
-    pub(crate) fn local_subject_access_review(&self, namespace: &str, review: Value) -> Result<Value, ApiError> {
+    pub(crate) fn local_subject_access_review(
+        &self,
+        namespace: &str,
+        review: Value,
+    ) -> Result<Value, ApiError> {
         let mut errors = Vec::new();
         if let Some(resource) = present(&review, &["spec", "resourceAttributes"]) {
             let said = text(resource, &["namespace"]);
             if said != namespace {
                 let path = "spec.resourceAttributes.namespace";
-                errors.push(FieldError::invalid_str(path, &said, "must match metadata.namespace"));
+                errors.push(FieldError::invalid_str(
+                    path,
+                    &said,
+                    "must match metadata.namespace",
+                ));
             }
         }
         if present(&review, &["spec", "nonResourceAttributes"]).is_some() {
-            errors.push(invalid("spec.nonResourceAttributes", "disallowed on this kind of request"));
+            errors.push(invalid(
+                "spec.nonResourceAttributes",
+                "disallowed on this kind of request",
+            ));
         }
         self.review(review, "LocalSubjectAccessReview", &errors)
     }
@@ -132,7 +158,11 @@ impl Authz {
     ///
     /// # Errors
     /// 400 without a namespace.
-    pub(crate) fn self_subject_rules_review(&self, user: &User, mut review: Value) -> Result<Value, ApiError> {
+    pub(crate) fn self_subject_rules_review(
+        &self,
+        user: &User,
+        mut review: Value,
+    ) -> Result<Value, ApiError> {
         let namespace = text(&review, &["spec", "namespace"]);
         if namespace.is_empty() {
             return Err(ApiError::bad_request("no namespace on request"));
@@ -141,13 +171,27 @@ impl Authz {
         let (mut resources, mut paths) = (Vec::new(), Vec::new());
         for rule in held.rules {
             if !rule.urls.is_empty() {
-                paths.push(Rule { verbs: rule.verbs.clone(), urls: rule.urls.clone(), ..Rule::default() }.to_value());
+                paths.push(
+                    Rule {
+                        verbs: rule.verbs.clone(),
+                        urls: rule.urls.clone(),
+                        ..Rule::default()
+                    }
+                    .to_value(),
+                );
             }
             if !rule.resources.is_empty() {
-                resources.push(Rule { urls: Vec::new(), ..rule }.to_value());
+                resources.push(
+                    Rule {
+                        urls: Vec::new(),
+                        ..rule
+                    }
+                    .to_value(),
+                );
             }
         }
-        let mut status = value!({"incomplete": false, "resourceRules": resources, "nonResourceRules": paths});
+        let mut status =
+            value!({"incomplete": false, "resourceRules": resources, "nonResourceRules": paths});
         if !held.errors.is_empty() {
             status.set(&["evaluationError"], held.errors.join(", "));
         }
