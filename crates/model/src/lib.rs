@@ -4,6 +4,7 @@
 //! entry point is bounded (see [`limits`]).
 
 pub mod apply;
+pub mod bytes64;
 pub mod catalogue;
 pub mod convert;
 pub mod crd;
