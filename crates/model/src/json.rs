@@ -3,6 +3,7 @@
 //! Reads what Kubernetes' decoder reads (`sigs.k8s.io/json`) and words its errors alike; writes
 //! what Go's `encoding/json` writes, with keys ascending.
 
+use crate::field::quote;
 use crate::value::Map;
 use crate::{ApiError, Str, Value, limits};
 use std::collections::HashSet;
@@ -14,6 +15,23 @@ pub struct Decoded {
     pub value: Value,
     /// `duplicate field "spec.x"` paths
     pub duplicates: Vec<Str>,
+    /// what upstream says instead when the document was YAML
+    pub yaml_duplicates: Option<String>,
+}
+
+impl Decoded {
+    /// The complaints of strict decoding about duplicates, one entry each, in upstream's words.
+    #[must_use]
+    pub fn strict_errors(&self) -> Vec<String> {
+        match &self.yaml_duplicates {
+            Some(all) => vec![all.clone()],
+            None => self
+                .duplicates
+                .iter()
+                .map(|path| format!("duplicate field {}", quote(path)))
+                .collect(),
+        }
+    }
 }
 
 /// As many strict errors as upstream reports at most (`kubernetes_patch.go`).
@@ -45,16 +63,18 @@ pub fn parse(bytes: &[u8]) -> Result<Decoded, ApiError> {
     if !parser.duplicates_seen {
         return Ok(Decoded {
             value,
-            duplicates: Vec::new(),
+            ..Decoded::default()
         });
     }
     // Rare: only now is it worth knowing where every key stands.
     let mut parser = Parser::new(text);
     parser.track = Some(Track::default());
     let value = parser.document()?;
+    let duplicates = parser.track.map(|t| t.duplicates).unwrap_or_default();
     Ok(Decoded {
         value,
-        duplicates: parser.track.map(|t| t.duplicates).unwrap_or_default(),
+        duplicates,
+        yaml_duplicates: None,
     })
 }
 
@@ -748,6 +768,7 @@ mod tests {
             br#"{"spec":{"x":1,"l":[{"a":1},{"a":1,"a":2,"a":3}],"x":2},"m":{"k":1,"k":1}}"#;
         let d = parse(source).unwrap();
         assert_eq!(d.duplicates, ["spec.l[1].a", "spec.x", "m.k"]);
+        assert_eq!(d.strict_errors()[1], "duplicate field \"spec.x\"");
         assert_eq!(d.value.at(&["spec", "x"]), Some(&Value::Int(2)));
         assert_eq!(parse(br#"{"spec":{"x":1}}"#).unwrap().duplicates, [""; 0]);
     }
