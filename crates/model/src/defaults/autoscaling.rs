@@ -1,0 +1,44 @@
+//! autoscaling: kubernetes `pkg/apis/autoscaling/v1/defaults.go` and `v2/defaults.go`.
+
+use super::{Rule, default, is_absent, is_empty, object};
+use crate::{Map, value};
+
+pub(super) const RULES_V1: &[(&str, Rule)] = &[("HorizontalPodAutoscalerSpec", |s| {
+    default(s, "minReplicas", 1)
+})];
+pub(super) const RULES_V2: &[(&str, Rule)] = &[("HorizontalPodAutoscalerSpec", spec)];
+
+fn spec(spec: &mut Map) {
+    default(spec, "minReplicas", 1);
+    if is_empty(spec, "metrics") {
+        let cpu = value!({"type": "Resource", "resource": {
+            "name": "cpu", "target": {"type": "Utilization", "averageUtilization": 80}}});
+        spec.insert("metrics", vec![cpu]);
+    }
+    if is_absent(spec, "behavior") {
+        return;
+    }
+    let Some(behavior) = object(spec, "behavior") else {
+        return;
+    };
+    if let Some(up) = object(behavior, "scaleUp") {
+        default(up, "stabilizationWindowSeconds", 0);
+        default(
+            up,
+            "policies",
+            value!([
+                {"type": "Pods", "value": 4, "periodSeconds": 15},
+                {"type": "Percent", "value": 100, "periodSeconds": 15}
+            ]),
+        );
+        default(up, "selectPolicy", "Max");
+    }
+    if let Some(down) = object(behavior, "scaleDown") {
+        default(
+            down,
+            "policies",
+            value!([{"type": "Percent", "value": 100, "periodSeconds": 15}]),
+        );
+        default(down, "selectPolicy", "Max");
+    }
+}

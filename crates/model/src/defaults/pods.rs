@@ -1,0 +1,126 @@
+//! Pods and everything with a pod template: kubernetes `pkg/apis/core/v1/defaults.go`.
+
+use super::{Rule, default, default_zero, each, image, is_absent, object, text};
+use crate::{Map, Value};
+
+pub(super) const RULES: &[(&str, Rule)] = &[
+    ("Pod", pod),
+    ("PodSpec", pod_spec),
+    ("Container", container),
+    ("EphemeralContainer", container),
+    ("Volume", volume),
+    ("Probe", probe),
+    ("HTTPGetAction", |a| {
+        default_zero(a, "path", "/");
+        default_zero(a, "scheme", "HTTP");
+    }),
+    ("SecretVolumeSource", mode),
+    ("ConfigMapVolumeSource", mode),
+    ("DownwardAPIVolumeSource", mode),
+    ("ProjectedVolumeSource", mode),
+    ("ServiceAccountTokenProjection", |p| {
+        default(p, "expirationSeconds", 3600)
+    }),
+    ("HostPathVolumeSource", |v| default(v, "type", "")),
+    ("ObjectFieldSelector", |f| {
+        default_zero(f, "apiVersion", "v1")
+    }),
+];
+
+fn pod(p: &mut Map) {
+    let Some(spec) = object(p, "spec") else {
+        return;
+    };
+    for list in ["containers", "initContainers"] {
+        for container in each(spec, list) {
+            requests_from_limits(container);
+        }
+    }
+    default(spec, "enableServiceLinks", true);
+    if spec.get("hostNetwork").and_then(Value::as_bool) == Some(true) {
+        for list in ["containers", "initContainers"] {
+            each(spec, list).for_each(host_ports);
+        }
+    }
+}
+
+fn requests_from_limits(container: &mut Map) {
+    let Some(resources) = container
+        .get_mut("resources")
+        .and_then(Value::as_object_mut)
+    else {
+        return;
+    };
+    let Some(Value::Object(limits)) = resources.get("limits").cloned() else {
+        return;
+    };
+    let Some(requests) = object(resources, "requests") else {
+        return;
+    };
+    for (name, limit) in limits.iter() {
+        if !requests.contains_key(name) {
+            requests.insert(name, limit.clone());
+        }
+    }
+}
+
+fn host_ports(container: &mut Map) {
+    for port in each(container, "ports") {
+        if let Some(number) = port.get("containerPort").cloned() {
+            default_zero(port, "hostPort", number);
+        }
+    }
+}
+
+fn pod_spec(spec: &mut Map) {
+    default_zero(spec, "dnsPolicy", "ClusterFirst");
+    default_zero(spec, "restartPolicy", "Always");
+    default(spec, "securityContext", Value::object());
+    default(spec, "terminationGracePeriodSeconds", 30);
+    default_zero(spec, "schedulerName", "default-scheduler");
+    // `serviceAccount` is the old name of `serviceAccountName`; both are written
+    // (`pkg/apis/core/v1/conversion.go`).
+    let name = [
+        text(spec, "serviceAccountName"),
+        text(spec, "serviceAccount"),
+    ]
+    .into_iter()
+    .find(|n| !n.is_empty());
+    if let Some(name) = name.map(Value::from) {
+        spec.insert("serviceAccount", name.clone());
+        spec.insert("serviceAccountName", name);
+    }
+}
+
+fn container(c: &mut Map) {
+    let policy = image::pull_policy(text(c, "image"));
+    default_zero(c, "imagePullPolicy", policy);
+    default_zero(c, "terminationMessagePath", "/dev/termination-log");
+    default_zero(c, "terminationMessagePolicy", "File");
+}
+
+fn volume(v: &mut Map) {
+    if v.iter()
+        .all(|(key, value)| key == "name" || value.is_null())
+    {
+        v.insert("emptyDir", Value::object());
+    }
+    if !is_absent(v, "image") {
+        if let Some(source) = object(v, "image") {
+            let policy = image::pull_policy(text(source, "reference"));
+            default_zero(source, "pullPolicy", policy);
+        }
+    }
+}
+
+fn probe(p: &mut Map) {
+    default_zero(p, "timeoutSeconds", 1);
+    default_zero(p, "periodSeconds", 10);
+    default_zero(p, "successThreshold", 1);
+    default_zero(p, "failureThreshold", 3);
+}
+
+/// 0644, in decimal as JSON has it.
+fn mode(source: &mut Map) {
+    default(source, "defaultMode", 0o644);
+}
