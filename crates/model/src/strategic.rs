@@ -8,7 +8,6 @@ use crate::catalogue::{Field, Shape, TypeId, Types};
 use crate::patch::does_not_apply;
 use crate::{ApiError, Map, Str, Value};
 use std::collections::{HashMap, HashSet};
-use std::fmt::Write as _;
 
 const PATCH: &str = "$patch";
 const RETAIN_KEYS: &str = "$retainKeys";
@@ -649,9 +648,9 @@ fn go_type(value: &Value) -> &'static str {
 fn go_value(out: &mut String, value: &Value) {
     match value {
         Value::Null => out.push_str("<nil>"),
-        Value::Bool(b) => drop(write!(out, "{b}")),
-        Value::Int(i) => drop(write!(out, "{i}")),
-        Value::Float(f) => drop(write!(out, "{f}")),
+        Value::Bool(b) => out.push_str(&b.to_string()),
+        Value::Int(i) => out.push_str(&i.to_string()),
+        Value::Float(f) => out.push_str(&f.to_string()),
         Value::String(s) => out.push_str(s),
         Value::Array(items) => go_list(out, items),
         Value::Object(map) => go_map(out, map),

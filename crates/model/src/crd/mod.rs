@@ -1,0 +1,340 @@
+//! CustomResourceDefinitions compiled to the same [`Resource`] as built-in kinds.
+
+mod check;
+mod definition;
+mod formats;
+mod prune;
+mod schema;
+mod status;
+mod types;
+mod validate;
+
+pub use definition::{validate_create, validate_update};
+pub use schema::Schema;
+pub use status::{UsedNames, accepted_status, stored_versions};
+
+use crate::catalogue::{Column, Resource, Subresource};
+use crate::field::{ErrorKind, FieldError};
+use crate::{Str, Value};
+use std::sync::Arc;
+
+/// What is particular to a kind from a CRD.
+#[derive(Debug, Default)]
+pub struct Custom {
+    /// name of the CRD object
+    pub crd: Str,
+    /// the version's openAPIV3Schema as given, for OpenAPI
+    pub schema: Value,
+    /// the same, read
+    pub root: Schema,
+    pub selectable_fields: Vec<Str>,
+    /// `{specReplicasPath, statusReplicasPath, labelSelectorPath}`
+    pub scale: Option<[Str; 3]>,
+}
+
+/// One compiled CRD: a resource per served version, storage version first.
+#[derive(Clone, Debug)]
+pub struct Compiled {
+    pub resources: Vec<Arc<Resource>>,
+}
+
+/// Compiles a CRD object that passed validation.
+///
+/// # Errors
+/// Field errors in the CRD's own paths (non-structural schemas, bad names, too large schemas …).
+pub fn compile(crd: &Value) -> Result<Compiled, Vec<FieldError>> {
+    let errors = validate_create(crd);
+    if !errors.is_empty() {
+        return Err(errors);
+    }
+    let versions = crd
+        .at(&["spec", "versions"])
+        .and_then(Value::as_array)
+        .unwrap_or_default();
+    let is = |v: &Value, key: &str| v.get(key) == Some(&Value::Bool(true));
+    let storage = versions
+        .iter()
+        .find(|v| is(v, "storage"))
+        .and_then(|v| v.str_at(&["name"]))
+        .unwrap_or_default();
+    let mut budget = schema::MAX_NODES;
+    let mut resources = Vec::new();
+    for (i, version) in versions.iter().enumerate().filter(|(_, v)| is(v, "served")) {
+        let path = format!("spec.versions[{i}].schema.openAPIV3Schema");
+        let raw = version
+            .at(&["schema", "openAPIV3Schema"])
+            .cloned()
+            .unwrap_or_default();
+        let root = Schema::read(&raw, &path, &mut budget).map_err(|e| vec![e])?;
+        resources.push(Arc::new(resource(crd, version, storage, raw, root)));
+    }
+    resources.sort_by_key(|r| r.version != storage);
+    Ok(Compiled { resources })
+}
+
+fn text(value: &Value, path: &[&str]) -> Str {
+    value.str_at(path).unwrap_or_default().into()
+}
+
+fn strings(value: &Value, path: &[&str]) -> Vec<Str> {
+    let items = value.at(path).and_then(Value::as_array).unwrap_or_default();
+    items
+        .iter()
+        .filter_map(Value::as_str)
+        .map(Into::into)
+        .collect()
+}
+
+fn resource(crd: &Value, version: &Value, storage: &str, raw: Value, root: Schema) -> Resource {
+    let kind = text(crd, &["spec", "names", "kind"]);
+    let or = |name: Str, default: String| {
+        if name.is_empty() {
+            default.into()
+        } else {
+            name
+        }
+    };
+    let (group, name) = (text(crd, &["spec", "group"]), text(version, &["name"]));
+    let (types, type_id) = types::build(&root, &kind);
+    let scale = version
+        .at(&["subresources", "scale"])
+        .filter(|v| !v.is_null());
+    let selectable = version
+        .at(&["selectableFields"])
+        .and_then(Value::as_array)
+        .unwrap_or_default();
+    Resource {
+        list_kind: or(
+            text(crd, &["spec", "names", "listKind"]),
+            format!("{kind}List"),
+        ),
+        singular: or(
+            text(crd, &["spec", "names", "singular"]),
+            kind.to_lowercase().into(),
+        ),
+        plural: text(crd, &["spec", "names", "plural"]),
+        namespaced: crd.str_at(&["spec", "scope"]) == Some("Namespaced"),
+        short_names: strings(crd, &["spec", "names", "shortNames"]),
+        categories: strings(crd, &["spec", "names", "categories"]),
+        verbs: [
+            "create",
+            "delete",
+            "deletecollection",
+            "get",
+            "list",
+            "patch",
+            "update",
+            "watch",
+        ]
+        .map(Into::into)
+        .into(),
+        subresources: subresources(version, &group, &name, &kind),
+        storage_group: group.clone(),
+        storage_version: storage.into(),
+        types: Arc::new(types),
+        root: type_id,
+        columns: columns(version),
+        custom: Some(Arc::new(Custom {
+            crd: text(crd, &["metadata", "name"]),
+            schema: raw,
+            root,
+            selectable_fields: selectable.iter().map(|f| text(f, &["jsonPath"])).collect(),
+            scale: scale.map(|s| {
+                [
+                    "specReplicasPath",
+                    "statusReplicasPath",
+                    "labelSelectorPath",
+                ]
+                .map(|k| text(s, &[k]))
+            }),
+        })),
+        group,
+        version: name,
+        kind,
+    }
+}
+
+fn subresources(version: &Value, group: &Str, name: &Str, kind: &Str) -> Vec<Subresource> {
+    let verbs: Vec<Str> = ["get", "patch", "update"].map(Into::into).into();
+    let has = |key: &str| {
+        version
+            .at(&["subresources", key])
+            .is_some_and(|v| !v.is_null())
+    };
+    let mut out = Vec::new();
+    if has("scale") {
+        out.push(Subresource {
+            name: "scale".into(),
+            group: "autoscaling".into(),
+            version: "v1".into(),
+            kind: "Scale".into(),
+            verbs: verbs.clone(),
+        });
+    }
+    if has("status") {
+        let (group, version, kind) = (group.clone(), name.clone(), kind.clone());
+        out.push(Subresource {
+            name: "status".into(),
+            group,
+            version,
+            kind,
+            verbs,
+        });
+    }
+    out
+}
+
+/// `Name` and the version's own columns; without any, `Age`.
+fn columns(version: &Value) -> Vec<Column> {
+    let column = |name: &str, ty: &str, format: &str, description: &str, json_path: &str| Column {
+        name: name.into(),
+        ty: ty.into(),
+        format: format.into(),
+        description: description.into(),
+        priority: 0,
+        json_path: json_path.into(),
+    };
+    let mut out = vec![column(
+        "Name",
+        "string",
+        "name",
+        "Name of the object, unique among its siblings.",
+        "",
+    )];
+    let own = version
+        .at(&["additionalPrinterColumns"])
+        .and_then(Value::as_array)
+        .unwrap_or_default();
+    for c in own {
+        let get = |key: &str| c.str_at(&[key]).unwrap_or_default();
+        let path = get("jsonPath");
+        let described = match get("description") {
+            "" => format!("Custom resource definition column (in JSONPath format): {path}"),
+            text => text.to_owned(),
+        };
+        let priority = c
+            .get("priority")
+            .and_then(Value::as_i64)
+            .unwrap_or_default();
+        let priority = i32::try_from(priority).unwrap_or(i32::MAX);
+        out.push(Column {
+            priority,
+            ..column(get("name"), get("type"), get("format"), &described, path)
+        });
+    }
+    if own.is_empty() {
+        out.push(column(
+            "Age",
+            "date",
+            "",
+            "When the object was created.",
+            ".metadata.creationTimestamp",
+        ));
+    }
+    out
+}
+
+/// Drops unknown fields and nulls, applies schema defaults, in place, to a custom object. Returns
+/// the paths of what was unknown, ascending.
+pub fn prune_and_default(resource: &Resource, object: &mut Value) -> Vec<String> {
+    let Some(custom) = &resource.custom else {
+        return Vec::new();
+    };
+    let unknown = prune::prune(object, &custom.root);
+    prune::drop_nulls(object, Some(&custom.root));
+    prune::default(object, &custom.root);
+    unknown
+}
+
+/// Checks a custom object against its schema (types, required, enum, bounds, pattern, formats …);
+/// on update, what was wrong before and did not change is forgiven.
+#[must_use]
+pub fn validate(resource: &Resource, object: &Value, old: Option<&Value>) -> Vec<FieldError> {
+    let Some(custom) = &resource.custom else {
+        return Vec::new();
+    };
+    let mut errors = validate::schema(&custom.root, object, old, "");
+    scale(custom, object, &mut errors);
+    validate::embedded(&custom.root, object, "", true, &mut errors);
+    let mut before = Vec::new();
+    if let Some(old) = old {
+        validate::lists(&custom.root, old, "", &mut before);
+    }
+    if before.is_empty() {
+        validate::lists(&custom.root, object, "", &mut errors);
+    }
+    errors
+}
+
+/// The CEL rules (`x-kubernetes-validations`) of a CRD that [`validate`] does not evaluate, as
+/// paths in the CRD object.
+#[must_use]
+pub fn unevaluated_rules(crd: &Value) -> Vec<String> {
+    let mut out = Vec::new();
+    let versions = crd
+        .at(&["spec", "versions"])
+        .and_then(Value::as_array)
+        .unwrap_or_default();
+    for (i, version) in versions.iter().enumerate() {
+        let path = format!("spec.versions[{i}].schema.openAPIV3Schema");
+        let Some(raw) = version.at(&["schema", "openAPIV3Schema"]) else {
+            continue;
+        };
+        if let Ok(schema) = Schema::read(raw, &path, &mut schema::MAX_NODES.clone()) {
+            schema.collect_rules(&path, &mut out);
+        }
+    }
+    out
+}
+
+/// Follows a simple JSON path (`.spec.replicas`).
+#[must_use]
+pub fn simple_path<'a>(object: &'a Value, path: &str) -> Option<&'a Value> {
+    path.trim_start_matches('.')
+        .split('.')
+        .try_fold(object, |v, name| v.get(name))
+}
+
+/// What the scale subresource reads must be numbers and a string.
+fn scale(custom: &Custom, object: &Value, errors: &mut Vec<FieldError>) {
+    let Some([spec, status, selector]) = &custom.scale else {
+        return;
+    };
+    for path in [spec, status] {
+        match simple_path(object, path) {
+            None => {}
+            Some(Value::Int(n)) if *n < 0 => {
+                errors.push(FieldError::invalid_int(
+                    path.as_str(),
+                    *n,
+                    "should be a non-negative integer",
+                ));
+            }
+            Some(Value::Int(n)) if *n > i64::from(i32::MAX) => {
+                let why = format!("should be less than or equal to {}", i32::MAX);
+                errors.push(FieldError::invalid_int(path.as_str(), *n, why));
+            }
+            Some(Value::Int(_)) => {}
+            Some(other) => {
+                let why = format!(
+                    "{path} accessor error: the value is of the type {}, expected int64",
+                    other.type_name()
+                );
+                errors.push(FieldError::new(ErrorKind::Invalid, path.as_str(), "0", why));
+            }
+        }
+    }
+    match simple_path(object, selector).filter(|_| !selector.is_empty()) {
+        None | Some(Value::String(_)) => {}
+        Some(other) => {
+            let why = format!(
+                "{selector} accessor error: the value is of the type {}, expected string",
+                other.type_name()
+            );
+            errors.push(FieldError::invalid_str(selector.as_str(), "", why));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
