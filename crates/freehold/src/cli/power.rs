@@ -1,0 +1,42 @@
+//! `freehold sleep` and `freehold wake`
+
+use super::{Global, Printer, Target, Trouble, objects};
+use anyhow::Result;
+use kube::api::{Patch, PatchParams};
+use serde_json::json;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// NAME, or TENANT/NAME
+    name: String,
+    /// The tenant it belongs to
+    #[arg(long, value_name = "T")]
+    tenant: Option<String>,
+}
+
+/// `spec.power`
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum State {
+    /// sleeps when idle, wakes on request
+    Auto,
+    /// stays asleep; requests are told how to wake it
+    Asleep,
+}
+
+pub(crate) async fn run(args: &Args, state: State, global: &Global, out: &Printer) -> Result<()> {
+    let target = Target::connect(global).await?;
+    let found =
+        objects::find_control_plane(&target.client, &args.name, args.tenant.as_deref()).await?;
+    let (power, done) = match state {
+        State::Auto => ("Auto", "is awake"),
+        State::Asleep => ("Asleep", "is asleep until `freehold wake`"),
+    };
+    let patch = json!({"spec": {"power": power}});
+    found
+        .api
+        .patch(&found.name, &PatchParams::default(), &Patch::Merge(&patch))
+        .await
+        .map_err(|e| Trouble::from_api("change", &found.shown(), e))?;
+    out.line(format!("{} {done}", found.shown()));
+    Ok(())
+}

@@ -1,0 +1,147 @@
+//! Many control planes in this process. The pool is a client of the host like any other: it
+//! watches ControlPlanes and their secrets, serves what is placed here, and says so in their status.
+
+mod plane;
+mod port;
+mod reconcile;
+mod status;
+
+use freehold_apiserver::listen::Backend;
+use freehold_store::Keyspaces;
+use futures::StreamExt as _;
+use kube::runtime::controller::Controller;
+use kube::runtime::reflector::ObjectRef;
+use kube::runtime::watcher;
+use kube::{Api, ResourceExt as _};
+use plane::Plane;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// What the pool is given by the host that runs it.
+pub(crate) struct Surroundings {
+    /// a client of the host's API
+    pub(crate) host: kube::Client,
+    pub(crate) keyspaces: Arc<dyn Keyspaces>,
+    /// where the shared listener listens; ports of control planes' own are opened beside it
+    pub(crate) listen: SocketAddr,
+    /// name or address that clients use
+    pub(crate) public_host: String,
+    /// `https://name:port` of the shared listener
+    pub(crate) server: String,
+    pub(crate) sleep_after: Duration,
+    pub(crate) shutdown: CancellationToken,
+}
+
+/// The control planes served by this process.
+pub(crate) struct Pool {
+    around: Surroundings,
+    /// by uid: a name may be used again by another control plane
+    planes: RwLock<BTreeMap<String, Arc<Plane>>>,
+}
+
+/// Control planes are looked at for idleness this often.
+const IDLE_CHECK: Duration = Duration::from_secs(10);
+/// How many control planes are reconciled at the same time.
+const CONCURRENCY: u16 = 16;
+
+impl Pool {
+    pub(crate) fn new(around: Surroundings) -> Self {
+        Self {
+            around,
+            planes: RwLock::default(),
+        }
+    }
+
+    /// The control plane of a server name (lower case), if it is served here.
+    pub(crate) fn backend(&self, server_name: &str) -> Option<Arc<dyn Backend>> {
+        self.all()
+            .into_iter()
+            .find(|p| p.server_name == server_name)
+            .map(|p| p as Arc<dyn Backend>)
+    }
+
+    fn all(&self) -> Vec<Arc<Plane>> {
+        self.planes
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .values()
+            .cloned()
+            .collect()
+    }
+
+    fn get(&self, uid: &str) -> Option<Arc<Plane>> {
+        self.planes
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(uid)
+            .cloned()
+    }
+
+    fn put(&self, plane: Arc<Plane>) -> Option<Arc<Plane>> {
+        self.planes
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(plane.uid.clone(), plane)
+    }
+
+    fn take(&self, uid: &str) -> Option<Arc<Plane>> {
+        self.planes
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(uid)
+    }
+
+    /// Reconciles until shutdown.
+    pub(crate) async fn run(self: Arc<Self>) {
+        let idle = self.clone().put_idle_ones_to_sleep();
+        let shutdown = self.around.shutdown.clone();
+        let reconciling = self.reconcile_all();
+        tokio::select! {
+            () = shutdown.cancelled() => {}
+            () = idle => {}
+            () = reconciling => {}
+        }
+    }
+
+    async fn reconcile_all(self: Arc<Self>) {
+        let planes: Api<freehold_api::ControlPlane> = Api::all(self.around.host.clone());
+        let secrets: Api<k8s_openapi::api::core::v1::Secret> = Api::all(self.around.host.clone());
+        let labelled = watcher::Config::default().labels(freehold_api::names::LABEL_CONTROL_PLANE);
+        let of_secret = |secret: k8s_openapi::api::core::v1::Secret| {
+            let name = secret
+                .labels()
+                .get(freehold_api::names::LABEL_CONTROL_PLANE)
+                .cloned();
+            let namespace = secret.namespace();
+            name.zip(namespace)
+                .map(|(name, namespace)| ObjectRef::new(&name).within(&namespace))
+        };
+        Controller::new(planes, watcher::Config::default())
+            .watches(secrets, labelled, of_secret)
+            .with_config(kube::runtime::controller::Config::default().concurrency(CONCURRENCY))
+            .run(reconcile::reconcile, reconcile::again, self)
+            .for_each(|outcome| async {
+                if let Err(error) = outcome {
+                    tracing::debug!(%error, "pool");
+                }
+            })
+            .await;
+    }
+
+    async fn put_idle_ones_to_sleep(self: Arc<Self>) {
+        loop {
+            tokio::time::sleep(IDLE_CHECK).await;
+            for plane in self.all() {
+                plane.sleep_if_idle(self.around.sleep_after).await;
+            }
+        }
+    }
+
+    /// Parks every control plane.
+    pub(crate) async fn stop(&self) {
+        futures::future::join_all(self.all().iter().map(|p| p.stop())).await;
+    }
+}

@@ -1,0 +1,284 @@
+//! One control plane of the pool: started on first use, parked when idle or told to.
+
+use super::Surroundings;
+use crate::guard;
+use async_trait::async_trait;
+use freehold_api::Power;
+use freehold_apiserver::listen::Backend;
+use freehold_apiserver::{Config, ControlPlane, Limits};
+use freehold_model::{ApiError, Catalogue};
+use freehold_store::Keyspaces;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+use tokio::sync::Mutex;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// What a control plane is made of; when any of it changes, it is started anew.
+#[derive(Clone, PartialEq)]
+pub(super) struct Recipe {
+    pub(super) ca: String,
+    pub(super) serving_cert: String,
+    pub(super) serving_key: String,
+    pub(super) token_key: String,
+    pub(super) minor: u8,
+    pub(super) server: String,
+    pub(super) service_cidr: String,
+    pub(super) port: Option<u16>,
+}
+
+pub(super) struct Plane {
+    pub(super) uid: String,
+    pub(super) namespace: String,
+    pub(super) name: String,
+    pub(super) server_name: String,
+    pub(super) recipe: Recipe,
+    catalogue: Arc<Catalogue>,
+    tls: Arc<rustls::ServerConfig>,
+    keyspaces: Arc<dyn Keyspaces>,
+    power: RwLock<Power>,
+    /// the running one, for the fast path
+    running: RwLock<Option<Arc<ControlPlane>>>,
+    /// taken to start and stop
+    state: Mutex<State>,
+    /// ends when this value is replaced or its control plane is deleted
+    pub(super) ended: CancellationToken,
+}
+
+#[derive(Default)]
+struct State {
+    controllers: Option<Parked>,
+    /// after a failed start requests are not allowed to try again at once
+    failed: Option<(Instant, String)>,
+}
+
+/// How to end a control plane's controllers.
+struct Parked {
+    token: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+const RETRY_START: Duration = Duration::from_secs(1);
+const STOP_LIMIT: Duration = Duration::from_secs(5);
+
+/// The keyspace of a control plane: named by its uid, never by anything a tenant chose.
+pub(super) fn keyspace(uid: &str) -> String {
+    format!("cp-{uid}")
+}
+
+impl Plane {
+    pub(super) fn new(
+        object: &Named,
+        recipe: Recipe,
+        around: &Surroundings,
+    ) -> Result<Self, String> {
+        let tls = freehold_apiserver::listen::server_config(
+            &recipe.serving_cert,
+            &recipe.serving_key,
+            &recipe.ca,
+        )?;
+        let catalogue = Catalogue::builtin(recipe.minor)
+            .ok_or_else(|| format!("this build does not serve Kubernetes 1.{}", recipe.minor))?;
+        Ok(Self {
+            uid: object.uid.clone(),
+            namespace: object.namespace.clone(),
+            name: object.name.clone(),
+            server_name: freehold_api::names::server_name(&object.name, &object.namespace),
+            recipe,
+            catalogue,
+            tls,
+            keyspaces: around.keyspaces.clone(),
+            power: RwLock::default(),
+            running: RwLock::default(),
+            state: Mutex::default(),
+            ended: around.shutdown.child_token(),
+        })
+    }
+
+    pub(super) fn git_version(&self) -> &str {
+        &self.catalogue.git_version
+    }
+
+    fn shown(&self) -> String {
+        format!("{}/{}", self.namespace, self.name)
+    }
+
+    pub(super) fn power(&self) -> Power {
+        *self.power.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn set_power(&self, power: Power) {
+        *self.power.write().unwrap_or_else(PoisonError::into_inner) = power;
+    }
+
+    fn running(&self) -> Option<Arc<ControlPlane>> {
+        self.running
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn set_running(&self, value: Option<Arc<ControlPlane>>) -> Option<Arc<ControlPlane>> {
+        std::mem::replace(
+            &mut *self.running.write().unwrap_or_else(PoisonError::into_inner),
+            value,
+        )
+    }
+
+    /// The running control plane, started when it is not.
+    pub(super) async fn awake(&self) -> Result<Arc<ControlPlane>, String> {
+        if let Some(running) = self.running() {
+            return Ok(running);
+        }
+        let mut state = self.state.lock().await;
+        if let Some(running) = self.running() {
+            return Ok(running);
+        }
+        if self.ended.is_cancelled() {
+            return Err("it is being removed".to_owned());
+        }
+        if let Some((when, why)) = &state.failed
+            && when.elapsed() < RETRY_START
+        {
+            return Err(why.clone());
+        }
+        let began = Instant::now();
+        match guard::caught(self.start()).await {
+            Ok(started) => {
+                state.failed = None;
+                state.controllers = Some(self.run_controllers(&started));
+                self.set_running(Some(started.clone()));
+                tracing::info!(control_plane = %self.shown(), took = ?began.elapsed(), "awake");
+                Ok(started)
+            }
+            Err(why) => {
+                tracing::error!(control_plane = %self.shown(), error = %why, "cannot start");
+                state.failed = Some((Instant::now(), why.clone()));
+                Err(why)
+            }
+        }
+    }
+
+    async fn start(&self) -> Result<Arc<ControlPlane>, String> {
+        let store = self
+            .keyspaces
+            .open(&keyspace(&self.uid))
+            .await
+            .map_err(|e| e.to_string())?;
+        let config = Config {
+            name: self.shown(),
+            store,
+            catalogue: self.catalogue.clone(),
+            client_ca_pem: self.recipe.ca.clone(),
+            service_account_key_pem: self.recipe.token_key.clone(),
+            issuer: "https://kubernetes.default.svc.cluster.local".to_owned(),
+            external_address: self.recipe.server.clone(),
+            service_cidr: self.recipe.service_cidr.clone(),
+            limits: Limits::default(),
+        };
+        ControlPlane::start(config).await.map_err(|e| {
+            let cause = std::error::Error::source(&e)
+                .map(|c| format!(": {c}"))
+                .unwrap_or_default();
+            format!("{e}{cause}")
+        })
+    }
+
+    fn run_controllers(&self, started: &Arc<ControlPlane>) -> Parked {
+        let user = crate::host::system_user("system:kube-controller-manager");
+        let client = kube::Client::new(started.service(user), "default");
+        let config = freehold_controllers::Config {
+            name: self.shown(),
+            root_ca_pem: self.recipe.ca.clone(),
+            sign_token: None,
+        };
+        let token = self.ended.child_token();
+        let inner = token.clone();
+        let task = tokio::spawn(guard::supervise(
+            format!("controllers of {}", self.shown()),
+            token.clone(),
+            move || {
+                let (client, config, token) = (client.clone(), config.clone(), inner.clone());
+                async move {
+                    freehold_controllers::run(client, config, token).await;
+                    Ok(())
+                }
+            },
+        ));
+        Parked { token, task }
+    }
+
+    /// Parks it: controllers end, watches end, memory is given back.
+    pub(super) async fn stop(&self) {
+        let mut state = self.state.lock().await;
+        self.park(&mut state).await;
+    }
+
+    async fn park(&self, state: &mut State) {
+        let running = self.set_running(None);
+        if let Some(mut parked) = state.controllers.take() {
+            parked.token.cancel();
+            if tokio::time::timeout(STOP_LIMIT, &mut parked.task)
+                .await
+                .is_err()
+            {
+                parked.task.abort();
+                tracing::warn!(control_plane = %self.shown(), "controllers did not end in time and were dropped");
+            }
+        }
+        if let Some(running) = running {
+            running.shut_down();
+            drop(running);
+            if let Err(error) = self.keyspaces.sleep(&keyspace(&self.uid)).await {
+                tracing::warn!(control_plane = %self.shown(), %error, "the keyspace could not be put to sleep");
+            }
+            tracing::info!(control_plane = %self.shown(), "asleep");
+        }
+    }
+
+    pub(super) async fn sleep_if_idle(&self, after: Duration) {
+        let idle = |cp: &ControlPlane| {
+            let activity = cp.activity();
+            activity.requests == 0 && activity.idle >= after
+        };
+        if self.power() != Power::Auto || !self.running().is_some_and(|cp| idle(&cp)) {
+            return;
+        }
+        let mut state = self.state.lock().await;
+        // Somebody may have come while we waited.
+        if self.running().is_some_and(|cp| idle(&cp)) {
+            self.park(&mut state).await;
+        }
+    }
+}
+
+/// Which object a plane stands for.
+pub(super) struct Named {
+    pub(super) uid: String,
+    pub(super) namespace: String,
+    pub(super) name: String,
+}
+
+#[async_trait]
+impl Backend for Plane {
+    fn tls(&self) -> Arc<rustls::ServerConfig> {
+        self.tls.clone()
+    }
+
+    async fn control_plane(&self) -> Result<Arc<ControlPlane>, ApiError> {
+        if self.ended.is_cancelled() {
+            return Err(ApiError::unavailable(
+                "this control plane was moved or removed; connect again",
+            ));
+        }
+        if self.power() == Power::Asleep {
+            return Err(ApiError::unavailable(format!(
+                "control plane {name} is kept asleep; wake it on the host with: freehold wake {name}",
+                name = self.name
+            )));
+        }
+        self.awake().await.map_err(|why| {
+            ApiError::unavailable(format!("the control plane cannot start now: {why}"))
+        })
+    }
+}

@@ -1,0 +1,319 @@
+//! From a ControlPlane object and its secrets to a served control plane, and back to nothing.
+
+use super::Pool;
+use super::plane::{Named, Plane, Recipe, keyspace};
+use super::status::{Said, say};
+use crate::guard;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use freehold_api::condition::{reasons, types};
+use freehold_api::names::{FINALIZER_POOL, secret};
+use freehold_api::{Condition, ControlPlane, Endpoint, Engine, Placement, Power};
+use freehold_model::catalogue::{DEFAULT_MINOR, NEWEST_MINOR, OLDEST_MINOR};
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::{Patch, PatchParams};
+use kube::runtime::controller::Action;
+use kube::{Api, ResourceExt as _};
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What went wrong; it is tried again.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct Failed(String);
+
+const RETRY: Duration = Duration::from_secs(5);
+
+/// One round for one control plane. A panic is a failure of this one only.
+pub(super) async fn reconcile(
+    object: Arc<ControlPlane>,
+    pool: Arc<Pool>,
+) -> Result<Action, Failed> {
+    let shown = format!(
+        "{}/{}",
+        object.namespace().unwrap_or_default(),
+        object.name_any()
+    );
+    guard::caught(Box::pin(one(&object, &pool)))
+        .await
+        .map_err(|why| {
+            tracing::warn!(control_plane = %shown, error = %why, "the pool failed; it tries again");
+            Failed(why)
+        })
+}
+
+pub(super) fn again(_: Arc<ControlPlane>, _: &Failed, _: Arc<Pool>) -> Action {
+    Action::requeue(RETRY)
+}
+
+async fn one(object: &ControlPlane, pool: &Pool) -> Result<Action, String> {
+    let (Some(uid), Some(namespace)) = (object.uid(), object.namespace()) else {
+        return Ok(Action::await_change());
+    };
+    let api: Api<ControlPlane> = Api::namespaced(pool.around.host.clone(), &namespace);
+    if object.metadata.deletion_timestamp.is_some() {
+        return remove(object, &uid, &api, pool).await;
+    }
+    if object.spec.placement != Placement::Pooled || object.spec.engine != Engine::Native {
+        // Not ours; what made it not ours is said by the operator.
+        return Ok(Action::await_change());
+    }
+    let named = Named {
+        uid,
+        namespace,
+        name: object.name_any(),
+    };
+    let recipe = match recipe(object, &named, pool).await? {
+        Ok(recipe) => recipe,
+        Err(missing) => {
+            let said = Said {
+                endpoint: None,
+                version: None,
+                serving: missing,
+            };
+            say(&api, object, &said).await.map_err(|e| e.to_string())?;
+            return Ok(Action::await_change());
+        }
+    };
+    hold(object, &api).await?;
+    let plane = place(&named, recipe, pool).await?;
+    plane.set_power(object.spec.power);
+    let serving = if object.spec.power == Power::Asleep {
+        plane.stop().await;
+        Condition::no(
+            types::SERVING,
+            reasons::ASLEEP,
+            "it is kept asleep (spec.power)",
+        )
+    } else {
+        let known = object.status.as_ref().is_some_and(|s| s.endpoint.is_some());
+        // One that was served before may stay asleep until somebody asks for it.
+        if !known || object.spec.power == Power::Awake {
+            plane.awake().await?;
+        }
+        Condition::yes(
+            types::SERVING,
+            reasons::AVAILABLE,
+            format!("served by the pool at {}", plane.recipe.server),
+        )
+    };
+    let endpoint = Endpoint {
+        server: plane.recipe.server.clone(),
+        server_name: plane.server_name.clone(),
+        certificate_authority_data: Some(BASE64.encode(&plane.recipe.ca)),
+    };
+    let said = Said {
+        endpoint: Some(endpoint),
+        version: Some(plane.git_version().to_owned()),
+        serving,
+    };
+    say(&api, object, &said).await.map_err(|e| e.to_string())?;
+    Ok(Action::await_change())
+}
+
+/// The plane for this recipe: the one that is there, or a new one in its place.
+async fn place(named: &Named, recipe: Recipe, pool: &Pool) -> Result<Arc<Plane>, String> {
+    if let Some(known) = pool.get(&named.uid) {
+        if known.recipe == recipe {
+            return Ok(known);
+        }
+        // Credentials, version or address changed: connections and controllers start anew.
+        pool.take(&named.uid);
+        known.ended.cancel();
+        known.stop().await;
+    }
+    let plane = Arc::new(Plane::new(named, recipe, &pool.around)?);
+    if let Some(port) = plane.recipe.port {
+        super::port::open(port, &plane, &pool.around).await?;
+    }
+    pool.put(plane.clone());
+    Ok(plane)
+}
+
+/// The finalizer is there before anything is stored that would have to be erased.
+async fn hold(object: &ControlPlane, api: &Api<ControlPlane>) -> Result<(), String> {
+    if object.finalizers().iter().any(|f| f == FINALIZER_POOL) {
+        return Ok(());
+    }
+    let mut finalizers = object.finalizers().to_vec();
+    finalizers.push(FINALIZER_POOL.to_owned());
+    set_finalizers(object, api, &finalizers).await
+}
+
+/// At the very version that was read: nobody else's finalizer is lost.
+async fn set_finalizers(
+    object: &ControlPlane,
+    api: &Api<ControlPlane>,
+    finalizers: &[String],
+) -> Result<(), String> {
+    let patch = json!({"metadata": {"resourceVersion": object.resource_version(), "finalizers": finalizers}});
+    match api
+        .patch(
+            &object.name_any(),
+            &PatchParams::default(),
+            &Patch::Merge(&patch),
+        )
+        .await
+    {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+        Err(error) => Err(format!("cannot write finalizers: {error}")),
+    }
+}
+
+async fn remove(
+    object: &ControlPlane,
+    uid: &str,
+    api: &Api<ControlPlane>,
+    pool: &Pool,
+) -> Result<Action, String> {
+    if let Some(plane) = pool.take(uid) {
+        plane.ended.cancel();
+        plane.stop().await;
+    }
+    if !object.finalizers().iter().any(|f| f == FINALIZER_POOL) {
+        return Ok(Action::await_change());
+    }
+    let id = keyspace(uid);
+    let keyspaces = &pool.around.keyspaces;
+    if keyspaces
+        .list()
+        .await
+        .map_err(|e| e.to_string())?
+        .contains(&id)
+    {
+        keyspaces
+            .delete(&id)
+            .await
+            .map_err(|e| format!("cannot erase the keyspace: {e}"))?;
+    }
+    // Said to be gone only when it is seen to be gone.
+    if keyspaces
+        .list()
+        .await
+        .map_err(|e| e.to_string())?
+        .contains(&id)
+    {
+        return Err("the keyspace is still there after it was erased".to_owned());
+    }
+    let rest: Vec<String> = object
+        .finalizers()
+        .iter()
+        .filter(|f| *f != FINALIZER_POOL)
+        .cloned()
+        .collect();
+    set_finalizers(object, api, &rest).await?;
+    tracing::info!(control_plane = %format!("{}/{}", object.namespace().unwrap_or_default(), object.name_any()), "erased");
+    Ok(Action::await_change())
+}
+
+/// What it is made of, or the condition that says what is missing.
+async fn recipe(
+    object: &ControlPlane,
+    named: &Named,
+    pool: &Pool,
+) -> Result<Result<Recipe, Condition>, String> {
+    let no =
+        |reason: &str, message: String| Ok(Err(Condition::no(types::SERVING, reason, message)));
+    let Some(minor) = minor(object.spec.version.as_deref()) else {
+        let wanted = object.spec.version.clone().unwrap_or_default();
+        return no(
+            reasons::UNSUPPORTED_VERSION,
+            format!(
+                "Kubernetes {wanted} is not served here: v1.{OLDEST_MINOR} to v1.{NEWEST_MINOR} are"
+            ),
+        );
+    };
+    let secrets: Api<Secret> = Api::namespaced(pool.around.host.clone(), &named.namespace);
+    let get = async |name: String| {
+        secrets
+            .get_opt(&name)
+            .await
+            .map_err(|e| format!("cannot read secret {name}: {e}"))
+    };
+    let ca = text_of(get(secret::ca(&named.name)).await?);
+    let tokens = text_of(get(secret::service_account(&named.name)).await?);
+    let waiting = || {
+        no(
+            reasons::WAITING_FOR_CREDENTIALS,
+            "its certificates are not made yet".to_owned(),
+        )
+    };
+    let (Some(ca), Some(tokens)) = (ca, tokens) else {
+        return waiting();
+    };
+    let take = |from: &BTreeMap<String, String>, key: &str| from.get(key).cloned();
+    let parts = (
+        take(&ca, secret::CA_CERT),
+        take(&ca, secret::TLS_CERT),
+        take(&ca, secret::TLS_KEY),
+        take(&tokens, secret::SA_KEY),
+    );
+    let (Some(ca), Some(serving_cert), Some(serving_key), Some(token_key)) = parts else {
+        return waiting();
+    };
+    let port = object.spec.endpoint.as_ref().and_then(|e| e.port);
+    let server = port.map_or_else(
+        || pool.around.server.clone(),
+        |port| crate::host::address::server(&pool.around.public_host, port),
+    );
+    let service_cidr = object
+        .spec
+        .network
+        .as_ref()
+        .and_then(|n| n.service_cidr.clone());
+    let service_cidr = service_cidr.unwrap_or_else(|| crate::host::SERVICE_CIDR.to_owned());
+    Ok(Ok(Recipe {
+        ca,
+        serving_cert,
+        serving_key,
+        token_key,
+        minor,
+        server,
+        service_cidr,
+        port,
+    }))
+}
+
+/// `v1.36`, `1.36.3` → 36, when it is served.
+fn minor(version: Option<&str>) -> Option<u8> {
+    let Some(version) = version else {
+        return Some(DEFAULT_MINOR);
+    };
+    let minor = version
+        .trim_start_matches('v')
+        .strip_prefix("1.")?
+        .split('.')
+        .next()?
+        .parse()
+        .ok()?;
+    (OLDEST_MINOR..=NEWEST_MINOR)
+        .contains(&minor)
+        .then_some(minor)
+}
+
+fn text_of(secret: Option<Secret>) -> Option<BTreeMap<String, String>> {
+    let data = secret?.data?;
+    Some(
+        data.into_iter()
+            .filter_map(|(k, v)| String::from_utf8(v.0).ok().map(|text| (k, text)))
+            .collect(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_read_as_people_write_them() {
+        assert_eq!(minor(None), Some(DEFAULT_MINOR));
+        assert_eq!(minor(Some("v1.36.3")), Some(36));
+        assert_eq!(minor(Some("1.30")), Some(30));
+        for bad in ["v1.27", "2.36", "v1.99", "1.", ""] {
+            assert_eq!(minor(Some(bad)), None, "{bad}");
+        }
+    }
+}
