@@ -22,7 +22,15 @@ fn deployment(d: &mut Map) {
     default(spec, "progressDeadlineSeconds", 600);
 }
 
+/// The annotation is what is left of a field; conversion writes it on every object
+/// (`pkg/apis/apps/v1/conversion.go`).
+const GENERATION: &str = "deprecated.daemonset.template.generation";
+
 fn daemon_set(d: &mut Map) {
+    if let Some(notes) = object(d, "metadata").and_then(|m| object(m, "annotations")) {
+        let generation = text(notes, GENERATION).parse::<i64>().unwrap_or(0);
+        notes.insert(GENERATION, generation.to_string());
+    }
     let Some(spec) = object(d, "spec") else {
         return;
     };
@@ -34,12 +42,26 @@ fn daemon_set(d: &mut Map) {
 
 fn rolling_update(strategy: &mut Map, [max_unavailable, max_surge]: &[Value; 2]) {
     default_zero(strategy, "type", "RollingUpdate");
-    if text(strategy, "type") != "RollingUpdate" {
+    let rolling = text(strategy, "type") == "RollingUpdate";
+    if !rolling && is_absent(strategy, "rollingUpdate") {
         return;
     }
     if let Some(update) = object(strategy, "rollingUpdate") {
-        default(update, "maxUnavailable", max_unavailable.clone());
-        default(update, "maxSurge", max_surge.clone());
+        // The internal type holds both by value: of other strategies zeros come back.
+        default(
+            update,
+            "maxUnavailable",
+            if rolling {
+                max_unavailable.clone()
+            } else {
+                0.into()
+            },
+        );
+        default(
+            update,
+            "maxSurge",
+            if rolling { max_surge.clone() } else { 0.into() },
+        );
     }
 }
 
@@ -53,8 +75,9 @@ fn stateful_set(s: &mut Map) {
             strategy.insert("type", "RollingUpdate");
             object(strategy, "rollingUpdate");
         }
-        // `maxUnavailable` stays unset: its feature gate is off by default.
-        if text(strategy, "type") == "RollingUpdate" && !is_absent(strategy, "rollingUpdate") {
+        // `maxUnavailable` stays unset: its feature gate is off by default. The internal type
+        // holds the partition by value, so it comes back whatever the type says.
+        if !is_absent(strategy, "rollingUpdate") {
             if let Some(update) = object(strategy, "rollingUpdate") {
                 default(update, "partition", 0);
             }

@@ -3,10 +3,24 @@
 use super::{Rule, default, is_absent, is_empty, object};
 use crate::{Map, value};
 
-pub(super) const RULES_V1: &[(&str, Rule)] = &[("HorizontalPodAutoscalerSpec", |s| {
-    default(s, "minReplicas", 1)
-})];
+pub(super) const RULES_V1: &[(&str, Rule)] = &[("HorizontalPodAutoscaler", autoscaler_v1)];
 pub(super) const RULES_V2: &[(&str, Rule)] = &[("HorizontalPodAutoscalerSpec", spec)];
+
+/// Metrics other than the one that v1 has a field for travel in an annotation.
+fn autoscaler_v1(a: &mut Map) {
+    let other = a
+        .get("metadata")
+        .and_then(|m| m.at(&["annotations", "autoscaling.alpha.kubernetes.io/metrics"]));
+    let has_other = other.is_some();
+    let Some(spec) = object(a, "spec") else {
+        return;
+    };
+    default(spec, "minReplicas", 1);
+    if !has_other {
+        // `pkg/apis/autoscaling/v1/conversion.go`
+        default(spec, "targetCPUUtilizationPercentage", 80);
+    }
+}
 
 fn spec(spec: &mut Map) {
     default(spec, "minReplicas", 1);

@@ -15,6 +15,9 @@ pub(super) const RULES: &[(&str, Rule)] = &[
     ("Service", service),
     ("Namespace", namespace),
     ("NamespaceStatus", |s| default_zero(s, "phase", "Active")),
+    ("NodeSpec", |s| {
+        super::pods::one_and_many(s, "podCIDR", "podCIDRs", None)
+    }),
     ("NodeStatus", |s| {
         if let Some(capacity) = s.get("capacity").filter(|c| !c.is_null()).cloned() {
             default(s, "allocatable", capacity);

@@ -1,7 +1,7 @@
 //! apiextensions.k8s.io/v1 and apiregistration.k8s.io/v1: apiextensions-apiserver
 //! `pkg/apis/apiextensions/v1/defaults.go`, kube-aggregator `pkg/apis/apiregistration/v1/defaults.go`.
 
-use super::{Rule, default, is_empty, object, text};
+use super::{Rule, default, is_absent, is_empty, object, text};
 use crate::{Map, Value, value};
 
 pub(super) const RULES: &[(&str, Rule)] = &[
@@ -47,6 +47,15 @@ fn definition(crd: &mut Map) {
         }
     }
     default(spec, "conversion", value!({"strategy": "None"}));
+    if let Some(conversion) = object(spec, "conversion") {
+        // The internal type has no place for an empty webhook.
+        let webhook = conversion.get("webhook").and_then(Value::as_object);
+        if webhook.is_some_and(|w| {
+            is_absent(w, "clientConfig") && is_absent(w, "conversionReviewVersions")
+        }) {
+            conversion.remove("webhook");
+        }
+    }
     if let Some(status) =
         object(crd, "status").filter(|s| is_empty(s, "storedVersions") && !stored.is_empty())
     {

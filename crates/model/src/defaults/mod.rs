@@ -17,6 +17,7 @@ use std::sync::LazyLock;
 
 mod admission;
 mod apps;
+mod authentication;
 mod autoscaling;
 mod batch;
 mod core;
@@ -26,6 +27,7 @@ mod flowcontrol;
 mod image;
 mod networking;
 mod pods;
+mod policy;
 mod rbac;
 mod resource;
 mod scheduling;
@@ -74,10 +76,12 @@ fn rules() -> Vec<(String, Rule)> {
         ("core.v1", core::RULES),
         ("core.v1", pods::RULES),
         ("apps.v1", apps::RULES),
+        ("authentication.v1", authentication::RULES),
         ("batch.v1", batch::RULES),
         ("autoscaling.v1", autoscaling::RULES_V1),
         ("autoscaling.v2", autoscaling::RULES_V2),
         ("networking.v1", networking::RULES),
+        ("policy.v1", policy::RULES),
         ("rbac.v1", rbac::RULES),
         ("storage.v1", storage::RULES),
         ("scheduling.v1", scheduling::RULES),

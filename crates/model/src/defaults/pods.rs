@@ -6,6 +6,10 @@ use crate::{Map, Value};
 pub(super) const RULES: &[(&str, Rule)] = &[
     ("Pod", pod),
     ("PodSpec", pod_spec),
+    ("PodTemplateSpec", drop_old_annotations),
+    ("PodStatus", |s| {
+        one_and_many(s, "podIP", "podIPs", Some("ip"))
+    }),
     ("Container", container),
     ("EphemeralContainer", container),
     ("Volume", volume),
@@ -41,6 +45,57 @@ fn pod(p: &mut Map) {
         for list in ["containers", "initContainers"] {
             each(spec, list).for_each(host_ports);
         }
+    }
+}
+
+/// Init containers were annotations once (`pkg/apis/core/v1/conversion.go`).
+fn drop_old_annotations(holder: &mut Map) {
+    let annotations = holder
+        .get_mut("metadata")
+        .and_then(|m| m.get_mut("annotations"));
+    let Some(annotations) = annotations.and_then(Value::as_object_mut) else {
+        return;
+    };
+    annotations.retain(|key, _| {
+        let stage = key
+            .strip_prefix("pod.")
+            .and_then(|k| k.split_once(".kubernetes.io/"));
+        !matches!(
+            stage,
+            Some((
+                "alpha" | "beta",
+                "init-containers" | "init-container-statuses"
+            ))
+        )
+    });
+}
+
+/// The field for one value and the list that came later: the first wins where they differ
+/// (`pkg/apis/core/v1/conversion.go`).
+pub(super) fn one_and_many(map: &mut Map, one: &str, many: &str, inner: Option<&str>) {
+    let in_list = |v: &Value| {
+        inner
+            .map_or(Some(v), |key| v.get(key))
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned()
+    };
+    let first = map
+        .get(many)
+        .and_then(Value::as_array)
+        .and_then(|a| a.first())
+        .map(in_list);
+    let single = text(map, one).to_owned();
+    if single.is_empty() {
+        if let Some(first) = first {
+            map.insert(one, first);
+        }
+    } else if first.is_none_or(|f| f != single) {
+        let item = match inner {
+            Some(key) => Value::Object([(key, single)].into_iter().collect()),
+            None => single.into(),
+        };
+        map.insert(many, vec![item]);
     }
 }
 

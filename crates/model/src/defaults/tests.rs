@@ -59,3 +59,71 @@ fn every_rule_names_a_type_of_the_catalogue() {
         unknown.iter().map(|(name, _)| name).collect::<Vec<_>>()
     );
 }
+
+/// The path of the first place where two values differ, with both sides.
+fn difference(path: &str, ours: &Value, theirs: &Value) -> Option<String> {
+    match (ours, theirs) {
+        (Value::Object(a), Value::Object(b)) => {
+            let keys: std::collections::BTreeSet<&str> = a.keys().chain(b.keys()).collect();
+            keys.into_iter()
+                .find_map(|key| match (a.get(key), b.get(key)) {
+                    (Some(x), Some(y)) => difference(&format!("{path}.{key}"), x, y),
+                    (x, y) => Some(format!("{path}.{key}: ours {x:?}, upstream {y:?}")),
+                })
+        }
+        (Value::Array(a), Value::Array(b)) if a.len() == b.len() => a
+            .iter()
+            .zip(b)
+            .find_map(|(x, y)| difference(&format!("{path}[]"), x, y)),
+        _ if ours == theirs => None,
+        _ => Some(format!("{path}: ours {ours:?}, upstream {theirs:?}")),
+    }
+}
+
+/// Recordings are pairs of lines, made by `upstream/cmd/oracle record`: what a client sends and
+/// what upstream's decoding, defaulting and conversion make of it.
+#[test]
+fn random_objects_become_what_upstream_makes_of_them() {
+    let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/recorded/defaults");
+    let catalogue = Catalogue::builtin(36).expect("36 is built in");
+    let (mut compared, mut differences) = (
+        0,
+        std::collections::BTreeMap::<String, (usize, String)>::new(),
+    );
+    for file in std::fs::read_dir(directory).expect("recordings") {
+        let text = std::fs::read_to_string(file.expect("a file").path()).expect("text");
+        let mut lines = text.lines();
+        while let (Some(input), Some(theirs)) = (lines.next(), lines.next()) {
+            let theirs = crate::json::parse(theirs.as_bytes()).expect("JSON").value;
+            let kind = theirs.str_at(&["kind"]).expect("a kind");
+            let (group, version) = theirs
+                .str_at(&["apiVersion"])
+                .map(|v| v.split_once('/').unwrap_or(("", v)))
+                .expect("a version");
+            let Some((types, root)) = catalogue.type_of(group, version, kind) else {
+                continue;
+            };
+            if (group, version, kind) == ("autoscaling", "v1", "HorizontalPodAutoscaler") {
+                continue; // annotations come from the conversion to the stored version
+            }
+            let mut ours = crate::json::parse(input.as_bytes()).expect("JSON").value;
+            super::apply_type(&types, root, &mut ours);
+            compared += 1;
+            if let Some(found) = difference(kind, &ours, &theirs) {
+                let path = found.split(": ours").next().unwrap_or_default().to_owned();
+                differences.entry(path).or_insert((0, found)).0 += 1;
+            }
+        }
+    }
+    let shown: Vec<String> = differences
+        .values()
+        .map(|(n, d)| format!("{n} × {}", d.chars().take(300).collect::<String>()))
+        .collect();
+    println!("compared {compared}");
+    assert!(
+        shown.is_empty() && compared > 100,
+        "{} of {compared}:\n{}",
+        shown.len(),
+        shown.join("\n")
+    );
+}

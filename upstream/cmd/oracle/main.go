@@ -1,0 +1,188 @@
+// Answers with upstream's own code what an object of a built-in kind becomes: decoded, defaulted,
+// converted to the internal type and back, encoded. See ../../README.md.
+//
+//	oracle record [-seed N] [-per-kind N] [-group G] [-kind K]   random objects and what they become
+//	oracle default < LINES                            one JSON object a line, one answer a line
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"math/rand"
+	"os"
+	"sort"
+	"strings"
+
+	aefuzzer "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/fuzzer"
+	aeinstall "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/install"
+	"k8s.io/apimachinery/pkg/api/apitesting/fuzzer"
+	metafuzzer "k8s.io/apimachinery/pkg/apis/meta/fuzzer"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	jsonserializer "k8s.io/apimachinery/pkg/runtime/serializer/json"
+	apiserviceinstall "k8s.io/kube-aggregator/pkg/apis/apiregistration/install"
+	"k8s.io/kubernetes/pkg/api/legacyscheme"
+	kapitesting "k8s.io/kubernetes/pkg/api/testing"
+
+	_ "k8s.io/kubernetes/pkg/apis/admissionregistration/install"
+	_ "k8s.io/kubernetes/pkg/apis/apps/install"
+	_ "k8s.io/kubernetes/pkg/apis/authentication/install"
+	_ "k8s.io/kubernetes/pkg/apis/authorization/install"
+	_ "k8s.io/kubernetes/pkg/apis/autoscaling/install"
+	_ "k8s.io/kubernetes/pkg/apis/batch/install"
+	_ "k8s.io/kubernetes/pkg/apis/certificates/install"
+	_ "k8s.io/kubernetes/pkg/apis/coordination/install"
+	_ "k8s.io/kubernetes/pkg/apis/core/install"
+	_ "k8s.io/kubernetes/pkg/apis/discovery/install"
+	_ "k8s.io/kubernetes/pkg/apis/events/install"
+	_ "k8s.io/kubernetes/pkg/apis/flowcontrol/install"
+	_ "k8s.io/kubernetes/pkg/apis/networking/install"
+	_ "k8s.io/kubernetes/pkg/apis/node/install"
+	_ "k8s.io/kubernetes/pkg/apis/policy/install"
+	_ "k8s.io/kubernetes/pkg/apis/rbac/install"
+	_ "k8s.io/kubernetes/pkg/apis/resource/install"
+	_ "k8s.io/kubernetes/pkg/apis/scheduling/install"
+	_ "k8s.io/kubernetes/pkg/apis/storage/install"
+)
+
+func main() {
+	aeinstall.Install(legacyscheme.Scheme)
+	apiserviceinstall.Install(legacyscheme.Scheme)
+	if err := run(os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, "oracle:", err)
+		os.Exit(1)
+	}
+}
+
+func run(args []string) error {
+	if len(args) == 0 {
+		return fmt.Errorf("say one of: record, default")
+	}
+	switch args[0] {
+	case "record":
+		return record(args[1:])
+	case "default":
+		return answer()
+	}
+	return fmt.Errorf("unknown command %q", args[0])
+}
+
+var serializer = jsonserializer.NewSerializerWithOptions(jsonserializer.DefaultMetaFactory,
+	legacyscheme.Scheme, legacyscheme.Scheme, jsonserializer.SerializerOptions{})
+
+// What the server would store for a request with this body, before its strategies.
+func become(in []byte) ([]byte, error) {
+	internal, gvk, err := legacyscheme.Codecs.UniversalDecoder().Decode(in, nil, nil)
+	if err != nil {
+		return nil, err
+	}
+	var out bytes.Buffer
+	err = legacyscheme.Codecs.EncoderForVersion(serializer, gvk.GroupVersion()).Encode(internal, &out)
+	return bytes.TrimSpace(out.Bytes()), err
+}
+
+func answer() error {
+	lines := bufio.NewScanner(os.Stdin)
+	lines.Buffer(nil, 16<<20)
+	for lines.Scan() {
+		out, err := become(lines.Bytes())
+		if err != nil {
+			out, _ = json.Marshal(map[string]string{"error": err.Error()})
+		}
+		fmt.Println(string(out))
+	}
+	return lines.Err()
+}
+
+func record(args []string) error {
+	flags := flag.NewFlagSet("record", flag.ContinueOnError)
+	seed := flags.Int64("seed", 1, "of the random objects")
+	per := flags.Int("per-kind", 3, "objects of each kind")
+	group := flags.String("group", "*", "only this group")
+	kind := flags.String("kind", "", "only this kind")
+	most := flags.Int("max-bytes", 1<<20, "leave out longer objects")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	source := rand.NewSource(*seed)
+	fuzz := fuzzer.FuzzerFor(fuzzer.MergeFuzzerFuncs(metafuzzer.Funcs, kapitesting.FuzzerFuncs, aefuzzer.Funcs), source, legacyscheme.Codecs)
+	var kinds []schema.GroupVersionKind
+	for gvk := range legacyscheme.Scheme.AllKnownTypes() {
+		served := gvk.Version == "v1" || gvk.Version == "v2" && gvk.Group == "autoscaling"
+		if !served || *group != "*" && gvk.Group != *group || *kind != "" && gvk.Kind != *kind || strings.HasSuffix(gvk.Kind, "List") {
+			continue
+		}
+		kinds = append(kinds, gvk)
+	}
+	sort.Slice(kinds, func(i, j int) bool { return kinds[i].String() < kinds[j].String() })
+	for _, gvk := range kinds {
+		for i := 0; i < *per; i++ {
+			object, err := legacyscheme.Scheme.New(gvk)
+			if err != nil {
+				return err
+			}
+			if _, ok := object.(metav1.Object); !ok {
+				continue
+			}
+			// Random values of the versioned type itself: what a client might send.
+			fuzz.MaxDepth(4 + i%5).Fill(object)
+			object.GetObjectKind().SetGroupVersionKind(gvk)
+			in, err := json.Marshal(object)
+			if err != nil {
+				continue
+			}
+			if i%2 == 1 {
+				in = sparse(in, rand.New(source))
+			}
+			out, err := become(in)
+			if err != nil || len(in) > *most {
+				continue
+			}
+			fmt.Printf("%s\n%s\n", in, out)
+		}
+	}
+	return nil
+}
+
+// Removes fields at random, so that there is something to default.
+func sparse(in []byte, r *rand.Rand) []byte {
+	var v any
+	if json.Unmarshal(in, &v) != nil {
+		return in
+	}
+	drop(v, r, 0)
+	out, err := json.Marshal(v)
+	if err != nil {
+		return in
+	}
+	return out
+}
+
+func drop(v any, r *rand.Rand, depth int) {
+	switch v := v.(type) {
+	case map[string]any:
+		for _, k := range sortedKeys(v) {
+			if depth > 0 && r.Intn(3) == 0 {
+				delete(v, k)
+				continue
+			}
+			drop(v[k], r, depth+1)
+		}
+	case []any:
+		for _, item := range v {
+			drop(item, r, depth+1)
+		}
+	}
+}
+
+func sortedKeys(m map[string]any) []string {
+	out := make([]string, 0, len(m))
+	for k := range m {
+		out = append(out, k)
+	}
+	sort.Strings(out)
+	return out
+}
