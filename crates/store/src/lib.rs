@@ -5,6 +5,9 @@
 //! be pinned to a revision that is not compacted; watches are ordered, unique, atomic per
 //! revision, reliable and resumable. A write is durable before its reply.
 
+pub mod embedded;
+pub mod limits;
+pub mod span;
 mod types;
 
 pub use types::*;
@@ -36,6 +39,10 @@ pub trait Store: Send + Sync + 'static {
 
     /// Ends a lease now and deletes its keys.
     async fn lease_revoke(&self, lease: LeaseId) -> Result<()>;
+
+    /// Asks every live watch of this keyspace to deliver a [`WatchItem::Progress`] behind all
+    /// events up to now.
+    async fn progress(&self) -> Result<()>;
 }
 
 /// All keyspaces of one node. The id is the platform's (never derived from tenant input).

@@ -41,10 +41,21 @@ pub enum Compare {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Op {
-    Put { key: Bytes, value: Bytes, lease: LeaseId },
-    Delete { key: Bytes },
-    DeleteRange { lo: Bytes, hi: Bytes },
-    Get { key: Bytes },
+    Put {
+        key: Bytes,
+        value: Bytes,
+        lease: LeaseId,
+    },
+    Delete {
+        key: Bytes,
+    },
+    DeleteRange {
+        lo: Bytes,
+        hi: Bytes,
+    },
+    Get {
+        key: Bytes,
+    },
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -139,6 +150,9 @@ pub enum Error {
     Fenced(String),
     #[error("the keyspace was deleted")]
     Deleted,
+    /// the request breaks a rule of the contract (empty key, a key put twice …)
+    #[error("invalid request: {0}")]
+    Invalid(String),
     #[error("no such lease: {0}")]
     LeaseNotFound(LeaseId),
     #[error("the datastore is damaged: {0}")]

@@ -1,0 +1,458 @@
+//! The queue of writes, fair between keyspaces, and the one thread that commits them: it works
+//! transactions out in order, writes all of a round with one durable write, publishes, answers.
+
+use super::Shared;
+use super::checkpoint::Source;
+use super::keyspace::Loaded;
+use super::log::{Batch, Log};
+use super::record::{Record, log_nonce, random};
+use super::state::{Phase, State};
+use crate::{Error, LeaseId, Txn, TxnReply};
+use parking_lot::{Condvar, Mutex};
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::sync::Arc;
+use tokio::sync::oneshot;
+
+/// Writes taken per round.
+const ROUND_REQUESTS: usize = 2048;
+const ROUND_BYTES: usize = 4 << 20;
+/// Bytes a keyspace may add to a round before it is another one's turn.
+const QUANTUM: usize = 16 << 10;
+/// Room in the log that puts leave to deletions and compactions on a full disk.
+const RESERVE: usize = 1 << 20;
+/// Most keys a range deletion may take.
+const MAX_CHANGES: usize = 1_000_000;
+
+/// Why a write was not done.
+#[derive(Debug)]
+pub(crate) enum Refused {
+    Error(Error),
+    /// this copy of the keyspace was put to sleep: load it again
+    Retry,
+}
+
+pub(crate) type Reply<T> = oneshot::Sender<Result<T, Refused>>;
+
+pub(crate) enum Work {
+    Txn(Arc<Txn>, Reply<TxnReply>),
+    Compact(u64, Reply<()>),
+    Grant(u64, Reply<LeaseId>),
+    /// with a time: only if the lease has ended by then
+    Revoke(LeaseId, Option<u64>, Reply<()>),
+    /// a consistent copy, durable up to a batch; optionally the last thing this copy does
+    Snapshot(Option<Phase>, Reply<Source>),
+}
+
+pub(crate) struct Request {
+    pub(crate) loaded: Arc<Loaded>,
+    pub(crate) work: Work,
+    pub(crate) cost: usize,
+}
+
+#[derive(Default)]
+struct Lane {
+    requests: VecDeque<Request>,
+    bytes: usize,
+}
+
+#[derive(Default)]
+struct Lanes {
+    by_keyspace: BTreeMap<u64, Lane>,
+    turn: VecDeque<u64>,
+    stopping: bool,
+}
+
+/// Writes that wait.
+#[derive(Default)]
+pub(crate) struct Queue {
+    lanes: Mutex<Lanes>,
+    ready: Condvar,
+}
+
+impl Queue {
+    pub(crate) fn push(&self, request: Request, limits: (usize, usize)) -> crate::Result<()> {
+        let number = request.loaded.slot.number;
+        let mut lanes = self.lanes.lock();
+        if lanes.stopping {
+            return Err(Error::Unavailable("the datastore is shutting down".into()));
+        }
+        let lane = lanes.by_keyspace.entry(number).or_default();
+        if lane.requests.len() >= limits.0 || lane.bytes > limits.1 {
+            return Err(Error::Throttled("too many writes are waiting".into()));
+        }
+        lane.bytes += request.cost;
+        lane.requests.push_back(request);
+        if lane.requests.len() == 1 {
+            lanes.turn.push_back(number);
+            if lanes.turn.len() == 1 {
+                drop(lanes);
+                self.ready.notify_one();
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn stop(&self) {
+        self.lanes.lock().stopping = true;
+        self.ready.notify_one();
+    }
+
+    /// Waits for work and takes a round of it, in turns; `None` at the end.
+    fn take(&self, round: &mut Vec<Request>) -> Option<usize> {
+        let mut lanes = self.lanes.lock();
+        while lanes.turn.is_empty() {
+            if lanes.stopping {
+                return None;
+            }
+            self.ready.wait(&mut lanes);
+        }
+        let mut bytes = 0;
+        while round.len() < ROUND_REQUESTS && bytes < ROUND_BYTES {
+            let Some(number) = lanes.turn.pop_front() else {
+                break;
+            };
+            let lane = lanes
+                .by_keyspace
+                .get_mut(&number)
+                .expect("a lane with a turn exists");
+            let mut taken = 0;
+            while taken < QUANTUM && round.len() < ROUND_REQUESTS {
+                let Some(request) = lane.requests.pop_front() else {
+                    break;
+                };
+                taken += request.cost;
+                lane.bytes -= request.cost;
+                round.push(request);
+            }
+            bytes += taken;
+            if lane.requests.is_empty() {
+                lanes.by_keyspace.remove(&number);
+            } else {
+                lanes.turn.push_back(number);
+            }
+        }
+        Some(bytes)
+    }
+}
+
+/// An answer that waits for durability.
+enum Answer {
+    Txn(Reply<TxnReply>, TxnReply),
+    Done(Reply<()>),
+    Lease(Reply<LeaseId>, LeaseId),
+}
+
+/// The state of the commit thread.
+pub(crate) struct Committer {
+    shared: Arc<Shared>,
+    log: Log,
+    batch: Batch,
+    /// the disk is full: only what shrinks is let through
+    full: bool,
+    touched: Vec<Arc<Loaded>>,
+    answers: Vec<Answer>,
+    snapshots: Vec<(Arc<Loaded>, Option<Phase>, Reply<Source>)>,
+    deadlines: Vec<(u64, Arc<Loaded>, LeaseId)>,
+}
+
+impl Committer {
+    pub(crate) fn new(shared: Arc<Shared>, log: Log) -> Self {
+        Self {
+            shared,
+            log,
+            batch: Batch::default(),
+            full: false,
+            touched: Vec::new(),
+            answers: Vec::new(),
+            snapshots: Vec::new(),
+            deadlines: Vec::new(),
+        }
+    }
+
+    /// Runs until the queue is stopped and empty.
+    pub(crate) fn run(mut self) {
+        let mut round = Vec::new();
+        while let Some(bytes) = self.shared.clone().queue.take(&mut round) {
+            self.batch.clear();
+            self.make_room(bytes + round.len() * 256);
+            let now_ms = super::now_ms();
+            for request in round.drain(..) {
+                self.handle(request, now_ms);
+            }
+            self.finish();
+        }
+    }
+
+    fn make_room(&mut self, size: usize) {
+        if self.shared.failed().is_some() {
+            return;
+        }
+        let before = self.log.segment;
+        let reserved = self
+            .log
+            .rotate()
+            .and_then(|()| self.log.reserve(size + RESERVE));
+        self.full = match reserved {
+            Ok(()) => false,
+            Err(error) => {
+                if !is_full(&error) {
+                    self.shared.fail(&error);
+                }
+                true
+            }
+        };
+        if self.log.segment != before {
+            self.shared.rotated(self.log.segment);
+        }
+    }
+
+    fn handle(&mut self, request: Request, now_ms: u64) {
+        let loaded = request.loaded;
+        let refused = match loaded.state.read().phase {
+            Phase::Open => self.shared.failed().map(Refused::Error),
+            Phase::Retired => Some(Refused::Retry),
+            Phase::Deleted => Some(Refused::Error(Error::Deleted)),
+        };
+        match request.work {
+            Work::Txn(txn, reply) => {
+                match refused.map_or_else(|| self.txn(&loaded, &txn, now_ms), Err) {
+                    Ok(done) => self.answers.push(Answer::Txn(reply, done)),
+                    Err(refused) => drop(reply.send(Err(refused))),
+                }
+            }
+            Work::Compact(rev, reply) => {
+                let record = refused.map_or_else(|| plan_compact(&loaded.state.read(), rev), Err);
+                self.simple(&loaded, record, reply, now_ms);
+            }
+            Work::Revoke(id, expired_at, reply) => {
+                let record =
+                    refused.map_or_else(|| plan_revoke(&loaded.state.read(), id, expired_at), Err);
+                self.simple(&loaded, record, reply, now_ms);
+            }
+            Work::Grant(ttl, reply) => {
+                match refused.map_or_else(|| self.grant(&loaded, ttl, now_ms), Err) {
+                    Ok(id) => self.answers.push(Answer::Lease(reply, id)),
+                    Err(refused) => drop(reply.send(Err(refused))),
+                }
+            }
+            Work::Snapshot(then, reply) => match refused {
+                None => self.snapshots.push((loaded, then, reply)),
+                // What is in memory of a failed engine is still good to be forgotten.
+                Some(Refused::Error(Error::Unavailable(_))) if then == Some(Phase::Deleted) => {
+                    self.snapshots.push((loaded, then, reply));
+                }
+                Some(refused) => drop(reply.send(Err(refused))),
+            },
+        }
+    }
+
+    fn txn(&mut self, loaded: &Arc<Loaded>, txn: &Txn, now_ms: u64) -> Result<TxnReply, Refused> {
+        let mut state = loaded.state.write();
+        let planned = state.plan(txn).map_err(Refused::Error)?;
+        if planned.changes.is_empty() {
+            return Ok(planned.reply);
+        }
+        if planned.changes.len() > MAX_CHANGES {
+            let text = format!("a transaction may change {MAX_CHANGES} keys");
+            return Err(Refused::Error(Error::TooLarge(text)));
+        }
+        if planned.changes.iter().any(|change| change.put.is_some()) {
+            self.check_quota(&state, &planned.changes)
+                .map_err(Refused::Error)?;
+        }
+        let record = Record::Changes {
+            rev: planned.reply.rev,
+            changes: planned.changes,
+        };
+        self.write(loaded, &mut state, record, now_ms)?;
+        Ok(planned.reply)
+    }
+
+    fn check_quota(&self, state: &State, changes: &[super::record::Change]) -> crate::Result<()> {
+        if self.full {
+            return Err(Error::NoSpace("the disk is full".into()));
+        }
+        let options = &self.shared.options;
+        let (bytes, keys) = state.growth(changes);
+        if state.bytes + bytes > options.quota_bytes {
+            let (used, quota) = (state.bytes, options.quota_bytes);
+            return Err(Error::NoSpace(format!(
+                "{used} of {quota} bytes are stored"
+            )));
+        }
+        if state.live_keys() + keys > options.quota_keys {
+            let (used, quota) = (state.live_keys(), options.quota_keys);
+            return Err(Error::NoSpace(format!("{used} of {quota} keys are stored")));
+        }
+        Ok(())
+    }
+
+    fn grant(&mut self, loaded: &Arc<Loaded>, ttl: u64, now_ms: u64) -> Result<LeaseId, Refused> {
+        if self.full {
+            return Err(Refused::Error(Error::NoSpace("the disk is full".into())));
+        }
+        let mut state = loaded.state.write();
+        let id = loop {
+            let id = i64::from_le_bytes(random().map_err(Refused::Error)?) & i64::MAX;
+            if id != 0 && !state.leases.contains_key(&id) {
+                break id;
+            }
+        };
+        let deadline_ms = now_ms.saturating_add(ttl.saturating_mul(1000));
+        self.write(
+            loaded,
+            &mut state,
+            Record::Grant {
+                id,
+                ttl,
+                deadline_ms,
+            },
+            now_ms,
+        )?;
+        self.deadlines.push((deadline_ms, loaded.clone(), id));
+        Ok(id)
+    }
+
+    fn simple(
+        &mut self,
+        loaded: &Arc<Loaded>,
+        record: Result<Option<Record>, Refused>,
+        reply: Reply<()>,
+        now_ms: u64,
+    ) {
+        let done = record.and_then(|record| match record {
+            Some(record) => self.write(loaded, &mut loaded.state.write(), record, now_ms),
+            None => Ok(()),
+        });
+        match done {
+            Ok(()) => self.answers.push(Answer::Done(reply)),
+            Err(refused) => drop(reply.send(Err(refused))),
+        }
+    }
+
+    /// Puts a record into the round and into memory, where nobody sees it yet.
+    fn write(
+        &mut self,
+        loaded: &Arc<Loaded>,
+        state: &mut State,
+        record: Record,
+        now_ms: u64,
+    ) -> Result<(), Refused> {
+        let number = loaded.slot.number;
+        let counter = self.log.next_counter();
+        let body = self.batch.begin(number, counter);
+        let out = self.batch.body();
+        record.encode(out);
+        let nonce = log_nonce(self.log.segment, counter);
+        loaded
+            .slot
+            .ciphers
+            .log
+            .seal(nonce, &number.to_le_bytes(), out, body);
+        self.batch.end(body);
+        if self.batch.size() > self.log.room()
+            && let Err(error) = self.log.reserve(self.batch.size())
+        {
+            self.batch.undo(body);
+            return Err(Refused::Error(super::log::unavailable(&error)));
+        }
+        state
+            .apply(record, now_ms)
+            .expect("a record is planned on the state it is applied to");
+        state.dirty_from.get_or_insert(self.log.segment);
+        if !std::mem::replace(&mut state.in_round, true) {
+            self.touched.push(loaded.clone());
+        }
+        Ok(())
+    }
+
+    /// Makes the round durable, shows it, answers.
+    fn finish(&mut self) {
+        let mut failed = None;
+        if !self.batch.is_empty()
+            && let Err(error) = self.log.append(&mut self.batch)
+        {
+            // Nobody knows what a failed fsync left on the disk: no further write is taken.
+            self.shared.fail(&error);
+            failed = self.shared.failed();
+        }
+        if failed.is_none() {
+            for loaded in self.touched.drain(..) {
+                let mut state = loaded.state.write();
+                state.publish();
+                if !state.purge.is_empty()
+                    || state.history_bytes > self.shared.options.history_bytes
+                {
+                    drop(state);
+                    self.shared.upkeep.look_at(loaded);
+                }
+            }
+            self.shared.upkeep.add_deadlines(self.deadlines.drain(..));
+        }
+        self.touched.clear();
+        self.deadlines.clear();
+        for answer in self.answers.drain(..) {
+            answer.send(failed.as_ref());
+        }
+        for (loaded, then, reply) in self.snapshots.drain(..) {
+            let source = match &failed {
+                Some(error) if then != Some(Phase::Deleted) => Err(Refused::Error(error.clone())),
+                _ => Ok(Source::take(
+                    &mut loaded.state.write(),
+                    self.log.batch,
+                    then,
+                )),
+            };
+            drop(reply.send(source));
+        }
+    }
+}
+
+fn plan_compact(state: &State, rev: u64) -> Result<Option<Record>, Refused> {
+    if rev <= state.compacted {
+        return Err(Refused::Error(Error::Compacted(state.compacted)));
+    }
+    if rev > state.visible {
+        return Err(Refused::Error(Error::Future(state.visible)));
+    }
+    Ok(Some(Record::Compact { rev }))
+}
+
+fn plan_revoke(
+    state: &State,
+    id: LeaseId,
+    expired_at: Option<u64>,
+) -> Result<Option<Record>, Refused> {
+    if let Some(now) = expired_at
+        && state
+            .leases
+            .get(&id)
+            .is_none_or(|lease| lease.deadline_ms > now)
+    {
+        return Ok(None);
+    }
+    state.plan_revoke(id).map(Some).map_err(Refused::Error)
+}
+
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
+}
+
+impl Answer {
+    fn send(self, failed: Option<&Error>) {
+        // A caller that went away does not need its answer.
+        match self {
+            Self::Txn(reply, done) => drop(reply.send(result(done, failed))),
+            Self::Done(reply) => drop(reply.send(result((), failed))),
+            Self::Lease(reply, id) => drop(reply.send(result(id, failed))),
+        }
+    }
+}
+
+fn result<T>(value: T, failed: Option<&Error>) -> Result<T, Refused> {
+    failed.map_or(Ok(value), |error| Err(Refused::Error(error.clone())))
+}

@@ -1,0 +1,429 @@
+//! The log that all keyspaces of a node share: batches of sealed records in zeroed segments.
+//!
+//! A batch is written with one write and made durable with one fdatasync before anyone gets an
+//! answer. Batches carry a running number, so a reader can tell a torn last write (cut off)
+//! from damage in front of something that was acknowledged (an error).
+//!
+//! Segment: 32 bytes `magic, segment, first batch number, crc`, then batches:
+//! `magic u32, len u32, segment u64, number u64, crc u32, 0 u32, payload, end mark u32`.
+//! Record in a payload: `keyspace u64, counter u64, len u32, sealed bytes`.
+
+use super::disk::{Disk, DiskFile};
+use super::record::Reader;
+use crate::{Error, Result};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+const SEGMENT_MAGIC: &[u8; 8] = b"FHLOG\0\0\x01";
+pub(crate) const SEGMENT_HEADER: usize = 32;
+const BATCH_MAGIC: u32 = 0x4846_5442;
+const END_MARK: u32 = 0x4c41_4546;
+const BATCH_HEADER: usize = 32;
+const BATCH_EXTRA: usize = BATCH_HEADER + 4;
+const RECORD_HEADER: usize = 20;
+const ZERO_STEP: usize = 1 << 20;
+
+/// Where a record is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    pub(crate) segment: u64,
+    pub(crate) batch: u64,
+    pub(crate) counter: u64,
+    pub(crate) offset: usize,
+    pub(crate) len: usize,
+}
+
+pub(crate) fn segment_path(dir: &Path, segment: u64) -> PathBuf {
+    dir.join(format!("{segment:016}.log"))
+}
+
+/// The writing end.
+pub(crate) struct Log {
+    dir: PathBuf,
+    disk: Arc<dyn Disk>,
+    segment_bytes: u64,
+    file: Box<dyn DiskFile>,
+    pub(crate) segment: u64,
+    pos: u64,
+    zeroed: u64,
+    /// number of the last durable batch
+    pub(crate) batch: u64,
+    counter: u64,
+    zeroes: Vec<u8>,
+}
+
+/// A payload under construction.
+#[derive(Default)]
+pub(crate) struct Batch {
+    bytes: Vec<u8>,
+}
+
+impl Batch {
+    pub(crate) fn clear(&mut self) {
+        self.bytes.clear();
+        self.bytes.resize(BATCH_HEADER, 0);
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.bytes.len() <= BATCH_HEADER
+    }
+
+    /// Bytes that the batch will take in the segment.
+    pub(crate) fn size(&self) -> usize {
+        self.bytes.len() + 4
+    }
+
+    /// Starts a record; returns where its body starts.
+    pub(crate) fn begin(&mut self, keyspace: u64, counter: u64) -> usize {
+        self.bytes.extend_from_slice(&keyspace.to_le_bytes());
+        self.bytes.extend_from_slice(&counter.to_le_bytes());
+        self.bytes.extend_from_slice(&[0; 4]);
+        self.bytes.len()
+    }
+
+    pub(crate) fn body(&mut self) -> &mut Vec<u8> {
+        &mut self.bytes
+    }
+
+    pub(crate) fn end(&mut self, body: usize) {
+        let len = u32::try_from(self.bytes.len() - body).expect("a batch is bounded");
+        self.bytes[body - 4..body].copy_from_slice(&len.to_le_bytes());
+    }
+
+    /// Takes back everything from the record whose body starts at `body`.
+    pub(crate) fn undo(&mut self, body: usize) {
+        self.bytes.truncate(body - RECORD_HEADER);
+    }
+
+    fn seal(&mut self, segment: u64, number: u64) {
+        let len = u32::try_from(self.bytes.len() - BATCH_HEADER).expect("a batch is bounded");
+        self.bytes.extend_from_slice(&END_MARK.to_le_bytes());
+        let header = &mut self.bytes[..BATCH_HEADER];
+        header[..4].copy_from_slice(&BATCH_MAGIC.to_le_bytes());
+        header[4..8].copy_from_slice(&len.to_le_bytes());
+        header[8..16].copy_from_slice(&segment.to_le_bytes());
+        header[16..24].copy_from_slice(&number.to_le_bytes());
+        header[24..].fill(0);
+        let crc = crc32fast::hash(&self.bytes);
+        self.bytes[24..28].copy_from_slice(&crc.to_le_bytes());
+    }
+}
+
+impl Log {
+    /// Starts a fresh segment behind everything that a scan found.
+    pub(crate) fn start(
+        dir: &Path,
+        disk: Arc<dyn Disk>,
+        segment_bytes: u64,
+        segment: u64,
+        batch: u64,
+    ) -> io::Result<Self> {
+        let file = create_segment(&*disk, dir, segment, batch + 1)?;
+        let mut log = Self {
+            dir: dir.to_owned(),
+            disk,
+            segment_bytes,
+            file,
+            segment,
+            pos: SEGMENT_HEADER as u64,
+            zeroed: SEGMENT_HEADER as u64,
+            batch,
+            counter: 0,
+            zeroes: vec![0; ZERO_STEP],
+        };
+        // A full disk must not keep anybody from opening and reading.
+        match log.reserve(ZERO_STEP) {
+            Err(error) if error.kind() != io::ErrorKind::StorageFull => Err(error),
+            _ => Ok(log),
+        }
+    }
+
+    pub(crate) fn next_counter(&mut self) -> u64 {
+        self.counter += 1;
+        self.counter
+    }
+
+    /// Bytes that can be written without asking the file system for space.
+    pub(crate) fn room(&self) -> usize {
+        usize::try_from(self.zeroed - self.pos).unwrap_or(usize::MAX)
+    }
+
+    /// Goes on to the next segment when this one is full. Only between batches: a record is
+    /// sealed for the segment it goes to.
+    pub(crate) fn rotate(&mut self) -> io::Result<()> {
+        if self.pos >= self.segment_bytes {
+            let file = create_segment(&*self.disk, &self.dir, self.segment + 1, self.batch + 1)?;
+            self.file = file;
+            self.segment += 1;
+            self.pos = SEGMENT_HEADER as u64;
+            self.zeroed = self.pos;
+        }
+        Ok(())
+    }
+
+    /// Makes room for `size` bytes. When the disk is full the room that was there stays.
+    pub(crate) fn reserve(&mut self, size: usize) -> io::Result<()> {
+        while self.room() < size {
+            self.file.write_at(&self.zeroes, self.zeroed)?;
+            self.zeroed += ZERO_STEP as u64;
+        }
+        Ok(())
+    }
+
+    /// Writes a batch and makes it durable. After an error nothing may be written any more.
+    pub(crate) fn append(&mut self, batch: &mut Batch) -> io::Result<()> {
+        self.reserve(batch.size())?;
+        batch.seal(self.segment, self.batch + 1);
+        self.file.write_at(&batch.bytes, self.pos)?;
+        self.file.sync_data()?;
+        self.pos += batch.bytes.len() as u64;
+        self.zeroed = self.zeroed.max(self.pos);
+        self.batch += 1;
+        Ok(())
+    }
+}
+
+fn create_segment(
+    disk: &dyn Disk,
+    dir: &Path,
+    segment: u64,
+    first: u64,
+) -> io::Result<Box<dyn DiskFile>> {
+    let mut header = Vec::with_capacity(SEGMENT_HEADER);
+    header.extend_from_slice(SEGMENT_MAGIC);
+    header.extend_from_slice(&segment.to_le_bytes());
+    header.extend_from_slice(&first.to_le_bytes());
+    let crc = crc32fast::hash(&header);
+    header.extend_from_slice(&crc.to_le_bytes());
+    header.resize(SEGMENT_HEADER, 0);
+    let mut file = disk.open(&segment_path(dir, segment))?;
+    // A file of this name can only be what a failed attempt left.
+    file.set_len(0)?;
+    file.write_at(&header, 0)?;
+    file.sync_data()?;
+    disk.sync_dir(dir)?;
+    Ok(file)
+}
+
+/// What a scan of all segments found.
+#[derive(Default)]
+pub(crate) struct Scan {
+    /// segments in order
+    pub(crate) segments: Vec<u64>,
+    pub(crate) last_batch: u64,
+    /// records by keyspace, in order
+    pub(crate) records: std::collections::BTreeMap<u64, Vec<Place>>,
+    /// length to which the last segment has to be cut
+    pub(crate) cut: Option<(u64, u64)>,
+}
+
+/// Reads and checks every segment.
+pub(crate) fn scan(dir: &Path) -> Result<Scan> {
+    let mut scan = Scan {
+        segments: list_segments(dir)?,
+        ..Scan::default()
+    };
+    let last = scan.segments.last().copied();
+    let mut previous = None;
+    for segment in scan.segments.clone() {
+        if previous.is_some_and(|p| p + 1 != segment) {
+            return Err(Error::Corrupt(format!(
+                "the log segment before {segment} is missing"
+            )));
+        }
+        let data = std::fs::read(segment_path(dir, segment)).map_err(|e| unavailable(&e))?;
+        scan_segment(
+            &mut scan,
+            segment,
+            &data,
+            Some(segment) == last,
+            previous.is_none(),
+        )?;
+        previous = Some(segment);
+    }
+    Ok(scan)
+}
+
+pub(crate) fn unavailable(error: &io::Error) -> Error {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            Error::NoSpace("the disk is full".into())
+        }
+        _ => Error::Unavailable(format!("file system: {error}")),
+    }
+}
+
+fn list_segments(dir: &Path) -> Result<Vec<u64>> {
+    let mut segments = Vec::new();
+    for entry in std::fs::read_dir(dir).map_err(|e| unavailable(&e))? {
+        let name = entry.map_err(|e| unavailable(&e))?.file_name();
+        if let Some(number) = name.to_str().and_then(|n| n.strip_suffix(".log")) {
+            segments.push(number.parse().map_err(|_| {
+                Error::Corrupt(format!(
+                    "a foreign file among the log segments: {number}.log"
+                ))
+            })?);
+        }
+    }
+    segments.sort_unstable();
+    Ok(segments)
+}
+
+fn scan_segment(scan: &mut Scan, segment: u64, data: &[u8], last: bool, first: bool) -> Result<()> {
+    let damaged = |what: &str, offset: usize| {
+        Error::Corrupt(format!("log segment {segment}, offset {offset}: {what}"))
+    };
+    let Some(first_batch) = segment_header(segment, data) else {
+        // Only the newest segment can have been in the making when the machine stopped.
+        if last && !holds_batch_after(segment, data, 0, 0) {
+            scan.cut = Some((segment, 0));
+            return Ok(());
+        }
+        return Err(damaged("bad segment header", 0));
+    };
+    if first {
+        scan.last_batch = first_batch - 1;
+    } else if first_batch != scan.last_batch + 1 {
+        return Err(damaged("batches before this segment are missing", 0));
+    }
+    let mut offset = SEGMENT_HEADER;
+    while offset < data.len() {
+        match parse_batch(segment, &data[offset..]) {
+            Parsed::Batch { number, payload } if number == scan.last_batch + 1 => {
+                collect(scan, segment, number, offset + BATCH_HEADER, payload)
+                    .ok_or_else(|| damaged("malformed batch", offset))?;
+                scan.last_batch = number;
+                offset += payload.len() + BATCH_EXTRA;
+            }
+            Parsed::Batch { .. } => return Err(damaged("batch out of order", offset)),
+            Parsed::Zeroes => break,
+            Parsed::Torn if last && !holds_batch_after(segment, data, offset, scan.last_batch) => {
+                scan.cut = Some((segment, offset as u64));
+                break;
+            }
+            Parsed::Torn | Parsed::Damaged => return Err(damaged("bad checksum", offset)),
+        }
+    }
+    Ok(())
+}
+
+fn segment_header(segment: u64, data: &[u8]) -> Option<u64> {
+    let mut reader = Reader(data.get(..SEGMENT_HEADER)?);
+    let magic = reader.take(8)?;
+    let number = reader.u64()?;
+    let first = reader.u64()?;
+    let crc = reader.u32()?;
+    (magic == SEGMENT_MAGIC
+        && number == segment
+        && first > 0
+        && crc == crc32fast::hash(&data[..24]))
+    .then_some(first)
+}
+
+enum Parsed<'a> {
+    Batch {
+        number: u64,
+        payload: &'a [u8],
+    },
+    /// nothing but zeroes up to the end
+    Zeroes,
+    /// not completely written
+    Torn,
+    /// completely written, changed since
+    Damaged,
+}
+
+fn parse_batch(segment: u64, data: &[u8]) -> Parsed<'_> {
+    if data.iter().all(|b| *b == 0) {
+        return Parsed::Zeroes;
+    }
+    match batch_frame(segment, data) {
+        Some((number, frame)) => {
+            let mut digest = crc32fast::Hasher::new();
+            digest.update(&frame[..24]);
+            digest.update(&[0; 8]);
+            digest.update(&frame[BATCH_HEADER..]);
+            let expected = u32::from_le_bytes([frame[24], frame[25], frame[26], frame[27]]);
+            if digest.finalize() == expected {
+                Parsed::Batch {
+                    number,
+                    payload: &frame[BATCH_HEADER..frame.len() - 4],
+                }
+            } else if torn(frame) {
+                Parsed::Torn
+            } else {
+                Parsed::Damaged
+            }
+        }
+        None => Parsed::Torn,
+    }
+}
+
+/// The bytes of a batch whose header is plausible and that is inside the file.
+fn batch_frame(segment: u64, data: &[u8]) -> Option<(u64, &[u8])> {
+    let mut reader = Reader(data);
+    if reader.u32()? != BATCH_MAGIC {
+        return None;
+    }
+    let len = reader.u32()? as usize;
+    if reader.u64()? != segment {
+        return None;
+    }
+    let number = reader.u64()?;
+    Some((number, data.get(..len.checked_add(BATCH_EXTRA)?)?))
+}
+
+/// Segments are zeroed before they are written: what a crash kept from the disk reads as a
+/// missing end mark or as a whole sector of zeroes.
+fn torn(frame: &[u8]) -> bool {
+    let end = &frame[frame.len() - 4..];
+    end != END_MARK.to_le_bytes()
+        || frame
+            .chunks(512)
+            .any(|sector| sector.iter().all(|b| *b == 0))
+        || frame
+            .windows(512)
+            .step_by(64)
+            .any(|sector| sector.iter().all(|b| *b == 0))
+}
+
+/// Whether a good batch newer than `number` starts behind `offset`: then what is at `offset`
+/// was acknowledged, because a batch is written only when the one before it is durable.
+fn holds_batch_after(segment: u64, data: &[u8], offset: usize, number: u64) -> bool {
+    let magic = BATCH_MAGIC.to_le_bytes();
+    let mut from = offset + 1;
+    while let Some(found) = data.get(from..).and_then(|rest| find(rest, &magic)) {
+        let at = from + found;
+        if matches!(parse_batch(segment, &data[at..]), Parsed::Batch { number: n, .. } if n > number)
+        {
+            return true;
+        }
+        from = at + 1;
+    }
+    false
+}
+
+fn find(data: &[u8], pattern: &[u8; 4]) -> Option<usize> {
+    data.windows(4).position(|window| window == pattern)
+}
+
+fn collect(scan: &mut Scan, segment: u64, batch: u64, base: usize, payload: &[u8]) -> Option<()> {
+    let mut reader = Reader(payload);
+    while !reader.0.is_empty() {
+        let keyspace = reader.u64()?;
+        let counter = reader.u64()?;
+        let len = reader.u32()? as usize;
+        let offset = base + payload.len() - reader.0.len();
+        reader.take(len)?;
+        let place = Place {
+            segment,
+            batch,
+            counter,
+            offset,
+            len,
+        };
+        scan.records.entry(keyspace).or_default().push(place);
+    }
+    Some(())
+}

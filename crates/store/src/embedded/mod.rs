@@ -1,0 +1,431 @@
+//! The embedded engine: every keyspace of a node in one directory, one log, two threads.
+//!
+//! * `log/`: segments of the log that all keyspaces share; one fdatasync acknowledges every
+//!   write of a round, whoever made it.
+//! * `keyspaces/`: one checkpoint per keyspace, written when the log has grown or the keyspace
+//!   falls asleep.
+//! * `catalog`: which keyspaces exist, and their data keys. `LOCK`: who uses the directory.
+//!
+//! A keyspace in memory is an ordered multi-version index; asleep it is a few hundred bytes.
+
+mod catalog;
+mod checkpoint;
+mod commit;
+pub mod disk;
+mod index;
+mod keyspace;
+mod log;
+mod options;
+mod record;
+mod state;
+mod store;
+mod upkeep;
+mod watch;
+
+pub use options::Options;
+
+use crate::{Error, Keyspaces, Result, Store};
+use async_trait::async_trait;
+use catalog::{Catalog, CatalogEntry, MAX_ID};
+use checkpoint::Source;
+use commit::{Committer, Queue, Refused, Request, Work};
+use keyspace::{Loaded, Slot};
+use log::unavailable;
+use parking_lot::Mutex;
+use state::Phase;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{Read, Seek, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{SystemTime, UNIX_EPOCH};
+use tokio::sync::oneshot;
+use upkeep::Upkeep;
+
+/// Segments that may exist before checkpoints are written, however short they are.
+const MANY_SEGMENTS: u64 = 8;
+
+pub(crate) fn now_ms() -> u64 {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// What the engine's threads and all its stores share.
+pub(crate) struct Shared {
+    dir: PathBuf,
+    options: Options,
+    queue: Queue,
+    upkeep: Upkeep,
+    failed: OnceLock<String>,
+    slots: Mutex<BTreeMap<String, Arc<Slot>>>,
+    catalog: Mutex<Catalog>,
+    /// first and current segment of the log
+    oldest: AtomicU64,
+    active: AtomicU64,
+}
+
+/// All keyspaces of a node, on its own disk.
+pub struct Embedded {
+    shared: Arc<Shared>,
+    threads: Mutex<Vec<std::thread::JoinHandle<()>>>,
+    lock: Mutex<Option<File>>,
+}
+
+impl Embedded {
+    /// Opens a directory, creating it when it is new. Only one process may have it open.
+    pub async fn open(dir: impl Into<PathBuf>, options: Options) -> Result<Arc<Self>> {
+        let dir = dir.into();
+        blocking(move || Self::open_blocking(dir, options)).await
+    }
+
+    fn open_blocking(dir: PathBuf, options: Options) -> Result<Arc<Self>> {
+        let log_dir = dir.join("log");
+        for part in [&dir, &log_dir, &dir.join("keyspaces")] {
+            disk::private_dir(part).map_err(|e| unavailable(&e))?;
+        }
+        let lock = lock_dir(&dir)?;
+        let (catalog, entries) = Catalog::open(&dir, &*options.disk)?;
+        let mut scan = log::scan(&log_dir)?;
+        cut_tail(&*options.disk, &log_dir, &mut scan)?;
+        let active = scan.segments.last().map_or(1, |last| last + 1);
+        let started = log::Log::start(
+            &log_dir,
+            options.disk.clone(),
+            options.segment_bytes,
+            active,
+            scan.last_batch,
+        );
+        let log = started.map_err(|e| unavailable(&e))?;
+        let mut slots = BTreeMap::new();
+        for entry in entries {
+            // Records of keyspaces that are not in the catalog are remains of deleted ones.
+            let pending = scan.records.remove(&entry.number).unwrap_or_default();
+            slots.insert(entry.id.clone(), Arc::new(Slot::new(entry, pending)));
+        }
+        let shared = Arc::new(Shared {
+            dir,
+            options,
+            queue: Queue::default(),
+            upkeep: Upkeep::default(),
+            failed: OnceLock::new(),
+            slots: Mutex::new(slots),
+            catalog: Mutex::new(catalog),
+            oldest: AtomicU64::new(scan.segments.first().copied().unwrap_or(active)),
+            active: AtomicU64::new(active),
+        });
+        shared.rotated(active);
+        let committer = Committer::new(shared.clone(), log);
+        let keeper = shared.clone();
+        let threads = vec![
+            spawn("store-commit", move || committer.run())?,
+            spawn("store-upkeep", move || upkeep::run(&keeper))?,
+        ];
+        Ok(Arc::new(Self {
+            shared,
+            threads: Mutex::new(threads),
+            lock: Mutex::new(Some(lock)),
+        }))
+    }
+
+    /// Ends the engine's work: what was accepted is committed, the directory is free again.
+    /// Stores that are still held answer `Unavailable` to writes.
+    pub fn close(&self) {
+        self.shared.queue.stop();
+        self.shared.upkeep.stop();
+        for thread in std::mem::take(&mut *self.threads.lock()) {
+            if thread.join().is_err() {
+                tracing::error!("a thread of the store had panicked");
+            }
+        }
+        *self.lock.lock() = None;
+    }
+}
+
+impl Drop for Embedded {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<std::thread::JoinHandle<()>> {
+    let thread = std::thread::Builder::new().name(name.into()).spawn(work);
+    thread.map_err(|e| Error::Unavailable(format!("no thread: {e}")))
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|e| Err(Error::Unavailable(format!("interrupted: {e}"))))
+}
+
+/// Takes the directory for this process.
+fn lock_dir(dir: &Path) -> Result<File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let mut options = File::options();
+    options
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600);
+    let mut file = options
+        .open(dir.join("LOCK"))
+        .map_err(|e| unavailable(&e))?;
+    if rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_err() {
+        let mut holder = String::new();
+        drop(file.read_to_string(&mut holder));
+        let holder = match holder.trim() {
+            "" => "another process".to_owned(),
+            pid => format!("process {pid}"),
+        };
+        return Err(Error::Unavailable(format!(
+            "{} is in use by {holder}",
+            dir.display()
+        )));
+    }
+    let written = file
+        .set_len(0)
+        .and_then(|()| file.rewind())
+        .and_then(|()| file.write_all(std::process::id().to_string().as_bytes()));
+    match written {
+        // The name in the lock is a courtesy; a full disk must not keep anybody out.
+        Err(error) if !commit::is_full(&error) => Err(unavailable(&error)),
+        _ => Ok(file),
+    }
+}
+
+/// Removes a last batch that was not completely written: nobody was told that it was.
+fn cut_tail(disk: &dyn disk::Disk, log_dir: &Path, scan: &mut log::Scan) -> Result<()> {
+    let Some((segment, len)) = scan.cut else {
+        return Ok(());
+    };
+    tracing::warn!(
+        segment,
+        len,
+        "the log ends in an incomplete write, which is cut off"
+    );
+    let path = log::segment_path(log_dir, segment);
+    let cut = if len < log::SEGMENT_HEADER as u64 {
+        scan.segments.pop();
+        disk.remove(&path).and_then(|()| disk.sync_dir(log_dir))
+    } else {
+        disk.open(&path).and_then(|mut file| {
+            file.set_len(len)?;
+            file.sync_data()
+        })
+    };
+    cut.map_err(|e| unavailable(&e))
+}
+
+impl Shared {
+    fn failed(&self) -> Option<Error> {
+        self.failed
+            .get()
+            .map(|text| Error::Unavailable(text.clone()))
+    }
+
+    fn fail(&self, error: &std::io::Error) {
+        let text = format!("writing the log failed, no further write is taken: {error}");
+        tracing::error!(%error, "writing the log failed, no further write is taken");
+        self.failed.get_or_init(|| text);
+    }
+
+    /// The log goes on in another segment.
+    fn rotated(&self, segment: u64) {
+        self.active.store(segment, Ordering::Release);
+        if self.segments_to_keep() > self.oldest.load(Ordering::Acquire) {
+            self.upkeep.truncate();
+        }
+    }
+
+    /// The oldest segment that may stay.
+    fn segments_to_keep(&self) -> u64 {
+        let active = self.active.load(Ordering::Acquire);
+        let by_size = self.options.checkpoint_after / self.options.segment_bytes.max(1);
+        active.saturating_sub(by_size.clamp(1, MANY_SEGMENTS))
+    }
+
+    /// Removes segments before `first`, oldest first: what stays has no gap.
+    fn remove_segments(&self, first: u64) -> std::io::Result<()> {
+        let oldest = self.oldest.load(Ordering::Acquire);
+        let dir = self.dir.join("log");
+        for segment in oldest..first.min(self.active.load(Ordering::Acquire)) {
+            self.options
+                .disk
+                .remove(&log::segment_path(&dir, segment))?;
+            self.options.disk.sync_dir(&dir)?;
+            self.oldest.store(segment + 1, Ordering::Release);
+        }
+        Ok(())
+    }
+
+    fn all_slots(&self) -> Vec<Arc<Slot>> {
+        self.slots.lock().values().cloned().collect()
+    }
+
+    /// Writes a checkpoint and notes that it must exist from now on.
+    fn save(&self, slot: &Slot, source: &Source) -> Result<()> {
+        checkpoint::write(&self.dir, &*self.options.disk, slot, source)?;
+        let mut entry = slot.entry.lock().clone();
+        if !entry.checkpointed {
+            entry.checkpointed = true;
+            self.catalog.lock().write(&entry)?;
+            *slot.entry.lock() = entry;
+        }
+        Ok(())
+    }
+
+    fn snapshot_blocking(&self, loaded: &Arc<Loaded>, then: Option<Phase>) -> Result<Source> {
+        let (reply, answer) = oneshot::channel();
+        let work = Work::Snapshot(then, reply);
+        let request = Request {
+            loaded: loaded.clone(),
+            work,
+            cost: 64,
+        };
+        self.queue.push(request, (usize::MAX, usize::MAX))?;
+        match answer.blocking_recv() {
+            Ok(Ok(source)) => Ok(source),
+            Ok(Err(Refused::Error(error))) => Err(error),
+            Ok(Err(Refused::Retry)) => Err(watch::asleep()),
+            Err(_) => Err(Error::Unavailable("the datastore is shutting down".into())),
+        }
+    }
+
+    /// The keyspace in memory, loaded if it is not.
+    async fn load(self: &Arc<Self>, slot: &Arc<Slot>) -> Result<Arc<Loaded>> {
+        if let Some(loaded) = slot.loaded.read().clone() {
+            return Ok(loaded);
+        }
+        let _busy = slot.busy.lock().await;
+        if slot.deleted.load(Ordering::Acquire) {
+            return Err(Error::Deleted);
+        }
+        if let Some(loaded) = slot.loaded.read().clone() {
+            return Ok(loaded);
+        }
+        let (shared, target) = (self.clone(), slot.clone());
+        let state = blocking(move || target.read(&shared.dir, now_ms())).await?;
+        let loaded = Arc::new(Loaded {
+            slot: slot.clone(),
+            state: state.into(),
+        });
+        *slot.loaded.write() = Some(loaded.clone());
+        slot.pending.lock().clear();
+        upkeep::watch_leases(self, &loaded);
+        Ok(loaded)
+    }
+
+    fn create(&self, id: &str) -> Result<Arc<Slot>> {
+        let mut catalog = self.catalog.lock();
+        if let Some(slot) = self.slots.lock().get(id) {
+            return Ok(slot.clone());
+        }
+        if let Some(error) = self.failed() {
+            return Err(error);
+        }
+        let entry = CatalogEntry {
+            id: id.to_owned(),
+            number: u64::from_le_bytes(record::random()?),
+            data_key: record::random()?,
+            checkpointed: false,
+        };
+        catalog.write(&entry)?;
+        let slot = Arc::new(Slot::new(entry, Vec::new()));
+        self.slots.lock().insert(id.to_owned(), slot.clone());
+        Ok(slot)
+    }
+
+    fn erase(&self, slot: &Arc<Slot>) -> Result<()> {
+        let _busy = slot.busy.blocking_lock();
+        if slot.deleted.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let loaded = slot.loaded.read().clone();
+        if let Some(loaded) = &loaded {
+            self.snapshot_blocking(loaded, Some(Phase::Deleted))?;
+        }
+        let erased = self.catalog.lock().erase(slot.number);
+        if let (Err(_), Some(loaded)) = (&erased, &loaded) {
+            loaded.state.write().phase = Phase::Open;
+        }
+        erased?;
+        slot.deleted.store(true, Ordering::Release);
+        self.slots.lock().remove(&slot.id());
+        *slot.loaded.write() = None;
+        slot.pending.lock().clear();
+        if let Some(loaded) = loaded {
+            for watcher in std::mem::take(&mut loaded.state.write().watchers) {
+                watcher.finish(Error::Deleted);
+            }
+        }
+        // The key is gone; the file is only ciphertext now, and the next start removes it too.
+        let removed = self
+            .options
+            .disk
+            .remove(&checkpoint::path(&self.dir, slot.number))
+            .and_then(|()| self.options.disk.sync_dir(&self.dir.join("keyspaces")));
+        removed.map_err(|e| unavailable(&e))
+    }
+
+    fn sleep(&self, slot: &Arc<Slot>) -> Result<()> {
+        let _busy = slot.busy.blocking_lock();
+        let Some(loaded) = slot.loaded.read().clone() else {
+            return Ok(());
+        };
+        upkeep::checkpoint(self, slot, Some(Phase::Retired))?;
+        *slot.loaded.write() = None;
+        for watcher in std::mem::take(&mut loaded.state.write().watchers) {
+            watcher.finish(watch::asleep());
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Keyspaces for Embedded {
+    async fn open(&self, id: &str) -> Result<Arc<dyn Store>> {
+        if id.is_empty() || id.len() > MAX_ID {
+            return Err(Error::Invalid(format!(
+                "a keyspace id has 1 to {MAX_ID} bytes"
+            )));
+        }
+        let known = self.shared.slots.lock().get(id).cloned();
+        let slot = match known {
+            Some(slot) => slot,
+            None => {
+                let (shared, id) = (self.shared.clone(), id.to_owned());
+                blocking(move || shared.create(&id)).await?
+            }
+        };
+        Ok(Arc::new(store::EmbeddedStore::new(
+            self.shared.clone(),
+            slot,
+        )))
+    }
+
+    async fn sleep(&self, id: &str) -> Result<()> {
+        let Some(slot) = self.shared.slots.lock().get(id).cloned() else {
+            return Ok(());
+        };
+        let shared = self.shared.clone();
+        blocking(move || shared.sleep(&slot)).await
+    }
+
+    async fn delete(&self, id: &str) -> Result<()> {
+        let Some(slot) = self.shared.slots.lock().get(id).cloned() else {
+            return Ok(());
+        };
+        let shared = self.shared.clone();
+        blocking(move || shared.erase(&slot)).await
+    }
+
+    async fn list(&self) -> Result<Vec<String>> {
+        Ok(self.shared.slots.lock().keys().cloned().collect())
+    }
+}

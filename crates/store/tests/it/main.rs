@@ -1,0 +1,4 @@
+//! Integration tests of the datastore.
+
+mod durability;
+mod support;

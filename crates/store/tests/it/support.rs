@@ -1,0 +1,121 @@
+//! Small words for the tests.
+
+use bytes::Bytes;
+use freehold_store::{
+    Compare, KeyValue, Op, Range, RangeReply, Result, Store, Txn, TxnReply, Watch, WatchItem,
+    WatchStream,
+};
+use futures::StreamExt;
+use std::time::Duration;
+
+pub(crate) fn put_op(key: &str, value: &str) -> Op {
+    Op::Put {
+        key: key.to_owned().into(),
+        value: value.to_owned().into(),
+        lease: 0,
+    }
+}
+
+pub(crate) async fn put(store: &dyn Store, key: &str, value: &str) -> u64 {
+    let txn = Txn {
+        then: vec![put_op(key, value)],
+        ..Txn::default()
+    };
+    store.txn(txn).await.expect("put").rev
+}
+
+pub(crate) async fn put_if(
+    store: &dyn Store,
+    key: &str,
+    mod_rev: u64,
+    value: &str,
+) -> Result<TxnReply> {
+    let key_bytes = Bytes::from(key.to_owned());
+    store
+        .txn(Txn {
+            compares: vec![Compare::ModRev(key_bytes.clone(), mod_rev)],
+            then: vec![put_op(key, value)],
+            otherwise: vec![Op::Get { key: key_bytes }],
+        })
+        .await
+}
+
+pub(crate) async fn delete(store: &dyn Store, key: &str) -> TxnReply {
+    let then = vec![Op::Delete {
+        key: key.to_owned().into(),
+    }];
+    store
+        .txn(Txn {
+            then,
+            ..Txn::default()
+        })
+        .await
+        .expect("delete")
+}
+
+pub(crate) fn everything(rev: u64) -> Range {
+    Range {
+        lo: Bytes::from_static(&[0]),
+        hi: Bytes::from_static(&[0]),
+        rev,
+        ..Range::default()
+    }
+}
+
+pub(crate) async fn all(store: &dyn Store, rev: u64) -> Result<RangeReply> {
+    store.range(everything(rev)).await
+}
+
+pub(crate) async fn get(store: &dyn Store, key: &str) -> Option<KeyValue> {
+    let range = Range {
+        lo: key.to_owned().into(),
+        ..Range::default()
+    };
+    store.range(range).await.expect("get").kvs.pop()
+}
+
+pub(crate) async fn value(store: &dyn Store, key: &str) -> Option<String> {
+    get(store, key)
+        .await
+        .map(|kv| String::from_utf8(kv.value.to_vec()).expect("text"))
+}
+
+pub(crate) async fn watch_all(store: &dyn Store, start_rev: u64) -> WatchStream {
+    let everything = everything(0);
+    let watch = Watch {
+        lo: everything.lo,
+        hi: everything.hi,
+        start_rev,
+        prev_kv: true,
+    };
+    store.watch(watch).await.expect("watch")
+}
+
+/// The next item, within the time a test may take.
+pub(crate) async fn next(stream: &mut WatchStream) -> Option<Result<WatchItem>> {
+    tokio::time::timeout(Duration::from_secs(10), stream.next())
+        .await
+        .expect("an item in time")
+}
+
+/// The next item with events.
+pub(crate) async fn next_events(
+    stream: &mut WatchStream,
+) -> Result<(u64, Vec<freehold_store::Event>)> {
+    loop {
+        match next(stream).await.expect("the stream goes on")? {
+            WatchItem::Events { rev, events } => return Ok((rev, events)),
+            WatchItem::Progress { .. } => {}
+            WatchItem::Compacted { rev } => return Err(freehold_store::Error::Compacted(rev)),
+        }
+    }
+}
+
+/// Asks until something is so.
+pub(crate) async fn until<F: Future<Output = bool>>(what: &str, mut check: impl FnMut() -> F) {
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
+    while !check().await {
+        assert!(tokio::time::Instant::now() < deadline, "never: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
