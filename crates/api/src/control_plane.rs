@@ -86,6 +86,11 @@ pub struct ControlPlaneSpec {
     /// How clients reach it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<EndpointSpec>,
+    /// How many seconds the client certificate of the admin kubeconfig is valid; it is renewed
+    /// after two thirds of that. Absent means what the platform is set to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 600, max = 31_536_000))]
+    pub admin_certificate_seconds: Option<u32>,
     /// Hooks to apply, in this order, once it answers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]

@@ -3,6 +3,11 @@
 //! Pure: no I/O, no clock. The CustomResourceDefinitions under `crds/` are generated from here
 //! (`cargo run -p freehold-api --example crds`).
 
+#![allow(
+    clippy::duplicated_attributes,
+    reason = "each printer column has a type and a path of its own"
+)]
+
 pub mod condition;
 mod control_plane;
 pub mod crds;

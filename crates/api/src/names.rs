@@ -30,6 +30,8 @@ pub const ANNOTATION_ORIGIN: &str = "freehold.dev/origin";
 pub const ANNOTATION_ORIGIN_UID: &str = "freehold.dev/origin-uid";
 /// Annotation: the namespace hooks go to; honoured when that namespace belongs to the tenant.
 pub const ANNOTATION_HOOKS_NAMESPACE: &str = "freehold.dev/hooks-namespace";
+/// Annotation: the namespace was there before its tenant and stays when the tenant goes.
+pub const ANNOTATION_ADOPTED: &str = "freehold.dev/adopted";
 /// Annotation of a CertificateSigningRequest: namespace of the control plane.
 pub const ANNOTATION_CSR_NAMESPACE: &str = "freehold.dev/namespace";
 /// Annotation of a CertificateSigningRequest: name of the control plane.

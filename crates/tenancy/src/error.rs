@@ -3,7 +3,7 @@
 use thiserror::Error;
 
 /// The result of anything in this crate.
-pub type Result<T> = std::result::Result<T, Error>;
+pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// An error of the tenancy controllers. Display does not repeat the cause.
 #[derive(Debug, Error)]

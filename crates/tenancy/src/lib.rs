@@ -5,16 +5,24 @@
 //!
 //! [`prepare`] once, then [`run`] until told to stop.
 
+mod cidr;
 pub mod config;
+mod control_plane;
 pub mod crds;
 pub mod error;
+mod events;
+mod host;
 pub mod kubeconfig;
 pub mod pki;
+mod signer;
+mod tenant;
 
 pub use config::{HostFeatures, OperatorConfig};
 pub use error::{Error, Result};
 
+use host::Host;
 use kube::Client;
+use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 /// Makes on the host what the controllers need: definitions of our objects and of the dialects'
@@ -23,7 +31,8 @@ use tokio_util::sync::CancellationToken;
 /// # Errors
 /// What the host answers, or that a definition was not served in time.
 pub async fn prepare(client: &Client, config: &OperatorConfig) -> Result<()> {
-    crds::install(client, config.dialects).await
+    crds::install(client, config.dialects).await?;
+    tenant::prepare(&Host::new(client.clone(), config.clone())).await
 }
 
 /// Runs all controllers until `shutdown`; returns when all of them have ended.
@@ -35,7 +44,11 @@ pub async fn run(
     config: OperatorConfig,
     shutdown: CancellationToken,
 ) -> Result<()> {
-    let _ = (client, config);
-    shutdown.cancelled().await;
+    let host = Arc::new(Host::new(client, config));
+    futures::join!(
+        tenant::run(host.clone(), shutdown.clone()),
+        control_plane::run(host.clone(), shutdown.clone()),
+        signer::run(host.clone(), shutdown.clone()),
+    );
     Ok(())
 }
