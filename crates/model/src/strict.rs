@@ -306,7 +306,12 @@ impl Checker<'_> {
             (Shape::String, Value::String(_))
             | (Shape::Bool, Value::Bool(_))
             | (Shape::Int64, Value::Int(_)) => {}
-            (Shape::Float, Value::Int(_) | Value::Float(_)) | (Shape::Raw | Shape::Json, _) => {}
+            (Shape::Float, value @ Value::Float(_)) => {
+                if let Value::Float(f) = value {
+                    *value = Value::from_f64(*f);
+                }
+            }
+            (Shape::Float, Value::Int(_)) | (Shape::Raw | Shape::Json, _) => {}
             (Shape::FieldsV1, Value::Object(_)) | (Shape::SchemaOrBool(_), Value::Bool(_)) => {}
             (Shape::SchemaOrStrings(_) | Shape::SchemaOrArray(_), Value::Array(_))
                 if self.custom => {}

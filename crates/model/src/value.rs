@@ -140,6 +140,13 @@ impl Value {
         Self::Object(Map::new())
     }
 
+    /// A number as it comes back from JSON: `1.0` is written `1` and read as an integer.
+    #[must_use]
+    pub fn from_f64(f: f64) -> Self {
+        #[allow(clippy::cast_possible_truncation, reason = "checked to be a small whole number")]
+        if f.fract() == 0.0 && f.abs() < 9.0e15 { Self::Int(f as i64) } else { Self::Float(f) }
+    }
+
     #[must_use]
     pub fn is_null(&self) -> bool {
         matches!(self, Self::Null)

@@ -396,15 +396,8 @@ fn scalar(
             };
             Err(at_line(span, &format!("json: unsupported value: {name}")))
         }
-        // YAML goes through JSON, where `1.0` is written `1` and read as an integer.
-        Value::Float(f) if f.fract() == 0.0 && f.abs() < 9.0e15 => {
-            #[allow(
-                clippy::cast_possible_truncation,
-                reason = "checked to be a small whole number"
-            )]
-            let whole = f as i64;
-            Ok(Value::Int(whole))
-        }
+        // YAML goes through JSON.
+        Value::Float(f) => Ok(Value::from_f64(f)),
         value => Ok(value),
     }
 }

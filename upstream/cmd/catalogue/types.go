@@ -158,7 +158,8 @@ func (w *walker) fields(t reflect.Type, def common.OpenAPIDefinition, owner stri
 			if inner.Kind() == reflect.Pointer {
 				inner = inner.Elem()
 			}
-			next := outer
+			// Without a tag (TypeMeta) protobuf leaves the whole of it out.
+			next := []string{absent}
 			if p := protobufTag(f); p != "" {
 				next = append(append([]string{}, outer...), p)
 			}
@@ -171,6 +172,8 @@ func (w *walker) fields(t reflect.Type, def common.OpenAPIDefinition, owner stri
 		w.lines[owner] = append(w.lines[owner], w.field(f, name, opts, def, outer))
 	}
 }
+
+const absent = "-"
 
 func protobufTag(f reflect.StructField) string {
 	parts := strings.Split(f.Tag.Get("protobuf"), ",")
@@ -186,7 +189,11 @@ func (w *walker) field(f reflect.StructField, name, opts string, def common.Open
 	if tag == "" {
 		tag = "0"
 	}
-	line := []string{name, w.shape(f.Type, prop.Extensions), strings.Join(append(append([]string{}, outer...), tag), ".")}
+	tags := strings.Join(append(append([]string{}, outer...), tag), ".")
+	if len(outer) > 0 && outer[0] == absent {
+		tags = "0"
+	}
+	line := []string{name, w.shape(f.Type, prop.Extensions), tags}
 	for _, r := range def.Schema.Required {
 		if r == name {
 			line = append(line, "!")

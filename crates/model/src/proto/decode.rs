@@ -266,8 +266,8 @@ impl<'c> Decoder<'c> {
             Shape::Int32 => Value::Int(i64::from(wire.integer(name)? as i32)),
             Shape::Int64 => Value::Int(wire.integer(name)?),
             Shape::Float => match wire {
-                Wire::Fixed64(bits) => Value::Float(f64::from_bits(bits)),
-                Wire::Fixed32(bits) => Value::Float(f32::from_bits(bits).into()),
+                Wire::Fixed64(bits) => Value::from_f64(f64::from_bits(bits)),
+                Wire::Fixed32(bits) => Value::from_f64(f32::from_bits(bits).into()),
                 wire => return Err(wire.wrong(name)),
             },
             Shape::Bytes => Value::from(bytes64::encode(wire.bytes(name)?)),
@@ -293,7 +293,8 @@ impl<'c> Decoder<'c> {
                         self.items(list, wire, name, &mut items, depth)?;
                     }
                 }
-                Value::Array(items)
+                // Go decodes no items to a nil slice.
+                if items.is_empty() { Value::Null } else { Value::Array(items) }
             }
             Shape::Map(_) | Shape::Struct(_) => {
                 return Err(malformed("nested maps have no protobuf form"));
