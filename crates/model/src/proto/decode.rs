@@ -293,8 +293,7 @@ impl<'c> Decoder<'c> {
                         self.items(list, wire, name, &mut items, depth)?;
                     }
                 }
-                // Go decodes no items to a nil slice.
-                if items.is_empty() { Value::Null } else { Value::Array(items) }
+                Value::Array(items)
             }
             Shape::Map(_) | Shape::Struct(_) => {
                 return Err(malformed("nested maps have no protobuf form"));
