@@ -48,17 +48,32 @@ impl Body {
 
     /// Reads everything, up to `limit` bytes.
     pub(crate) async fn read(self, limit: usize) -> Result<Bytes, ReadError> {
-        let stream = match self.0 {
+        let mut stream = match self.0 {
             Kind::Empty => return Ok(Bytes::new()),
             Kind::Full(b) if b.len() > limit => return Err(ReadError::TooLarge(limit)),
             Kind::Full(b) => return Ok(b),
             Kind::Stream(s) => s,
         };
-        match http_body_util::Limited::new(stream, limit).collect().await {
-            Ok(all) => Ok(all.to_bytes()),
-            Err(e) if e.is::<http_body_util::LengthLimitError>() => Err(ReadError::TooLarge(limit)),
-            Err(e) => Err(ReadError::Broken(e)),
+        let mut first = Bytes::new();
+        let mut all = Vec::new();
+        while let Some(frame) = stream.frame().await {
+            let Ok(data) = frame.map_err(ReadError::Broken)?.into_data() else {
+                continue;
+            };
+            if first.len() + all.len() + data.len() > limit {
+                return Err(ReadError::TooLarge(limit));
+            }
+            // Most bodies are one frame: no copy.
+            if first.is_empty() && all.is_empty() {
+                first = data;
+                continue;
+            }
+            if all.is_empty() {
+                all.extend_from_slice(&std::mem::take(&mut first));
+            }
+            all.extend_from_slice(&data);
         }
+        Ok(if all.is_empty() { first } else { all.into() })
     }
 }
 

@@ -1,7 +1,10 @@
 //! One control plane: what it holds, how it starts and stops, how requests enter.
 
+use crate::budget::Budget;
 use crate::cache::Cache;
-use crate::{Body, BoxError, Config, Identity, authn, authz};
+use crate::pipeline::{self, Origin};
+use crate::registry::Registry;
+use crate::{Body, BoxError, Config, Identity, authn, authz, bootstrap, hooks};
 use bytes::Bytes;
 use freehold_model::ApiError;
 use freehold_policy::User;
@@ -42,10 +45,38 @@ pub struct ControlPlane {
     pub(crate) cache: Arc<Cache>,
     pub(crate) authn: authn::Authn,
     pub(crate) authz: authz::Authz,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) budget: Budget,
+    /// held by writers of kinds that allocate addresses, ports or names
+    pub(crate) allocation: tokio::sync::Mutex<()>,
+    /// the store lease of new events, and since when it is used
+    pub(crate) event_lease: tokio::sync::Mutex<(i64, i64)>,
+    outside: Arc<Visits>,
+}
+
+/// Requests from outside.
+struct Visits {
+    now: AtomicUsize,
     started: Instant,
-    outside: AtomicUsize,
     /// milliseconds since `started`
-    last_outside: AtomicU64,
+    last: AtomicU64,
+}
+
+impl Visits {
+    fn touch(&self) {
+        let at = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.last.fetch_max(at, Ordering::Relaxed);
+    }
+}
+
+/// Held while a request from outside is in flight.
+pub(crate) struct Outside(Arc<Visits>);
+
+impl Drop for Outside {
+    fn drop(&mut self) {
+        self.0.touch();
+        self.0.now.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl ControlPlane {
@@ -58,23 +89,47 @@ impl ControlPlane {
         let authn =
             authn::Authn::new(&config, cache.clone()).map_err(|e| StartError::Config(e.message))?;
         let authz = authz::Authz::new(&cache);
+        let registry = Arc::new(Registry::new(config.catalogue.clone()));
+        registry.follow(&cache);
+        let budget = Budget::new(config.limits);
         let cp = Arc::new(Self {
             config,
             cache,
             authn,
             authz,
-            started: Instant::now(),
-            outside: AtomicUsize::new(0),
-            last_outside: AtomicU64::new(0),
+            registry,
+            budget,
+            allocation: tokio::sync::Mutex::default(),
+            event_lease: tokio::sync::Mutex::default(),
+            outside: Arc::new(Visits {
+                now: AtomicUsize::new(0),
+                started: Instant::now(),
+                last: AtomicU64::new(0),
+            }),
         });
+        bootstrap::write(&cp).await.map_err(StartError::Bootstrap)?;
+        hooks::crds::resume(&cp);
+        tokio::spawn(crate::compaction::run(Arc::downgrade(&cp)));
         Ok(cp)
     }
 
     /// Answers one request. Identity comes from its extensions: [`Identity`] from an in-process
     /// client, else [`crate::PeerCertificates`] and the `Authorization` header.
-    pub async fn handle(self: &Arc<Self>, request: Request<Body>) -> Response<Body> {
-        let _ = request;
-        Response::new(Body::empty())
+    pub fn handle(
+        self: &Arc<Self>,
+        request: Request<Body>,
+    ) -> impl Future<Output = Response<Body>> + Send + use<> {
+        pipeline::handle(self.clone(), request)
+    }
+
+    /// Counts a request from outside until the value is dropped.
+    pub(crate) fn outside(&self, origin: Origin) -> Option<Outside> {
+        if origin == Origin::Inside {
+            return None;
+        }
+        self.outside.now.fetch_add(1, Ordering::Relaxed);
+        self.outside.touch();
+        Some(Outside(self.outside.clone()))
     }
 
     /// A tower service that acts as `user`, for in-process clients: `kube::Client::new(service, "default")`.
@@ -100,10 +155,10 @@ impl ControlPlane {
     #[must_use]
     pub fn activity(&self) -> Activity {
         let (objects, bytes) = self.cache.size();
-        let last = Duration::from_millis(self.last_outside.load(Ordering::Relaxed));
+        let last = Duration::from_millis(self.outside.last.load(Ordering::Relaxed));
         Activity {
-            requests: self.outside.load(Ordering::Relaxed),
-            idle: self.started.elapsed().saturating_sub(last),
+            requests: self.outside.now.load(Ordering::Relaxed),
+            idle: self.outside.started.elapsed().saturating_sub(last),
             objects,
             bytes,
         }

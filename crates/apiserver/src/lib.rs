@@ -8,10 +8,25 @@
 mod authn;
 mod authz;
 mod body;
+mod bootstrap;
+mod budget;
 pub mod cache;
+mod clock;
+mod codec;
+mod compaction;
 mod control_plane;
+mod discovery;
+mod hooks;
 pub mod listen;
+mod openapi;
+mod pipeline;
+mod prepare;
+mod registry;
+mod request;
 mod respond;
+mod reviews;
+mod verbs;
+mod write;
 
 pub use authn::TokenIssuer;
 pub use body::{Body, BoxError};

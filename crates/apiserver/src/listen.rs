@@ -142,7 +142,7 @@ async fn connection(
     });
     let service = hyper::service::service_fn(move |request: Request<hyper::body::Incoming>| {
         let (backend, certificates) = (backend.clone(), certificates.clone());
-        async move { Ok::<_, Infallible>(answer(request, peer, &*backend, certificates).await) }
+        async move { Ok::<_, Infallible>(answer(request, peer, backend, certificates).await) }
     });
     let mut builder = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
     builder
@@ -192,7 +192,7 @@ async fn handshake(
 async fn answer(
     request: Request<hyper::body::Incoming>,
     peer: SocketAddr,
-    backend: &dyn Backend,
+    backend: Arc<dyn Backend>,
     certificates: Option<PeerCertificates>,
 ) -> Response<Body> {
     let control_plane = match backend.control_plane().await {

@@ -1,18 +1,18 @@
-//! Responses: errors as Status objects, content negotiation.
+//! Responses: errors as Status objects, objects in the shape and format that was negotiated.
 
 use crate::Body;
-use freehold_model::{ApiError, json};
-use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use crate::cache::Object;
+use crate::codec::{self, Format, Shape};
+use crate::pipeline::Call;
+use freehold_model::catalogue::Column;
+use freehold_model::{ApiError, Map, Value, convert, json, table, value};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WARNING};
 use http::{HeaderValue, Response, StatusCode};
-
-pub(crate) const JSON: HeaderValue = HeaderValue::from_static("application/json");
+use std::sync::Arc;
 
 /// A failed request's answer.
 pub(crate) fn error(e: &ApiError) -> Response<Body> {
-    let mut response = Response::new(Body::from(json::to_vec(&e.to_value())));
-    *response.status_mut() =
-        StatusCode::from_u16(e.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    response.headers_mut().insert(CONTENT_TYPE, JSON);
+    let mut response = bytes(e.code, json::to_vec(&e.to_value()), "application/json");
     let retry = e.details.as_ref().map_or(0, |d| d.retry_after_seconds);
     if retry > 0 {
         response
@@ -20,4 +20,220 @@ pub(crate) fn error(e: &ApiError) -> Response<Body> {
             .insert(RETRY_AFTER, HeaderValue::from(retry));
     }
     response
+}
+
+/// A body as it is.
+pub(crate) fn bytes(
+    code: u16,
+    body: impl Into<bytes::Bytes>,
+    media: &'static str,
+) -> Response<Body> {
+    let mut response = Response::new(Body::from(body.into()));
+    *response.status_mut() =
+        StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(media));
+    response
+        .headers_mut()
+        .insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
+    response
+}
+
+/// `Warning: 299 - "text"`, quoted as apimachinery `pkg/util/net/http.go` does.
+pub(crate) fn add_warnings(response: &mut Response<Body>, warnings: &[String]) {
+    let mut total = 0;
+    for w in warnings {
+        let clean: String = w
+            .chars()
+            .map(|c| if c.is_control() { ' ' } else { c })
+            .collect();
+        let text = format!(
+            "299 - \"{}\"",
+            clean.replace('\\', "\\\\").replace('"', "\\\"")
+        );
+        total += text.len();
+        // As upstream: beyond 4 KiB in all, further warnings are left out.
+        if total > 4096 {
+            return;
+        }
+        if let Ok(v) = HeaderValue::from_bytes(text.as_bytes()) {
+            response.headers_mut().append(WARNING, v);
+        }
+    }
+}
+
+impl Call {
+    /// A value that is no stored object: encoded as asked, never a Table.
+    pub(crate) fn answer_value(
+        &self,
+        code: u16,
+        value: &Value,
+    ) -> Result<Response<Body>, ApiError> {
+        let (body, media) = codec::encode(&self.served.catalogue, self.accept, value)?;
+        Ok(bytes(code, body, media))
+    }
+
+    /// One stored object in the version, shape and format asked for.
+    pub(crate) fn answer_object(
+        &self,
+        code: u16,
+        object: &Object,
+    ) -> Result<Response<Body>, ApiError> {
+        let a = self.accept;
+        if a.format == Format::Json && a.shape == Shape::Plain && !a.pretty && !self.converts() {
+            return Ok(bytes(code, object.to_json(), "application/json"));
+        }
+        let value = self.to_served(object)?;
+        self.answer_served(code, value)
+    }
+
+    /// One object that already is in the served version.
+    pub(crate) fn answer_served(
+        &self,
+        code: u16,
+        value: Value,
+    ) -> Result<Response<Body>, ApiError> {
+        let shaped = match self.accept.shape {
+            Shape::Plain => value,
+            Shape::Partial => self.partial(value),
+            Shape::Table => self.table(vec![value], list_meta(None), true),
+        };
+        self.answer_value(code, &shaped)
+    }
+
+    /// Whether stored bytes are in another version than the one served.
+    pub(crate) fn converts(&self) -> bool {
+        !Arc::ptr_eq(&self.resource, &self.storage)
+    }
+
+    /// The object in the served version, with its resourceVersion.
+    pub(crate) fn to_served(&self, object: &Object) -> Result<Value, ApiError> {
+        let mut value = object.parse_with_rev(object.rev);
+        if self.converts() {
+            convert::convert(&self.storage, &self.resource, &mut value)?;
+        }
+        Ok(value)
+    }
+
+    fn meta_version(&self) -> &'static str {
+        if self.accept.beta {
+            "meta.k8s.io/v1beta1"
+        } else {
+            "meta.k8s.io/v1"
+        }
+    }
+
+    /// `PartialObjectMetadata` of an object.
+    pub(crate) fn partial(&self, mut object: Value) -> Value {
+        let metadata = object.unset(&["metadata"]).unwrap_or_else(Value::object);
+        value!({
+            "apiVersion": (self.meta_version()),
+            "kind": "PartialObjectMetadata",
+            "metadata": metadata
+        })
+    }
+
+    /// A Table with one row per object.
+    pub(crate) fn table(&self, objects: Vec<Value>, metadata: Value, with_columns: bool) -> Value {
+        let columns: Vec<Value> = if with_columns {
+            table::columns(&self.resource).iter().map(column).collect()
+        } else {
+            Vec::new()
+        };
+        let include = self.query.text("includeObject");
+        let rows: Vec<Value> = objects
+            .into_iter()
+            .map(|object| {
+                let cells = table::cells(&self.resource, &object, self.now);
+                let mut row = Map::new();
+                row.insert("cells", Value::Array(cells));
+                match include {
+                    "None" => {}
+                    "Object" => {
+                        row.insert("object", object);
+                    }
+                    _ => {
+                        row.insert("object", self.partial(object));
+                    }
+                }
+                Value::Object(row)
+            })
+            .collect();
+        value!({
+            "apiVersion": (self.meta_version()),
+            "kind": "Table",
+            "metadata": metadata,
+            "columnDefinitions": (Value::Array(columns)),
+            "rows": (Value::Array(rows))
+        })
+    }
+
+    /// A list that needs more than copying bytes.
+    pub(crate) fn answer_list_values(
+        &self,
+        objects: &[Arc<Object>],
+        metadata: Value,
+    ) -> Result<Response<Body>, ApiError> {
+        let values = objects
+            .iter()
+            .map(|o| self.to_served(o))
+            .collect::<Result<Vec<_>, _>>()?;
+        let list = match self.accept.shape {
+            Shape::Table => self.table(values, metadata, true),
+            Shape::Partial => value!({
+                "apiVersion": (self.meta_version()),
+                "kind": "PartialObjectMetadataList",
+                "metadata": metadata,
+                "items": (Value::Array(values.into_iter().map(|v| self.partial(v)).collect()))
+            }),
+            Shape::Plain => value!({
+                "apiVersion": (self.resource.api_version()),
+                "kind": (self.resource.list_kind.clone()),
+                "metadata": metadata,
+                "items": (Value::Array(values))
+            }),
+        };
+        self.answer_value(200, &list)
+    }
+}
+
+/// `metadata` of a list.
+pub(crate) fn list_meta(rev: Option<u64>) -> Value {
+    match rev {
+        Some(rev) => value!({"resourceVersion": (rev.to_string())}),
+        None => Value::object(),
+    }
+}
+
+fn column(c: &Column) -> Value {
+    value!({
+        "name": (c.name.clone()),
+        "type": (c.ty.clone()),
+        "format": (c.format.clone()),
+        "description": (c.description.clone()),
+        "priority": (i64::from(c.priority))
+    })
+}
+
+/// `Status` of a request that succeeded without an object to return.
+pub(crate) fn success(name: &str, group: &str, plural: &str, uid: &str) -> Value {
+    let mut details = Map::new();
+    for (k, v) in [
+        ("name", name),
+        ("group", group),
+        ("kind", plural),
+        ("uid", uid),
+    ] {
+        if !v.is_empty() {
+            details.insert(k, v);
+        }
+    }
+    value!({
+        "apiVersion": "v1",
+        "kind": "Status",
+        "metadata": {},
+        "status": "Success",
+        "details": (Value::Object(details))
+    })
 }

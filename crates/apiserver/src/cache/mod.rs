@@ -158,6 +158,12 @@ impl Cache {
         }
     }
 
+    /// Objects over all resources.
+    #[must_use]
+    pub fn objects(&self) -> usize {
+        self.views.read().values().map(|v| v.size().0).sum()
+    }
+
     /// Objects and bytes over all resources.
     #[must_use]
     pub fn size(&self) -> (usize, usize) {
@@ -389,6 +395,7 @@ pub fn store_error(e: &freehold_store::Error) -> ApiError {
         }
         E::Future(_) => ApiError::timeout(e.to_string()),
         E::NoSpace(_) => ApiError::new(507, "InsufficientStorage", e.to_string()),
+        E::Invalid(_) => ApiError::internal(e),
         E::TooLarge(_) => ApiError::too_large(e.to_string()),
         E::Throttled(_) => ApiError::too_many_requests(e.to_string(), 1),
         E::Fenced(_) | E::Deleted | E::SlowWatcher | E::Unavailable(_) => {

@@ -1,0 +1,355 @@
+//! Where upstream treats a kind specially: facts about kinds, and small steps of the generic
+//! verbs. Everything not named here is handled alike.
+
+pub(crate) mod crds;
+mod events;
+mod namespaces;
+mod pods;
+mod services;
+pub(crate) mod subresource;
+
+use crate::pipeline::Call;
+use crate::write::Done;
+use freehold_model::{ApiError, Resource, Value, value};
+use freehold_policy::rbac;
+
+fn is(resource: &Resource, group: &str, plurals: &[&str]) -> bool {
+    resource.group == group && plurals.contains(&resource.plural.as_str())
+}
+
+/// Kinds whose `metadata.generation` counts changes of what is wanted
+/// (`Generation = 1` in pkg/registry/*/*/strategy.go).
+pub(crate) fn has_generation(resource: &Resource) -> bool {
+    resource.custom.is_some()
+        || match resource.group.as_str() {
+            "" => is(
+                resource,
+                "",
+                &["pods", "podtemplates", "replicationcontrollers"],
+            ),
+            "apps" => resource.plural != "controllerrevisions",
+            "batch"
+            | "admissionregistration.k8s.io"
+            | "apiextensions.k8s.io"
+            | "flowcontrol.apiserver.k8s.io"
+            | "networking.k8s.io" => {
+                !matches!(resource.plural.as_str(), "servicecidrs" | "ipaddresses")
+            }
+            "scheduling.k8s.io" | "policy" => true,
+            "discovery.k8s.io" => true,
+            "resource.k8s.io" => {
+                matches!(
+                    resource.plural.as_str(),
+                    "deviceclasses" | "resourceslices" | "devicetaintrules"
+                )
+            }
+            _ => false,
+        }
+}
+
+/// Whether anything but metadata and status differs.
+pub(crate) fn spec_differs(resource: &Resource, a: &Value, b: &Value) -> bool {
+    let has_status = resource.has_status();
+    let relevant = |v: &'_ Value| -> Vec<(String, Value)> {
+        v.as_object()
+            .map(|m| {
+                m.iter()
+                    .filter(|(k, _)| {
+                        !matches!(*k, "metadata" | "apiVersion" | "kind")
+                            && !(has_status && *k == "status")
+                    })
+                    .map(|(k, v)| (k.to_owned(), v.clone()))
+                    .collect()
+            })
+            .unwrap_or_default()
+    };
+    relevant(a) != relevant(b)
+}
+
+/// A kubelet registers its node together with its status.
+pub(crate) fn keeps_status_on_create(resource: &Resource) -> bool {
+    is(resource, "", &["nodes"])
+}
+
+/// `AllowCreateOnUpdate` in pkg/registry/*/*/strategy.go.
+pub(crate) fn creates_on_update(resource: &Resource) -> bool {
+    match resource.group.as_str() {
+        "" => is(
+            resource,
+            "",
+            &["limitranges", "events", "services", "endpoints"],
+        ),
+        "rbac.authorization.k8s.io" | "coordination.k8s.io" => true,
+        "node.k8s.io" => is(resource, "node.k8s.io", &["runtimeclasses"]),
+        _ => false,
+    }
+}
+
+/// `ReturnDeletedObject` in pkg/registry/*/*/storage/storage.go.
+pub(crate) fn returns_deleted(resource: &Resource) -> bool {
+    match resource.group.as_str() {
+        "" => is(
+            resource,
+            "",
+            &[
+                "resourcequotas",
+                "persistentvolumes",
+                "serviceaccounts",
+                "persistentvolumeclaims",
+                "namespaces",
+                "pods",
+                "services",
+                "podtemplates",
+            ],
+        ),
+        "storage.k8s.io" => resource.plural != "csistoragecapacities",
+        "resource.k8s.io" => true,
+        _ => false,
+    }
+}
+
+/// Kinds that the garbage collector never looks at.
+pub(crate) fn outside_garbage_collection(resource: &Resource) -> bool {
+    is(resource, "", &["events"]) || is(resource, "events.k8s.io", &["events"])
+}
+
+/// The grace period a kind gets when none is asked for; `None`: it has none.
+pub(crate) fn grace(resource: &Resource, object: &Value) -> Option<i64> {
+    is(resource, "", &["pods"]).then(|| pods::grace(object))
+}
+
+/// Namespaces have finalizers in their spec too.
+pub(crate) fn own_finalizers(resource: &Resource, object: &Value) -> bool {
+    is(resource, "", &["namespaces"])
+        && object
+            .at(&["spec", "finalizers"])
+            .and_then(Value::as_array)
+            .is_some_and(|f| !f.is_empty())
+}
+
+/// What a write of `/status` may change of the metadata: labels and annotations of the kinds whose
+/// owners report them together with the status.
+pub(crate) fn status_metadata(resource: &Resource, next: &mut Value, metadata: Option<&Value>) {
+    if !is(resource, "", &["nodes", "pods", "namespaces"]) {
+        return;
+    }
+    for field in ["labels", "annotations"] {
+        match metadata.and_then(|m| m.get(field)) {
+            Some(v) => next.set(&["metadata", field], v.clone()),
+            None => {
+                next.unset(&["metadata", field]);
+            }
+        }
+    }
+}
+
+/// A namespaced object needs a namespace that is there and not being deleted.
+pub(crate) fn namespace_accepts(call: &Call) -> Result<(), ApiError> {
+    if !call.resource.namespaced {
+        return Ok(());
+    }
+    namespaces::accepts(call)
+}
+
+/// Refuses creates beyond the number of objects this control plane may hold.
+pub(crate) fn check_room(call: &Call) -> Result<(), ApiError> {
+    let limit = call.cp.config.limits.objects;
+    if call.cp.cache.objects() < limit {
+        return Ok(());
+    }
+    Err(call.forbidden(
+        "",
+        &format!("this control plane already holds {limit} objects, which is its limit"),
+    ))
+}
+
+/// Held while a kind that allocates something is written.
+pub(crate) async fn serialize(call: &Call) -> Option<tokio::sync::MutexGuard<'_, ()>> {
+    let r = &call.resource;
+    let one_by_one =
+        is(r, "", &["services"]) || is(r, "apiextensions.k8s.io", &["customresourcedefinitions"]);
+    if !one_by_one {
+        return None;
+    }
+    let guard = call.cp.allocation.lock().await;
+    // What the previous holder wrote must be visible to this one.
+    if let Err(e) = call.cp.cache.fresh().await {
+        tracing::debug!(error = %e, "cache is not fresh");
+    }
+    Some(guard)
+}
+
+/// The store lease of a kind that expires.
+pub(crate) async fn lease(call: &Call) -> Result<i64, ApiError> {
+    if outside_garbage_collection(&call.resource) && call.info.mutates() {
+        return events::lease(&call.cp).await;
+    }
+    Ok(0)
+}
+
+/// Completes a new object; refuses what may not be.
+pub(crate) fn before_create(call: &Call, object: &mut Value) -> Result<(), ApiError> {
+    let r = &call.resource;
+    match (r.group.as_str(), r.plural.as_str()) {
+        ("", "namespaces") => namespaces::create(object),
+        ("", "pods") => pods::create(call, object),
+        ("", "persistentvolumes" | "persistentvolumeclaims") => {
+            object.set(&["status"], value!({"phase": "Pending"}));
+        }
+        ("", "secrets") => take_string_data(object),
+        ("", "services") => services::create(call, object)?,
+        ("certificates.k8s.io", "certificatesigningrequests") => set_requester(call, object),
+        ("apiextensions.k8s.io", "customresourcedefinitions") => crds::create(call, object)?,
+        _ => {}
+    }
+    confirm_grant(call, object, None)
+}
+
+/// Completes the new state of an object; refuses what may not change.
+pub(crate) fn before_update(call: &Call, object: &mut Value, old: &Value) -> Result<(), ApiError> {
+    let r = &call.resource;
+    match call.info.subresource.as_str() {
+        "" => {}
+        "approval" => return confirm_approval(call, object),
+        _ => return Ok(()),
+    }
+    match (r.group.as_str(), r.plural.as_str()) {
+        ("", "namespaces") => {
+            let finalizers = old
+                .at(&["spec", "finalizers"])
+                .cloned()
+                .unwrap_or_else(|| Value::Array(Vec::new()));
+            object.set(&["spec", "finalizers"], finalizers);
+        }
+        ("", "secrets") => take_string_data(object),
+        ("", "services") => services::update(call, object, old)?,
+        ("certificates.k8s.io", "certificatesigningrequests") => {
+            object.set(&["spec"], old.get("spec").cloned().unwrap_or_default());
+        }
+        ("apiextensions.k8s.io", "customresourcedefinitions") => crds::update(call, object, old)?,
+        _ => {}
+    }
+    confirm_grant(call, object, Some(old))
+}
+
+/// Refuses the deletion of what must stay.
+pub(crate) fn before_delete(call: &Call, object: &Value) -> Result<(), ApiError> {
+    if is(&call.resource, "", &["namespaces"]) {
+        let name = object.str_at(&["metadata", "name"]).unwrap_or("");
+        if matches!(name, "default" | "kube-system" | "kube-public") {
+            return Err(call.forbidden(name, "this namespace may not be deleted"));
+        }
+    }
+    Ok(())
+}
+
+/// Finalizers that a deletion brings along.
+pub(crate) fn begin_delete(call: &Call, object: &mut Value) {
+    if is(
+        &call.resource,
+        "apiextensions.k8s.io",
+        &["customresourcedefinitions"],
+    ) {
+        crds::begin_delete(object);
+    }
+}
+
+/// What else a kind shows when its deletion begins.
+pub(crate) fn mark_deleting(call: &Call, object: &mut Value) {
+    if is(&call.resource, "", &["namespaces"]) {
+        object.set(&["status", "phase"], "Terminating");
+    }
+    if is(
+        &call.resource,
+        "apiextensions.k8s.io",
+        &["customresourcedefinitions"],
+    ) {
+        crds::mark_deleting(call, object);
+    }
+}
+
+/// What must have happened before the client hears of its write.
+pub(crate) async fn after_write(call: &Call, done: &Done) -> Result<(), ApiError> {
+    let (Done::Stored { object, .. } | Done::Deleted(object)) = done else {
+        return Ok(());
+    };
+    if is(
+        &call.resource,
+        "apiextensions.k8s.io",
+        &["customresourcedefinitions"],
+    ) {
+        // A client may use the new kind as soon as it has the answer.
+        call.cp.cache.reach(object.rev).await?;
+        crds::clean_up_when_deleted(&call.cp, object);
+    }
+    Ok(())
+}
+
+/// Nobody grants more than they have.
+fn confirm_grant(call: &Call, object: &Value, old: Option<&Value>) -> Result<(), ApiError> {
+    if call.resource.group != rbac::GROUP {
+        return Ok(());
+    }
+    let write = rbac::Write {
+        resource: &call.resource.plural,
+        namespace: &call.info.namespace,
+        name: &call.info.name,
+        object,
+        old,
+    };
+    call.cp.authz.confirm_no_escalation(&call.user, &write)
+}
+
+/// Who approves a certificate must be allowed to for its signer
+/// (plugin/pkg/admission/certificates/approval).
+fn confirm_approval(call: &Call, object: &Value) -> Result<(), ApiError> {
+    let signer = object.str_at(&["spec", "signerName"]).unwrap_or("");
+    let domain = signer.split('/').next().unwrap_or("");
+    let may = |name: &str| {
+        let asked = freehold_policy::Attributes {
+            verb: "approve".into(),
+            group: "certificates.k8s.io".into(),
+            version: "*".into(),
+            resource: "signers".into(),
+            name: name.into(),
+            ..Default::default()
+        };
+        call.cp.authz.authorize(&call.user, &asked).allowed
+    };
+    if may(signer) || may(&format!("{domain}/*")) {
+        return Ok(());
+    }
+    let why = format!("user not permitted to approve requests with signerName {signer:?}");
+    Err(call.forbidden(&call.info.name, &why))
+}
+
+/// `stringData` becomes part of `data` and is never stored.
+fn take_string_data(object: &mut Value) {
+    use base64::Engine as _;
+    let Some(Value::Object(strings)) = object.unset(&["stringData"]) else {
+        return;
+    };
+    for (key, text) in strings.iter() {
+        if let Some(text) = text.as_str() {
+            let encoded = base64::engine::general_purpose::STANDARD.encode(text);
+            object.set(&["data", key], encoded);
+        }
+    }
+}
+
+/// Who asks for a certificate is never taken from the request.
+fn set_requester(call: &Call, object: &mut Value) {
+    object.set(&["spec", "username"], call.user.name.as_str());
+    for field in ["uid", "groups", "extra"] {
+        object.unset(&["spec", field]);
+    }
+    if !call.user.uid.is_empty() {
+        object.set(&["spec", "uid"], call.user.uid.as_str());
+    }
+    if !call.user.groups.is_empty() {
+        object.set(&["spec", "groups"], call.user.groups.clone());
+    }
+    for (key, values) in &call.user.extra {
+        object.set(&["spec", "extra", key], values.clone());
+    }
+}

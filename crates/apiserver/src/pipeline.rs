@@ -1,0 +1,301 @@
+//! What happens to every request before and after its verb: limits, identity, authorization,
+//! dispatch, time limit, panics caught.
+
+use crate::codec::{self, Accept};
+use crate::control_plane::ControlPlane;
+use crate::registry::Served;
+use crate::request::{Query, RequestInfo};
+use crate::{Body, Identity, authn, clock, discovery, respond, verbs};
+use freehold_model::{ApiError, Resource};
+use freehold_policy::User;
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use http::{HeaderMap, Method, Request, Response};
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// As upstream's `--request-timeout`; watches have their own.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// A request to a resource, past authorization.
+pub(crate) struct Call {
+    pub cp: Arc<ControlPlane>,
+    pub served: Arc<Served>,
+    pub info: RequestInfo,
+    pub query: Query,
+    pub user: User,
+    pub headers: HeaderMap,
+    /// at the version of the path
+    pub resource: Arc<Resource>,
+    /// at the version its objects are stored in
+    pub storage: Arc<Resource>,
+    pub accept: Accept,
+    /// unix seconds when the request arrived
+    pub now: i64,
+    warnings: parking_lot::Mutex<Vec<String>>,
+    pub origin: Origin,
+}
+
+impl Call {
+    pub(crate) fn warn(&self, text: impl Into<String>) {
+        let mut all = self.warnings.lock();
+        let text = text.into();
+        if all.len() < 64 && !all.contains(&text) {
+            all.push(text);
+        }
+    }
+
+    /// The same request, acting on another kind.
+    pub(crate) fn with(&self, info: RequestInfo, resource: Arc<Resource>) -> Self {
+        Self {
+            cp: self.cp.clone(),
+            served: self.served.clone(),
+            storage: self.served.storage(&resource),
+            resource,
+            info,
+            query: self.query.clone(),
+            user: self.user.clone(),
+            headers: self.headers.clone(),
+            accept: self.accept,
+            now: self.now,
+            warnings: parking_lot::Mutex::default(),
+            origin: self.origin,
+        }
+    }
+
+    pub(crate) fn take_warnings(&self) -> Vec<String> {
+        std::mem::take(&mut self.warnings.lock())
+    }
+
+    /// 404 for `name`.
+    pub(crate) fn not_found(&self, name: &str) -> ApiError {
+        ApiError::not_found(&self.info.group, &self.info.resource, name)
+    }
+
+    pub(crate) fn forbidden(&self, name: &str, why: &str) -> ApiError {
+        ApiError::forbidden(&self.info.group, &self.info.resource, name, why)
+    }
+
+    pub(crate) fn rfc3339(&self) -> String {
+        clock::rfc3339(self.now)
+    }
+
+    /// `dryRun=All`.
+    ///
+    /// # Errors
+    /// 422 for any other value.
+    pub(crate) fn dry_run(&self) -> Result<bool, ApiError> {
+        let mut on = false;
+        for v in self.query.all("dryRun").filter(|v| !v.is_empty()) {
+            if v != "All" {
+                return Err(invalid_option("dryRun", v, "All"));
+            }
+            on = true;
+        }
+        Ok(on)
+    }
+}
+
+fn invalid_option(field: &str, value: &str, allowed: &str) -> ApiError {
+    use freehold_model::field::{ErrorKind, FieldError};
+    let e = FieldError::new(
+        ErrorKind::NotSupported,
+        field,
+        format!("{value:?}"),
+        format!("supported values: {allowed:?}"),
+    );
+    ApiError::invalid("meta.k8s.io", "CreateOptions", "", &[e])
+}
+
+/// Answers a request; nothing that goes wrong inside leaves here as anything but a response.
+pub(crate) fn handle(
+    cp: Arc<ControlPlane>,
+    request: Request<Body>,
+) -> BoxFuture<'static, Response<Body>> {
+    Box::pin(async move {
+        let name = cp.config.name.clone();
+        match AssertUnwindSafe(route(cp, request)).catch_unwind().await {
+            Ok(Ok(response)) => response,
+            Ok(Err(e)) => respond::error(&e),
+            Err(_) => {
+                tracing::error!(control_plane = %name, "a request handler panicked");
+                respond::error(&ApiError::internal("the request could not be answered"))
+            }
+        }
+    })
+}
+
+async fn route(cp: Arc<ControlPlane>, request: Request<Body>) -> Result<Response<Body>, ApiError> {
+    if cp.cache.closed().is_cancelled() {
+        return Err(ApiError::unavailable("this control plane is shutting down"));
+    }
+    let (mut parts, body) = request.into_parts();
+    let origin = Origin::of(&parts);
+    let _outside = cp.outside(origin);
+    let query = Query::parse(parts.uri.query().unwrap_or(""))?;
+    let info = RequestInfo::parse(&parts.method, &parts.uri, &query)?;
+    let _permit = cp.budget.enter(info.mutates(), info.verb == "watch")?;
+    let authenticating: BoxFuture<'_, _> = Box::pin(cp.authn.authenticate(&parts));
+    let user = authenticating.await?;
+    let user = authn::impersonate(&mut parts.headers, &user, &cp.authz)?.unwrap_or(user);
+    cp.authz.require(&user, &info.attributes(&query))?;
+    let work = async {
+        if info.is_resource {
+            let asked = Asked {
+                info,
+                query,
+                user,
+                origin,
+            };
+            Box::pin(resource(cp, asked, parts.headers, parts.method, body)).await
+        } else {
+            let answering: BoxFuture<'_, _> = Box::pin(discovery::answer(
+                &cp,
+                &parts.method,
+                &info.path,
+                &query,
+                &parts.headers,
+            ));
+            answering.await
+        }
+    };
+    tokio::time::timeout(REQUEST_TIMEOUT, work)
+        .await
+        .unwrap_or_else(|_| {
+            Err(ApiError::timeout(
+                "request did not complete within the allotted timeout",
+            ))
+        })
+}
+
+/// Where a request comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// a client of this very process, such as a controller
+    Inside,
+    Outside,
+}
+
+impl Origin {
+    fn of(parts: &http::request::Parts) -> Self {
+        if parts.extensions.get::<Identity>().is_some() {
+            Self::Inside
+        } else {
+            Self::Outside
+        }
+    }
+}
+
+/// What was asked, by whom, once that is allowed.
+struct Asked {
+    info: RequestInfo,
+    query: Query,
+    user: User,
+    origin: Origin,
+}
+
+async fn resource(
+    cp: Arc<ControlPlane>,
+    asked: Asked,
+    headers: HeaderMap,
+    method: Method,
+    body: Body,
+) -> Result<Response<Body>, ApiError> {
+    let Asked {
+        info,
+        query,
+        user,
+        origin,
+    } = asked;
+    let served = cp.registry.now();
+    let Some(resource) = served
+        .lookup(&info.group, &info.version, &info.resource)
+        .cloned()
+    else {
+        return Err(ApiError::no_such_path());
+    };
+    check_route(&resource, &info)?;
+    let pretty = query
+        .get("pretty")
+        .map(|v| matches!(v, "1" | "t" | "T" | "true" | "TRUE" | "True"));
+    let accept = Accept::negotiate(&headers, pretty, true)?;
+    let storage = served.storage(&resource);
+    let call = Arc::new(Call {
+        served,
+        query,
+        user,
+        headers,
+        resource,
+        storage,
+        accept,
+        now: clock::now(),
+        warnings: parking_lot::Mutex::default(),
+        origin,
+        info,
+        cp,
+    });
+    let answered = verbs::dispatch(&call, body).await;
+    let warnings = call.take_warnings();
+    let mut response = answered.unwrap_or_else(|e| respond::error(&e));
+    respond::add_warnings(&mut response, &warnings);
+    if method == Method::HEAD {
+        *response.body_mut() = Body::empty();
+    }
+    Ok(response)
+}
+
+/// Scope and verb must fit the kind.
+fn check_route(resource: &Resource, info: &RequestInfo) -> Result<(), ApiError> {
+    let not_allowed = || {
+        Err(ApiError::method_not_allowed(
+            &info.group,
+            &info.resource,
+            &info.verb,
+        ))
+    };
+    if !resource.namespaced && !info.namespace.is_empty() && info.resource != "namespaces" {
+        return Err(ApiError::no_such_path());
+    }
+    if info.subresource.is_empty() {
+        if !resource.verbs.iter().any(|v| v == info.verb.as_str()) {
+            return not_allowed();
+        }
+        let unnamed = matches!(
+            info.verb.as_str(),
+            "create" | "list" | "watch" | "deletecollection"
+        );
+        if resource.namespaced
+            && info.namespace.is_empty()
+            && !matches!(info.verb.as_str(), "list" | "watch")
+        {
+            // Only lists and watches go over all namespaces. Kinds that are never stored and
+            // namespaced are posted below their namespace too.
+            return if unnamed {
+                not_allowed()
+            } else {
+                Err(ApiError::no_such_path())
+            };
+        }
+        if !unnamed && info.name.is_empty() || info.verb == "create" && !info.name.is_empty() {
+            return not_allowed();
+        }
+        return Ok(());
+    }
+    let Some(sub) = resource.subresource(&info.subresource) else {
+        return Err(ApiError::no_such_path());
+    };
+    if info.name.is_empty() || (resource.namespaced && info.namespace.is_empty()) {
+        return Err(ApiError::no_such_path());
+    }
+    if sub.verbs.iter().any(|v| v == info.verb.as_str()) {
+        Ok(())
+    } else {
+        not_allowed()
+    }
+}
+
+/// The media type of the request's body.
+pub(crate) fn media(call: &Call) -> String {
+    codec::media_type(&call.headers)
+}

@@ -1,0 +1,148 @@
+//! What a control plane serves now: the shared catalogue and its own custom resources.
+
+use crate::cache::{Cache, View};
+use arc_swap::ArcSwap;
+use freehold_model::{Catalogue, Resource, Value, crd};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+pub(crate) const CRD_KEY: &str = "apiextensions.k8s.io/customresourcedefinitions";
+
+/// One generation of the served API; replaced as a whole when a CRD changes.
+pub(crate) struct Served {
+    pub catalogue: Arc<Catalogue>,
+    /// by (group, plural), storage version first, then the other served ones
+    pub custom: BTreeMap<(String, String), Vec<Arc<Resource>>>,
+}
+
+impl Served {
+    pub(crate) fn lookup(
+        &self,
+        group: &str,
+        version: &str,
+        plural: &str,
+    ) -> Option<&Arc<Resource>> {
+        if let Some(r) = self.catalogue.lookup(group, version, plural) {
+            return Some(r);
+        }
+        self.custom
+            .get(&(group.to_owned(), plural.to_owned()))?
+            .iter()
+            .find(|r| r.version == version)
+    }
+
+    /// The resource at the version its objects are stored in.
+    pub(crate) fn storage(&self, resource: &Arc<Resource>) -> Arc<Resource> {
+        if resource.storage_version == resource.version && resource.storage_group == resource.group
+        {
+            return resource.clone();
+        }
+        self.lookup(
+            &resource.storage_group,
+            &resource.storage_version,
+            &resource.plural,
+        )
+        .unwrap_or(resource)
+        .clone()
+    }
+
+    /// Every served resource: built-in ones first, then custom ones by group.
+    pub(crate) fn resources(&self) -> impl Iterator<Item = &Arc<Resource>> {
+        self.catalogue
+            .resources
+            .iter()
+            .chain(self.custom.values().flatten())
+    }
+
+    /// The custom resources, each served version.
+    pub(crate) fn custom_resources(&self) -> Vec<Arc<Resource>> {
+        self.custom.values().flatten().cloned().collect()
+    }
+}
+
+/// The current generation, and the compiled CRDs it is made of.
+pub(crate) struct Registry {
+    served: ArcSwap<Served>,
+    compiled: parking_lot::Mutex<BTreeMap<String, (u64, Vec<Arc<Resource>>)>>,
+}
+
+impl Registry {
+    pub(crate) fn new(catalogue: Arc<Catalogue>) -> Self {
+        let served = Served {
+            catalogue,
+            custom: BTreeMap::new(),
+        };
+        Self {
+            served: ArcSwap::from_pointee(served),
+            compiled: parking_lot::Mutex::default(),
+        }
+    }
+
+    pub(crate) fn now(&self) -> Arc<Served> {
+        self.served.load_full()
+    }
+
+    /// Reads the CRDs of a view again; only those that changed are compiled.
+    pub(crate) fn reload(&self, crds: &View) {
+        let (objects, _) = crds.list(None);
+        let mut compiled = self.compiled.lock();
+        let mut next = BTreeMap::new();
+        for object in objects {
+            let known = compiled
+                .get(object.name())
+                .filter(|(rev, _)| *rev == object.rev)
+                .cloned();
+            let entry = known.unwrap_or_else(|| (object.rev, compile(&object.parse())));
+            next.insert(object.name().to_owned(), entry);
+        }
+        *compiled = next;
+        let mut custom: BTreeMap<(String, String), Vec<Arc<Resource>>> = BTreeMap::new();
+        for (_, resources) in compiled.values() {
+            for r in resources {
+                custom
+                    .entry((r.group.to_string(), r.plural.to_string()))
+                    .or_default()
+                    .push(r.clone());
+            }
+        }
+        let catalogue = self.served.load().catalogue.clone();
+        self.served.store(Arc::new(Served { catalogue, custom }));
+    }
+
+    /// Follows the CRDs of a cache.
+    pub(crate) fn follow(self: &Arc<Self>, cache: &Cache) {
+        let registry = self.clone();
+        registry.reload(&cache.view("apiextensions.k8s.io", "customresourcedefinitions"));
+        cache.observe(Box::new(move |resource, view| {
+            if resource == CRD_KEY {
+                registry.reload(view);
+            }
+        }));
+    }
+}
+
+/// The resources of one stored CRD; none while its names are not accepted.
+fn compile(object: &Value) -> Vec<Arc<Resource>> {
+    if !is_condition_true(object, "Established") {
+        return Vec::new();
+    }
+    match crd::compile(object) {
+        Ok(compiled) => compiled.resources,
+        Err(errors) => {
+            let name = object.str_at(&["metadata", "name"]).unwrap_or_default();
+            tracing::error!(crd = name, ?errors, "a stored CRD does not compile");
+            Vec::new()
+        }
+    }
+}
+
+/// Whether `status.conditions` says so.
+pub(crate) fn is_condition_true(object: &Value, kind: &str) -> bool {
+    object
+        .at(&["status", "conditions"])
+        .and_then(Value::as_array)
+        .is_some_and(|all| {
+            all.iter()
+                .any(|c| c.str_at(&["type"]) == Some(kind) && c.str_at(&["status"]) == Some("True"))
+        })
+}

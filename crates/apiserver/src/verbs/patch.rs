@@ -1,0 +1,229 @@
+//! PATCH: JSON patch, merge patch, strategic merge patch, server-side apply.
+
+use super::update::finish;
+use crate::pipeline::{self, Call};
+use crate::write::{Change, Existing, Target};
+use crate::{Body, codec, hooks};
+use freehold_model::json::{self, Decoded};
+use freehold_model::{ApiError, Value, apply, patch as patches, strategic, yaml};
+use http::Response;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Json,
+    Merge,
+    Strategic,
+    Apply,
+}
+
+impl Kind {
+    fn of(call: &Call) -> Result<Self, ApiError> {
+        let custom = call.resource.custom.is_some();
+        match pipeline::media(call).as_str() {
+            "application/json-patch+json" => Ok(Self::Json),
+            "application/merge-patch+json" => Ok(Self::Merge),
+            "application/strategic-merge-patch+json" if !custom => Ok(Self::Strategic),
+            "application/apply-patch+yaml" => Ok(Self::Apply),
+            _ => {
+                let mut all = vec![
+                    "application/json-patch+json",
+                    "application/merge-patch+json",
+                    "application/apply-patch+yaml",
+                ];
+                if !custom {
+                    all.insert(2, "application/strategic-merge-patch+json");
+                }
+                Err(ApiError::unsupported_media_type(format!(
+                    "the body of the request was in an unknown format - accepted media types include: {}",
+                    all.join(", ")
+                )))
+            }
+        }
+    }
+}
+
+pub(super) async fn patch(call: &Call, body: Body) -> Result<Response<Body>, ApiError> {
+    let kind = Kind::of(call)?;
+    let dry_run = call.dry_run()?;
+    let bytes = codec::read(body).await?;
+    let patch = if kind == Kind::Apply {
+        yaml::parse(&bytes)?
+    } else {
+        json::parse(&bytes)?
+    };
+    if kind == Kind::Apply {
+        check_apply(call, &patch)?;
+    } else if call.query.get("force").is_some() {
+        return Err(ApiError::bad_request(
+            "force may only be used with server-side apply",
+        ));
+    }
+    let _serial = hooks::serialize(call).await;
+    let lease = hooks::lease(call).await?;
+    let namespace = if call.resource.namespaced {
+        call.info.namespace.as_str()
+    } else {
+        ""
+    };
+    let target = Target {
+        namespace,
+        name: &call.info.name,
+        lease,
+        dry_run,
+    };
+    let done = call
+        .modify(&target, |existing| match (existing, kind) {
+            (Some(old), Kind::Apply) => apply_to(call, old, &patch),
+            (Some(old), _) => patched(call, kind, old, &patch),
+            (None, Kind::Apply) if call.info.subresource.is_empty() => apply_new(call, &patch),
+            (None, _) => Err(call.not_found(&call.info.name)),
+        })
+        .await?;
+    hooks::after_write(call, &done).await?;
+    call.answer_done(done)
+}
+
+fn patched(call: &Call, kind: Kind, old: &Existing, patch: &Decoded) -> Result<Change, ApiError> {
+    let mut new = old.value.clone();
+    new.set(&["metadata", "resourceVersion"], old.object.rev.to_string());
+    match kind {
+        Kind::Json => patches::json_patch(&mut new, &patch.value)?,
+        Kind::Merge => {
+            if patch.value.as_object().is_none() {
+                return Err(ApiError::bad_request("a merge patch must be a JSON object"));
+            }
+            patches::merge_patch(&mut new, &patch.value)?;
+        }
+        _ => strategic::strategic_merge(
+            &call.resource.types,
+            call.resource.root,
+            &mut new,
+            &patch.value,
+        )?,
+    }
+    if new.as_object().is_none() {
+        return Err(ApiError::new(
+            422,
+            "Invalid",
+            "the patched object is not an object",
+        ));
+    }
+    check_identity(call, &new)?;
+    call.check_fields(&mut new, patch.duplicates.clone())?;
+    call.prepare_update(&mut new, old, true)?;
+    Ok(finish(call, new))
+}
+
+/// A patch may not turn the object into another one.
+fn check_identity(call: &Call, new: &Value) -> Result<(), ApiError> {
+    let name = new.str_at(&["metadata", "name"]).unwrap_or("");
+    if name != call.info.name {
+        return Err(ApiError::bad_request(format!(
+            "the name of the object ({name}) does not match the name on the URL ({})",
+            call.info.name
+        )));
+    }
+    let (version, kind) = (
+        new.str_at(&["apiVersion"]).unwrap_or(""),
+        new.str_at(&["kind"]).unwrap_or(""),
+    );
+    if version != call.resource.api_version() || kind != call.resource.kind {
+        return Err(ApiError::bad_request(format!(
+            "a patch cannot change apiVersion or kind (now {version}, {kind})"
+        )));
+    }
+    Ok(())
+}
+
+fn check_apply(call: &Call, patch: &Decoded) -> Result<(), ApiError> {
+    use freehold_model::field::FieldError;
+    if call.query.text("fieldManager").is_empty() {
+        let e = FieldError::required("fieldManager", "is required for apply patch");
+        return Err(ApiError::invalid("meta.k8s.io", "PatchOptions", "", &[e]));
+    }
+    let text = |path: &[&str]| patch.value.str_at(path).unwrap_or("").to_owned();
+    let (version, kind, name) = (
+        text(&["apiVersion"]),
+        text(&["kind"]),
+        text(&["metadata", "name"]),
+    );
+    if version.is_empty() || kind.is_empty() {
+        return Err(ApiError::bad_request(
+            "an apply configuration must have apiVersion and kind",
+        ));
+    }
+    if version != call.resource.api_version() || kind != call.resource.kind {
+        return Err(ApiError::bad_request(format!(
+            "the apply configuration is a {version} {kind}, but the path is of {} {}",
+            call.resource.api_version(),
+            call.resource.kind
+        )));
+    }
+    if !name.is_empty() && name != call.info.name {
+        return Err(ApiError::bad_request(format!(
+            "the name of the object ({name}) does not match the name on the URL ({})",
+            call.info.name
+        )));
+    }
+    if patch
+        .value
+        .at(&["metadata", "managedFields"])
+        .and_then(Value::as_array)
+        .is_some_and(|m| !m.is_empty())
+    {
+        return Err(ApiError::bad_request("metadata.managedFields must be nil"));
+    }
+    Ok(())
+}
+
+fn configuration(call: &Call, patch: &Decoded) -> Result<Value, ApiError> {
+    let mut config = patch.value.clone();
+    call.check_fields(&mut config, patch.duplicates.clone())?;
+    call.settle_namespace(&mut config)?;
+    config.set(&["metadata", "name"], call.info.name.as_str());
+    Ok(config)
+}
+
+fn apply_to(call: &Call, old: &Existing, patch: &Decoded) -> Result<Change, ApiError> {
+    let config = configuration(call, patch)?;
+    let manager = call.manager();
+    let now = call.rfc3339();
+    let by = applier(call, &manager, &now);
+    let mut new = apply::apply(&call.resource, Some(&old.value), &config, &by)?;
+    call.prepare_update(&mut new, old, false)?;
+    Ok(finish(call, new))
+}
+
+fn apply_new(call: &Call, patch: &Decoded) -> Result<Change, ApiError> {
+    hooks::namespace_accepts(call)?;
+    hooks::check_room(call)?;
+    let config = configuration(call, patch)?;
+    if config
+        .str_at(&["metadata", "uid"])
+        .is_some_and(|u| !u.is_empty())
+    {
+        return Err(call.conflict(
+            &call.info.name,
+            "uid mismatch: the provided object specified a uid, and no existing object was found",
+        ));
+    }
+    let manager = call.manager();
+    let now = call.rfc3339();
+    let mut new = apply::apply(
+        &call.resource,
+        None,
+        &config,
+        &applier(call, &manager, &now),
+    )?;
+    call.prepare_create(&mut new, false)?;
+    Ok(Change::Put(new))
+}
+
+fn applier<'a>(call: &'a Call, manager: &'a str, now: &'a str) -> apply::Applier<'a> {
+    apply::Applier {
+        manager,
+        force: call.query.is_on("force"),
+        subresource: &call.info.subresource,
+        now,
+    }
+}
