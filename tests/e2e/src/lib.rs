@@ -1,1 +1,27 @@
-//! e2e
+//! What the end-to-end tests stand on: the real `freehold` program in a sandbox of its own (data
+//! directory, home, port), real kubectl, and a time limit on everything.
+
+#![allow(
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "this is test code: a failure panics with what happened, a skip says so"
+)]
+
+mod run;
+mod sandbox;
+
+pub use run::Run;
+pub use sandbox::{Sandbox, freehold_program, kubectl_program};
+
+/// Runs the rest of a test only where kubectl is; says so where it is not.
+#[macro_export]
+macro_rules! needs_kubectl {
+    () => {
+        if $crate::kubectl_program().is_none() {
+            eprintln!(
+                "skipped: no kubectl; install kubernetes-client or run `cargo xtask upstream`"
+            );
+            return;
+        }
+    };
+}

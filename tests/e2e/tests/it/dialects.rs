@@ -1,0 +1,1 @@
+//! The foreign manifests, by plain kubectl.
