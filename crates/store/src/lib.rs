@@ -7,6 +7,7 @@
 
 pub mod embedded;
 pub mod limits;
+pub mod memory;
 pub mod span;
 mod types;
 

@@ -214,8 +214,10 @@ pub(crate) struct Scan {
     pub(crate) last_batch: u64,
     /// records by keyspace, in order
     pub(crate) records: std::collections::BTreeMap<u64, Vec<Place>>,
-    /// length to which the last segment has to be cut
-    pub(crate) cut: Option<(u64, u64)>,
+    /// the last segment, and where its last good batch ends
+    pub(crate) end: Option<(u64, u64)>,
+    /// something incomplete stands behind that
+    pub(crate) torn: bool,
 }
 
 /// Reads and checks every segment.
@@ -277,7 +279,8 @@ fn scan_segment(scan: &mut Scan, segment: u64, data: &[u8], last: bool, first: b
     let Some(first_batch) = segment_header(segment, data) else {
         // Only the newest segment can have been in the making when the machine stopped.
         if last && !holds_batch_after(segment, data, 0, 0) {
-            scan.cut = Some((segment, 0));
+            scan.end = Some((segment, 0));
+            scan.torn = true;
             return Ok(());
         }
         return Err(damaged("bad segment header", 0));
@@ -289,7 +292,7 @@ fn scan_segment(scan: &mut Scan, segment: u64, data: &[u8], last: bool, first: b
     }
     let mut offset = SEGMENT_HEADER;
     while offset < data.len() {
-        match parse_batch(segment, &data[offset..]) {
+        match parse_batch(segment, data, offset) {
             Parsed::Batch { number, payload } if number == scan.last_batch + 1 => {
                 collect(scan, segment, number, offset + BATCH_HEADER, payload)
                     .ok_or_else(|| damaged("malformed batch", offset))?;
@@ -299,12 +302,13 @@ fn scan_segment(scan: &mut Scan, segment: u64, data: &[u8], last: bool, first: b
             Parsed::Batch { .. } => return Err(damaged("batch out of order", offset)),
             Parsed::Zeroes => break,
             Parsed::Torn if last && !holds_batch_after(segment, data, offset, scan.last_batch) => {
-                scan.cut = Some((segment, offset as u64));
+                scan.torn = true;
                 break;
             }
             Parsed::Torn | Parsed::Damaged => return Err(damaged("bad checksum", offset)),
         }
     }
+    scan.end = Some((segment, offset as u64));
     Ok(())
 }
 
@@ -315,6 +319,7 @@ fn segment_header(segment: u64, data: &[u8]) -> Option<u64> {
     let first = reader.u64()?;
     let crc = reader.u32()?;
     (magic == SEGMENT_MAGIC
+        && reader.0 == [0; 4]
         && number == segment
         && first > 0
         && crc == crc32fast::hash(&data[..24]))
@@ -334,7 +339,8 @@ enum Parsed<'a> {
     Damaged,
 }
 
-fn parse_batch(segment: u64, data: &[u8]) -> Parsed<'_> {
+fn parse_batch(segment: u64, data: &[u8], offset: usize) -> Parsed<'_> {
+    let data = &data[offset..];
     if data.iter().all(|b| *b == 0) {
         return Parsed::Zeroes;
     }
@@ -342,15 +348,15 @@ fn parse_batch(segment: u64, data: &[u8]) -> Parsed<'_> {
         Some((number, frame)) => {
             let mut digest = crc32fast::Hasher::new();
             digest.update(&frame[..24]);
-            digest.update(&[0; 8]);
-            digest.update(&frame[BATCH_HEADER..]);
+            digest.update(&[0; 4]);
+            digest.update(&frame[28..]);
             let expected = u32::from_le_bytes([frame[24], frame[25], frame[26], frame[27]]);
             if digest.finalize() == expected {
                 Parsed::Batch {
                     number,
                     payload: &frame[BATCH_HEADER..frame.len() - 4],
                 }
-            } else if torn(frame) {
+            } else if torn(frame, offset) {
                 Parsed::Torn
             } else {
                 Parsed::Damaged
@@ -376,16 +382,11 @@ fn batch_frame(segment: u64, data: &[u8]) -> Option<(u64, &[u8])> {
 
 /// Segments are zeroed before they are written: what a crash kept from the disk reads as a
 /// missing end mark or as a whole sector of zeroes.
-fn torn(frame: &[u8]) -> bool {
+fn torn(frame: &[u8], offset: usize) -> bool {
     let end = &frame[frame.len() - 4..];
-    end != END_MARK.to_le_bytes()
-        || frame
-            .chunks(512)
-            .any(|sector| sector.iter().all(|b| *b == 0))
-        || frame
-            .windows(512)
-            .step_by(64)
-            .any(|sector| sector.iter().all(|b| *b == 0))
+    let first_sector = offset.next_multiple_of(512) - offset;
+    let mut sectors = frame[first_sector.min(frame.len())..].chunks_exact(512);
+    end != END_MARK.to_le_bytes() || sectors.any(|sector| sector.iter().all(|b| *b == 0))
 }
 
 /// Whether a good batch newer than `number` starts behind `offset`: then what is at `offset`
@@ -395,8 +396,7 @@ fn holds_batch_after(segment: u64, data: &[u8], offset: usize, number: u64) -> b
     let mut from = offset + 1;
     while let Some(found) = data.get(from..).and_then(|rest| find(rest, &magic)) {
         let at = from + found;
-        if matches!(parse_batch(segment, &data[at..]), Parsed::Batch { number: n, .. } if n > number)
-        {
+        if matches!(parse_batch(segment, data, at), Parsed::Batch { number: n, .. } if n > number) {
             return true;
         }
         from = at + 1;
@@ -426,4 +426,105 @@ fn collect(scan: &mut Scan, segment: u64, batch: u64, base: usize, payload: &[u8
         scan.records.entry(keyspace).or_default().push(place);
     }
     Some(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::disk::RealDisk;
+    use super::*;
+
+    /// A log of one segment with three batches; returns the bytes and where each batch starts.
+    fn three_batches(dir: &Path) -> (Vec<u8>, Vec<usize>) {
+        let mut log = Log::start(dir, Arc::new(RealDisk), 1 << 20, 1, 0).expect("log");
+        let mut starts = Vec::new();
+        let mut batch = Batch::default();
+        for n in 1..=3_u64 {
+            batch.clear();
+            let counter = log.next_counter();
+            let body = batch.begin(7, counter);
+            batch
+                .body()
+                .extend((0..700 * n).map(|i| (i % 251) as u8 + 1));
+            batch.end(body);
+            starts.push(usize::try_from(log.pos).expect("small"));
+            log.append(&mut batch).expect("append");
+        }
+        let mut data = std::fs::read(segment_path(dir, 1)).expect("segment");
+        data.truncate(usize::try_from(log.pos).expect("small") + 600);
+        (data, starts)
+    }
+
+    fn scan_of(dir: &Path, data: &[u8]) -> Result<Scan> {
+        std::fs::write(segment_path(dir, 1), data).expect("write");
+        scan(dir)
+    }
+
+    #[test]
+    fn every_cut_of_the_last_batch_is_a_torn_write() {
+        let dir = tempfile::tempdir().expect("dir");
+        let (data, starts) = three_batches(dir.path());
+        let end = data.len() - 600;
+        assert_eq!(scan_of(dir.path(), &data).expect("whole").last_batch, 3);
+        for len in starts[2]..end {
+            for padded in [false, true] {
+                let mut cut = data[..len].to_vec();
+                if padded {
+                    cut.resize(data.len(), 0);
+                }
+                let scan = scan_of(dir.path(), &cut).expect("cut off, not an error");
+                assert_eq!(scan.last_batch, 2, "{len}");
+                assert_eq!(scan.records[&7].len(), 2, "{len}");
+                let nothing = len == starts[2];
+                assert_eq!(
+                    scan.cut,
+                    (!nothing).then_some((1, starts[2] as u64)),
+                    "{len}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_sector_missing_from_the_last_batch_is_a_torn_write() {
+        let dir = tempfile::tempdir().expect("dir");
+        let (data, starts) = three_batches(dir.path());
+        for sector in (starts[2].div_ceil(512) * 512..data.len() - 1200).step_by(512) {
+            let mut torn = data.clone();
+            torn[sector..sector + 512].fill(0);
+            assert_eq!(scan_of(dir.path(), &torn).expect("cut").last_batch, 2);
+        }
+    }
+
+    #[test]
+    fn no_changed_byte_before_the_end_goes_unnoticed() {
+        let dir = tempfile::tempdir().expect("dir");
+        let (data, starts) = three_batches(dir.path());
+        let end = data.len() - 600;
+        for at in 0..end {
+            let mut bad = data.clone();
+            bad[at] ^= 0x55;
+            match scan_of(dir.path(), &bad) {
+                Err(Error::Corrupt(_)) => {}
+                Err(other) => panic!("byte {at}: {other}"),
+                // A change in the frame of the last batch may look like a torn write.
+                Ok(scan) => {
+                    let header = starts[2]..starts[2] + BATCH_HEADER;
+                    assert!(header.contains(&at) || at >= end - 4, "byte {at}");
+                    assert_eq!(scan.last_batch, 2, "byte {at}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_missing_segment_or_batch_is_reported() {
+        let dir = tempfile::tempdir().expect("dir");
+        let (data, starts) = three_batches(dir.path());
+        let mut gap = data[..starts[1]].to_vec();
+        gap.extend_from_slice(&data[starts[2]..]);
+        assert!(matches!(scan_of(dir.path(), &gap), Err(Error::Corrupt(_))));
+        std::fs::write(segment_path(dir.path(), 1), &data).expect("write");
+        Log::start(dir.path(), Arc::new(RealDisk), 1 << 20, 3, 3).expect("log");
+        assert!(matches!(scan(dir.path()), Err(Error::Corrupt(_))));
+    }
 }

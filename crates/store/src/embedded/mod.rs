@@ -199,16 +199,19 @@ fn lock_dir(dir: &Path) -> Result<File> {
     }
 }
 
-/// Removes a last batch that was not completely written: nobody was told that it was.
+/// Ends the last segment behind its last good batch. What is cut off was not completely
+/// written, so nobody was told that it was.
 fn cut_tail(disk: &dyn disk::Disk, log_dir: &Path, scan: &mut log::Scan) -> Result<()> {
-    let Some((segment, len)) = scan.cut else {
+    let Some((segment, len)) = scan.end else {
         return Ok(());
     };
-    tracing::warn!(
-        segment,
-        len,
-        "the log ends in an incomplete write, which is cut off"
-    );
+    if scan.torn {
+        tracing::warn!(
+            segment,
+            len,
+            "the log ends in an incomplete write, which is cut off"
+        );
+    }
     let path = log::segment_path(log_dir, segment);
     let cut = if len < log::SEGMENT_HEADER as u64 {
         scan.segments.pop();

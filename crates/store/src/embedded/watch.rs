@@ -80,7 +80,7 @@ impl WatchQueue {
         wake(inner);
     }
 
-    fn deliver(&self, commit: &Commit) -> Option<WatchItem> {
+    fn deliver(&self, commit: &Commit, prev: bool) -> Option<WatchItem> {
         let events: Vec<Event> = commit
             .events
             .iter()
@@ -88,7 +88,7 @@ impl WatchQueue {
             .map(|event| Event {
                 kv: event.kv.clone(),
                 deleted: event.deleted,
-                prev: event.prev.clone().filter(|_| self.prev_kv),
+                prev: event.prev.clone().filter(|_| prev),
             })
             .collect();
         (!events.is_empty()).then_some(WatchItem::Events {
@@ -174,10 +174,13 @@ impl Watcher {
         } else {
             self.stage = Stage::Behind(slice.last().map_or(next, |commit| commit.rev + 1));
         }
-        let visible = state.visible;
+        let (visible, compacted) = (state.visible, state.compacted);
         drop(state);
-        self.ready
-            .extend(slice.iter().filter_map(|commit| self.queue.deliver(commit)));
+        self.ready.extend(slice.iter().filter_map(|commit| {
+            // What was before the compact revision is forgotten, also as a previous value.
+            self.queue
+                .deliver(commit, self.queue.prev_kv && commit.rev > compacted)
+        }));
         if matches!(self.stage, Stage::Live) {
             self.ready.push_back(WatchItem::Progress { rev: visible });
         }
@@ -191,7 +194,7 @@ impl Watcher {
                 Some(Item::Commit(commit)) => {
                     inner.bytes -= commit.bytes;
                     drop(inner);
-                    if let Some(item) = self.queue.deliver(&commit) {
+                    if let Some(item) = self.queue.deliver(&commit, self.queue.prev_kv) {
                         return Poll::Ready(Some(Ok(item)));
                     }
                 }

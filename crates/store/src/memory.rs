@@ -1,0 +1,473 @@
+//! The reference model: the contract in the plainest possible words, without a disk.
+//!
+//! It keeps every version of every key in one list and answers by looking through it. Tests of
+//! other crates use it as a store; the engines' suites use it to say what is right.
+
+use crate::{
+    Compare, Error, Event, Head, KeyValue, Keyspaces, LeaseId, Op, OpResult, Range, RangeReply,
+    Result, Store, Txn, TxnReply, Watch, WatchItem, WatchStream, limits, span::Span,
+};
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::StreamExt;
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+
+/// All keyspaces, in memory.
+#[derive(Default)]
+pub struct Memory {
+    stores: Mutex<BTreeMap<String, Arc<MemoryStore>>>,
+}
+
+/// One keyspace.
+#[derive(Clone)]
+pub struct MemoryStore {
+    model: Arc<Mutex<Model>>,
+    /// told of every change, and of every wish for progress
+    changed: watch::Sender<()>,
+}
+
+#[derive(Clone, Debug)]
+struct Change {
+    rev: u64,
+    kv: KeyValue,
+    deleted: bool,
+}
+
+#[derive(Default)]
+struct Model {
+    rev: u64,
+    compacted: u64,
+    /// every change that may still be read, oldest first
+    changes: Vec<Change>,
+    leases: BTreeMap<LeaseId, Instant>,
+    last_lease: LeaseId,
+    /// how often progress was asked for
+    progress: u64,
+    deleted: bool,
+}
+
+impl Memory {
+    /// No keyspaces yet.
+    pub fn new() -> Arc<Self> {
+        Arc::default()
+    }
+}
+
+impl MemoryStore {
+    /// An empty keyspace outside any set of keyspaces.
+    pub fn new() -> Arc<Self> {
+        let model = Model {
+            rev: 1,
+            ..Model::default()
+        };
+        Arc::new(Self {
+            model: Arc::new(model.into()),
+            changed: watch::Sender::new(()),
+        })
+    }
+
+    /// The model, with what has expired gone.
+    fn now(&self) -> Result<parking_lot::MutexGuard<'_, Model>> {
+        let mut model = self.model.lock();
+        if model.deleted {
+            return Err(Error::Deleted);
+        }
+        let now = Instant::now();
+        let ended: Vec<_> = model
+            .leases
+            .iter()
+            .filter(|(_, at)| **at <= now)
+            .map(|(id, _)| *id)
+            .collect();
+        for lease in &ended {
+            model.revoke(*lease)?;
+        }
+        if !ended.is_empty() {
+            self.changed.send_replace(());
+        }
+        Ok(model)
+    }
+}
+
+impl Model {
+    fn at(&self, key: &[u8], rev: u64) -> Option<&KeyValue> {
+        let last = self
+            .changes
+            .iter()
+            .rev()
+            .find(|c| c.kv.key == key && c.rev <= rev)?;
+        (!last.deleted).then_some(&last.kv)
+    }
+
+    /// The live keys of a range at a revision, in order.
+    fn within(&self, span: &Span, rev: u64) -> BTreeMap<Bytes, KeyValue> {
+        let mut found = BTreeMap::new();
+        for change in self
+            .changes
+            .iter()
+            .filter(|c| c.rev <= rev && span.contains(&c.kv.key))
+        {
+            if change.deleted {
+                found.remove(&change.kv.key);
+            } else {
+                found.insert(change.kv.key.clone(), change.kv.clone());
+            }
+        }
+        found
+    }
+
+    fn holds(&self, compare: &Compare) -> bool {
+        match compare {
+            Compare::ModRev(key, n) => self.at(key, self.rev).map_or(0, |kv| kv.mod_rev) == *n,
+            Compare::CreateRev(key, n) => {
+                self.at(key, self.rev).map_or(0, |kv| kv.create_rev) == *n
+            }
+            Compare::Version(key, n) => self.at(key, self.rev).map_or(0, |kv| kv.version) == *n,
+            Compare::Lease(key, n) => self.at(key, self.rev).map_or(0, |kv| kv.lease) == *n,
+            Compare::Value(key, v) => self.at(key, self.rev).is_some_and(|kv| kv.value == v),
+        }
+    }
+
+    fn txn(&mut self, txn: &Txn) -> Result<TxnReply> {
+        let succeeded = txn.compares.iter().all(|compare| self.holds(compare));
+        let ops = if succeeded { &txn.then } else { &txn.otherwise };
+        for op in ops {
+            if let Op::Put { lease, .. } = op
+                && *lease != 0
+                && !self.leases.contains_key(lease)
+            {
+                return Err(Error::LeaseNotFound(*lease));
+            }
+        }
+        let before = self.changes.len();
+        let rev = self.rev + 1;
+        let results = ops.iter().map(|op| self.op(op, rev)).collect();
+        if self.changes.len() > before {
+            self.rev = rev;
+        }
+        Ok(TxnReply {
+            succeeded,
+            rev: self.rev,
+            results,
+        })
+    }
+
+    fn op(&mut self, op: &Op, rev: u64) -> OpResult {
+        match op {
+            Op::Get { key } => OpResult::Got(self.at(key, rev).cloned()),
+            Op::Put { key, value, lease } => {
+                let prev = self.at(key, rev).cloned();
+                let kv = KeyValue {
+                    key: key.clone(),
+                    value: value.clone(),
+                    create_rev: prev.as_ref().map_or(rev, |p| p.create_rev),
+                    mod_rev: rev,
+                    version: prev.as_ref().map_or(1, |p| p.version + 1),
+                    lease: *lease,
+                };
+                self.changes.push(Change {
+                    rev,
+                    kv,
+                    deleted: false,
+                });
+                OpResult::Put { prev }
+            }
+            Op::Delete { key } => self.delete(&Span::new(key.clone(), Bytes::new()), rev),
+            Op::DeleteRange { lo, hi } => self.delete(&Span::new(lo.clone(), hi.clone()), rev),
+        }
+    }
+
+    fn delete(&mut self, span: &Span, rev: u64) -> OpResult {
+        let prev: Vec<_> = self.within(span, rev).into_values().collect();
+        for kv in &prev {
+            let kv = KeyValue {
+                key: kv.key.clone(),
+                value: Bytes::new(),
+                create_rev: 0,
+                mod_rev: rev,
+                version: 0,
+                lease: 0,
+            };
+            self.changes.push(Change {
+                rev,
+                kv,
+                deleted: true,
+            });
+        }
+        OpResult::Deleted { prev }
+    }
+
+    fn revoke(&mut self, lease: LeaseId) -> Result<()> {
+        self.leases
+            .remove(&lease)
+            .ok_or(Error::LeaseNotFound(lease))?;
+        let all = Span::new(Bytes::new(), Bytes::from_static(&[0]));
+        let leased = self
+            .within(&all, self.rev)
+            .into_values()
+            .filter(|kv| kv.lease == lease);
+        let then: Vec<_> = leased.map(|kv| Op::Delete { key: kv.key }).collect();
+        self.txn(&Txn {
+            then,
+            ..Txn::default()
+        })
+        .map(|_| ())
+    }
+
+    fn compact(&mut self, rev: u64) -> Result<()> {
+        if rev <= self.compacted {
+            return Err(Error::Compacted(self.compacted));
+        }
+        if rev > self.rev {
+            return Err(Error::Future(self.rev));
+        }
+        self.compacted = rev;
+        let mut newest: BTreeMap<Bytes, usize> = BTreeMap::new();
+        for (n, change) in self
+            .changes
+            .iter()
+            .enumerate()
+            .filter(|(_, c)| c.rev <= rev)
+        {
+            newest.insert(change.kv.key.clone(), n);
+        }
+        let mut n = 0;
+        self.changes.retain(|change| {
+            n += 1;
+            let last = newest.get(&change.kv.key) == Some(&(n - 1));
+            change.rev >= rev || last && !change.deleted
+        });
+        Ok(())
+    }
+
+    /// The events of the first revision from `next` on, filtered.
+    fn events(&self, watch: &Watch, next: u64) -> Option<(u64, Vec<Event>)> {
+        let rev = self
+            .changes
+            .iter()
+            .map(|c| c.rev)
+            .find(|rev| *rev >= next)?;
+        let span = Span::new(watch.lo.clone(), watch.hi.clone());
+        let of_rev = self
+            .changes
+            .iter()
+            .filter(|c| c.rev == rev && span.contains(&c.kv.key));
+        let event = |change: &Change| Event {
+            kv: change.kv.clone(),
+            deleted: change.deleted,
+            prev: self
+                .at(&change.kv.key, rev - 1)
+                .filter(|_| watch.prev_kv)
+                .cloned(),
+        };
+        Some((rev, of_rev.map(event).collect()))
+    }
+}
+
+#[async_trait]
+impl Store for MemoryStore {
+    async fn head(&self) -> Result<Head> {
+        let model = self.now()?;
+        let all = Span::new(Bytes::new(), Bytes::from_static(&[0]));
+        let bytes = model
+            .changes
+            .iter()
+            .map(|c| (c.kv.key.len() + c.kv.value.len() + 64) as u64)
+            .sum();
+        Ok(Head {
+            rev: model.rev,
+            compact_rev: model.compacted,
+            bytes: bytes,
+            keys: model.within(&all, model.rev).len() as u64,
+        })
+    }
+
+    async fn txn(&self, txn: Txn) -> Result<TxnReply> {
+        limits::check_txn(&txn)?;
+        let reply = self.now()?.txn(&txn);
+        self.changed.send_replace(());
+        reply
+    }
+
+    async fn range(&self, range: Range) -> Result<RangeReply> {
+        limits::check_span(&range.lo, &range.hi)?;
+        let model = self.now()?;
+        if range.rev > model.rev {
+            return Err(Error::Future(model.rev));
+        }
+        if range.rev != 0 && range.rev < model.compacted {
+            return Err(Error::Compacted(model.compacted));
+        }
+        let rev = if range.rev == 0 { model.rev } else { range.rev };
+        let span = Span::new(range.lo, range.hi);
+        let found = if span.is_empty() {
+            BTreeMap::new()
+        } else {
+            model.within(&span, rev)
+        };
+        let count = found.len() as u64;
+        let limit = if range.limit == 0 {
+            usize::MAX
+        } else {
+            range.limit
+        };
+        let mut kvs: Vec<_> = found.into_values().take(limit).collect();
+        if range.count_only {
+            kvs.clear();
+        }
+        if range.keys_only {
+            kvs.iter_mut().for_each(|kv| kv.value = Bytes::new());
+        }
+        let more = !range.count_only && (kvs.len() as u64) < count;
+        Ok(RangeReply {
+            head_rev: model.rev,
+            kvs,
+            count,
+            more,
+        })
+    }
+
+    async fn watch(&self, watch: Watch) -> Result<WatchStream> {
+        limits::check_span(&watch.lo, &watch.hi)?;
+        let (head, progress) = {
+            let model = self.now()?;
+            (model.rev, model.progress)
+        };
+        let next = if watch.start_rev == 0 {
+            head + 1
+        } else {
+            watch.start_rev
+        };
+        let (store, changed) = (self.clone(), self.changed.subscribe());
+        let cursor = Cursor {
+            store,
+            changed,
+            watch,
+            next,
+            progress,
+            caught_up: false,
+        };
+        Ok(futures::stream::unfold(Some(cursor), Cursor::step).boxed())
+    }
+
+    async fn compact(&self, rev: u64) -> Result<()> {
+        self.now()?.compact(rev)
+    }
+
+    async fn lease_grant(&self, ttl_seconds: u64) -> Result<LeaseId> {
+        limits::check_ttl(ttl_seconds)?;
+        let mut model = self.now()?;
+        model.last_lease += 1;
+        let id = model.last_lease;
+        model
+            .leases
+            .insert(id, Instant::now() + Duration::from_secs(ttl_seconds.max(1)));
+        Ok(id)
+    }
+
+    async fn lease_revoke(&self, lease: LeaseId) -> Result<()> {
+        let done = self.now()?.revoke(lease);
+        self.changed.send_replace(());
+        done
+    }
+
+    async fn progress(&self) -> Result<()> {
+        self.now()?.progress += 1;
+        self.changed.send_replace(());
+        Ok(())
+    }
+}
+
+/// One watch: where it is.
+struct Cursor {
+    store: MemoryStore,
+    changed: watch::Receiver<()>,
+    watch: Watch,
+    next: u64,
+    /// wishes for progress already granted
+    progress: u64,
+    caught_up: bool,
+}
+
+/// What a cursor finds when it looks.
+enum Look {
+    Item(WatchItem),
+    Last(Result<WatchItem>),
+    /// nothing until something changes or a lease ends
+    Wait(Option<Instant>),
+}
+
+impl Cursor {
+    async fn step(cursor: Option<Self>) -> Option<(Result<WatchItem>, Option<Self>)> {
+        let mut cursor = cursor?;
+        loop {
+            cursor.changed.mark_unchanged();
+            match cursor.look() {
+                Look::Item(item) => return Some((Ok(item), Some(cursor))),
+                Look::Last(item) => return Some((item, None)),
+                Look::Wait(lease) => {
+                    let rest = lease.map_or(Duration::from_secs(3600), |at| {
+                        at.saturating_duration_since(Instant::now())
+                    });
+                    // The store lives as long as this cursor, so only time can run out.
+                    drop(tokio::time::timeout(rest, cursor.changed.changed()).await);
+                }
+            }
+        }
+    }
+
+    fn look(&mut self) -> Look {
+        let model = match self.store.now() {
+            Ok(model) => model,
+            Err(error) => return Look::Last(Err(error)),
+        };
+        if self.next < model.compacted {
+            return Look::Last(Ok(WatchItem::Compacted {
+                rev: model.compacted,
+            }));
+        }
+        while let Some((rev, events)) = model.events(&self.watch, self.next) {
+            self.next = rev + 1;
+            if !events.is_empty() {
+                return Look::Item(WatchItem::Events { rev, events });
+            }
+        }
+        if !self.caught_up || self.progress < model.progress {
+            self.caught_up = true;
+            self.progress = model.progress;
+            return Look::Item(WatchItem::Progress { rev: model.rev });
+        }
+        Look::Wait(model.leases.values().min().copied())
+    }
+}
+
+#[async_trait]
+impl Keyspaces for Memory {
+    async fn open(&self, id: &str) -> Result<Arc<dyn Store>> {
+        let mut stores = self.stores.lock();
+        Ok(stores
+            .entry(id.to_owned())
+            .or_insert_with(MemoryStore::new)
+            .clone())
+    }
+
+    async fn sleep(&self, _: &str) -> Result<()> {
+        Ok(())
+    }
+
+    async fn delete(&self, id: &str) -> Result<()> {
+        if let Some(store) = self.stores.lock().remove(id) {
+            store.model.lock().deleted = true;
+            store.changed.send_replace(());
+        }
+        Ok(())
+    }
+
+    async fn list(&self) -> Result<Vec<String>> {
+        Ok(self.stores.lock().keys().cloned().collect())
+    }
+}
