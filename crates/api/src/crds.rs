@@ -51,10 +51,28 @@ fn tidy(value: &mut Value) {
     }
 }
 
+/// Definitions of the foreign objects that are understood.
+#[must_use]
+pub fn dialects() -> Vec<Value> {
+    use crate::dialects::{capsule, kamaji, kubeflex};
+    [
+        kamaji::TenantControlPlane::crd(),
+        kamaji::DataStore::crd(),
+        kubeflex::FlexControlPlane::crd(),
+        kubeflex::PostCreateHook::crd(),
+        capsule::CapsuleTenant::crd(),
+    ]
+    .into_iter()
+    .map(plain)
+    .collect()
+}
+
 /// Definitions of all objects: ours and the dialects'.
 #[must_use]
 pub fn all() -> Vec<Value> {
-    ours()
+    let mut all = ours();
+    all.extend(dialects());
+    all
 }
 
 /// The file under `crds/` that holds a definition.
@@ -70,4 +88,50 @@ pub fn file_name(crd: &Value) -> String {
         text("/spec/group"),
         text("/spec/names/plural")
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    #[test]
+    fn short_names_do_not_clash() {
+        let mut taken: BTreeMap<String, String> = BTreeMap::new();
+        for crd in all() {
+            let names = crd
+                .pointer("/spec/names/shortNames")
+                .and_then(Value::as_array);
+            for name in names.into_iter().flatten() {
+                let name = name.as_str().unwrap().to_owned();
+                let before = taken.insert(name.clone(), file_name(&crd));
+                assert_eq!(before, None, "{name}");
+            }
+        }
+        for name in [
+            "fht", "fhcp", "fhk", "tcp", "cp", "cps", "pch", "pchs", "tnt",
+        ] {
+            assert!(taken.contains_key(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn every_field_of_our_objects_is_explained() {
+        fn walk(schema: &Value, path: &str) {
+            let properties = schema["properties"].as_object();
+            for (name, field) in properties.into_iter().flatten() {
+                let path = format!("{path}.{name}");
+                assert!(
+                    field["description"].is_string(),
+                    "{path} has no description"
+                );
+                walk(field, &path);
+                walk(&field["items"], &path);
+            }
+        }
+        for crd in all() {
+            let schema = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
+            walk(schema, crd["metadata"]["name"].as_str().unwrap());
+        }
+    }
 }
