@@ -52,6 +52,8 @@ struct Parts<'a> {
     whole: &'a str,
     fraction: &'a str,
     suffix: &'a str,
+    /// how many digits there are in all
+    digits: usize,
 }
 
 fn split(text: &str) -> Result<Parts<'_>, ParseError> {
@@ -62,6 +64,7 @@ fn split(text: &str) -> Result<Parts<'_>, ParseError> {
     };
     let digits = |s: &str| s.bytes().take_while(u8::is_ascii_digit).count();
     let (whole, rest) = rest.split_at(digits(rest));
+    let given = whole.len();
     let whole = whole.trim_start_matches('0');
     let (fraction, suffix) = match rest.strip_prefix('.') {
         Some(after) => after.split_at(digits(after)),
@@ -76,11 +79,13 @@ fn split(text: &str) -> Result<Parts<'_>, ParseError> {
     if digits(tail) != tail.len() {
         return Err(ParseError::Format);
     }
+    let whole = if whole.is_empty() { "0" } else { whole };
     Ok(Parts {
         negative,
-        whole: if whole.is_empty() { "0" } else { whole },
+        whole,
         fraction,
         suffix,
+        digits: given + fraction.len(),
     })
 }
 
@@ -107,11 +112,13 @@ fn suffix_meaning(suffix: &str) -> Result<(u32, i32, Format), ParseError> {
         "Ei" => binary(60),
         _ => {
             let exponent = suffix.strip_prefix(['e', 'E']).ok_or(ParseError::Suffix)?;
-            let exponent: i32 = exponent.parse().map_err(|_| ParseError::Suffix)?;
-            if exponent.abs() > MAX_EXPONENT {
-                return Err(ParseError::Suffix);
-            }
-            Ok((10, exponent, Format::DecimalExponent))
+            let exponent: i64 = exponent.parse().map_err(|_| ParseError::Suffix)?;
+            let bound = i64::from(MAX_EXPONENT) + 1;
+            Ok((
+                10,
+                exponent.clamp(-bound, bound) as i32,
+                Format::DecimalExponent,
+            ))
         }
     }
 }
@@ -167,6 +174,13 @@ impl Quantity {
         let parts = split(text)?;
         let (base, exponent, format) = suffix_meaning(parts.suffix)?;
         let (mut mantissa, mut scale) = digits(&parts)?;
+        if parts.digits == 0 && (base == 2 && exponent > 40 || exponent < NANO) {
+            // Without digits upstream's fast path reads zero, its slow path nothing.
+            return Err(ParseError::Numeric);
+        }
+        if exponent.abs() > MAX_EXPONENT && mantissa != 0 {
+            return Err(ParseError::Suffix);
+        }
         let text = kept_text(text, &parts, exponent, format);
         if base == 10 {
             scale += exponent;

@@ -170,11 +170,13 @@ pub fn qualified_name(s: &str) -> Problems {
             if prefix.is_empty() {
                 problems.push("prefix part must be non-empty".into());
             } else {
-                problems.extend(
-                    dns1123_subdomain(prefix)
-                        .iter()
-                        .map(|p| format!("prefix part {p}")),
-                );
+                let of_prefix = dns1123_subdomain(prefix);
+                problems.extend(of_prefix.iter().map(|p| {
+                    format!(
+                        "prefix part {}",
+                        p.replace(&max_len(253), "must be no more than 253 bytes")
+                    )
+                }));
             }
             name
         }
@@ -182,7 +184,7 @@ pub fn qualified_name(s: &str) -> Problems {
     if name.is_empty() {
         problems.push("name part must be non-empty".into());
     } else if name.len() > 63 {
-        problems.push(format!("name part {}", max_len(63)));
+        problems.push("name part must be no more than 63 bytes".into());
     }
     if !matches_label_key(name) {
         problems.push(format!(
@@ -197,7 +199,7 @@ pub fn qualified_name(s: &str) -> Problems {
 pub fn label_value(s: &str) -> Problems {
     let mut problems = Problems::new();
     if s.len() > 63 {
-        problems.push(max_len(63));
+        problems.push("must be no more than 63 bytes".into());
     }
     if !s.is_empty() && !matches_label_key(s) {
         problems.push(regex_error(

@@ -4,7 +4,6 @@
 //! Go's `time.ParseDuration` reads and `Duration.String` writes.
 
 use crate::Str;
-use crate::field::quote;
 
 /// Seconds since 1970 and nanoseconds within the second.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -15,6 +14,20 @@ pub struct Instant {
 
 const TIME: &str = "2006-01-02T15:04:05Z07:00";
 const MICRO_TIME: &str = "2006-01-02T15:04:05.000000Z07:00";
+
+/// As Go's package `time` quotes: bytes that are not plain ASCII as `\\xNN`.
+fn quote(s: &str) -> String {
+    let mut out = String::from("\"");
+    for b in s.bytes() {
+        match b {
+            b'"' | b'\\' => out.extend(['\\', char::from(b)]),
+            b' '..0x80 => out.push(char::from(b)),
+            b => out.push_str(&format!("\\x{b:02x}")),
+        }
+    }
+    out.push('"');
+    out
+}
 
 /// Days since 1970-01-01 of a proleptic Gregorian date.
 fn days_from_date(year: i64, month: i64, day: i64) -> i64 {

@@ -1,3 +1,4 @@
 //! Integration tests of the model against recordings.
 
 mod proto;
+mod texts;
