@@ -2,6 +2,7 @@
 //! (`Resource`) that built-in kinds and CRDs are both compiled to.
 
 use crate::value::{Str, Value};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 mod builtin;
@@ -75,6 +76,10 @@ pub struct Field {
     pub patch_retain_keys: bool,
     /// server-side apply: a map or struct in this place is replaced as a whole
     pub map_atomic: bool,
+    /// server-side apply: merged field by field even though its struct is atomic elsewhere
+    pub map_granular: bool,
+    /// the type says that the list is atomic (without a word lists are atomic, too)
+    pub list_atomic: bool,
     /// what OpenAPI publishes beyond the type
     pub facts: Option<Box<Facts>>,
     pub since: u8,
@@ -86,7 +91,7 @@ pub struct Field {
 pub struct Facts {
     /// the marker `+default` (not the defaulting functions, see [`crate::defaults`])
     pub default: Option<Value>,
-    /// allowed values of a string
+    /// allowed values of a string, or of the items of a list
     pub one_of: Vec<Str>,
     pub format: Str,
 }
@@ -209,6 +214,9 @@ pub struct Column {
     pub json_path: Str,
 }
 
+/// Group, version, kind.
+pub(crate) type Gvk = (Str, Str, Str);
+
 /// An API group and its served versions, preferred first.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Group {
@@ -227,9 +235,9 @@ pub struct Catalogue {
     pub resources: Vec<Arc<Resource>>,
     /// in the order of `/apis`, the core group first; groups of CRDs come after these, by name
     pub groups: Vec<Group>,
-    types: Arc<Types>,
+    pub(crate) types: Arc<Types>,
     /// every built-in kind, resource or not, ascending
-    kinds: Vec<((Str, Str, Str), TypeId)>,
+    kinds: Vec<(Gvk, TypeId)>,
 }
 
 pub const OLDEST_MINOR: u8 = 28;
@@ -262,7 +270,7 @@ impl Catalogue {
     #[must_use]
     pub fn type_of(&self, group: &str, version: &str, kind: &str) -> Option<(Arc<Types>, TypeId)> {
         let find = |g: &str, v: &str| {
-            let key = |((a, b, c), _): &((Str, Str, Str), TypeId)| {
+            let key = |((a, b, c), _): &(Gvk, TypeId)| {
                 (a.as_str(), b.as_str(), c.as_str()).cmp(&(g, v, kind))
             };
             self.kinds
@@ -273,12 +281,25 @@ impl Catalogue {
         find(group, version).or_else(|| find(META_GROUP, "v1"))
     }
 
+    /// The group, version and kind of every struct that has one or more.
+    pub(crate) fn kinds_by_type(&self) -> BTreeMap<TypeId, Vec<Gvk>> {
+        let mut by_type = BTreeMap::<TypeId, Vec<_>>::new();
+        for (gvk, id) in &self.kinds {
+            by_type.entry(*id).or_default().push(gvk.clone());
+        }
+        by_type
+    }
+
     /// The struct with an OpenAPI name, e.g. `io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta`.
     #[must_use]
     pub fn type_named(&self, name: &str) -> Option<(Arc<Types>, TypeId)> {
         builtin::type_named(name).map(|id| (self.types.clone(), id))
     }
 }
+
+/// Changes whenever the generated data do.
+pub(crate) static FINGERPRINT: std::sync::LazyLock<u64> =
+    std::sync::LazyLock::new(builtin::fingerprint);
 
 const META_GROUP: &str = "meta.k8s.io";
 

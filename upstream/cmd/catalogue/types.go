@@ -230,12 +230,22 @@ func (w *walker) field(f reflect.StructField, name, opts string, def common.Open
 	if k := f.Tag.Get("patchMergeKey"); k != "" {
 		line = append(line, "pk="+k)
 	}
-	if prop.Extensions["x-kubernetes-map-type"] == "atomic" {
+	switch prop.Extensions["x-kubernetes-map-type"] {
+	case "atomic":
 		line = append(line, "ma")
+	case "granular":
+		line = append(line, "mg")
 	}
-	if len(prop.Enum) > 0 {
+	if prop.Extensions["x-kubernetes-list-type"] == "atomic" {
+		line = append(line, "la")
+	}
+	enum := prop.Enum
+	if prop.Items != nil && prop.Items.Schema != nil && len(enum) == 0 {
+		enum = prop.Items.Schema.Enum
+	}
+	if len(enum) > 0 {
 		var values []string
-		for _, e := range prop.Enum {
+		for _, e := range enum {
 			values = append(values, fmt.Sprint(e))
 		}
 		sort.Strings(values)

@@ -8,8 +8,8 @@ use super::{
 use crate::value::Str;
 use std::sync::{Arc, LazyLock, OnceLock};
 
-static TYPES: LazyLock<Parsed> =
-    LazyLock::new(|| text::parse(include_str!("../../catalogue/types.txt")));
+const TEXT: &str = include_str!("../../catalogue/types.txt");
+static TYPES: LazyLock<Parsed> = LazyLock::new(|| text::parse(TEXT));
 const RESOURCES: &str = include_str!("../../catalogue/resources.txt");
 
 /// The last patch release of each minor version from [`OLDEST_MINOR`] on that is answered as ours.
@@ -31,6 +31,14 @@ pub(super) fn catalogue(minor: u8) -> Option<Arc<Catalogue>> {
 
 pub(super) fn type_named(name: &str) -> Option<TypeId> {
     TYPES.structs.get(name).copied()
+}
+
+/// FNV-1a of the generated data.
+pub(super) fn fingerprint() -> u64 {
+    let bytes = TEXT.bytes().chain(RESOURCES.bytes());
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
 }
 
 fn build(minor: u8, git_version: &str) -> Catalogue {

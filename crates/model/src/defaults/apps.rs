@@ -1,6 +1,6 @@
 //! apps/v1: kubernetes `pkg/apis/apps/v1/defaults.go`.
 
-use super::{Rule, default, default_zero, each, is_absent, object, text};
+use super::{Rule, default, default_zero, each, is_absent, object, present, text};
 use crate::{Map, Value};
 
 pub(super) const RULES: &[(&str, Rule)] = &[
@@ -77,10 +77,8 @@ fn stateful_set(s: &mut Map) {
         }
         // `maxUnavailable` stays unset: its feature gate is off by default. The internal type
         // holds the partition by value, so it comes back whatever the type says.
-        if !is_absent(strategy, "rollingUpdate") {
-            if let Some(update) = object(strategy, "rollingUpdate") {
-                default(update, "partition", 0);
-            }
+        if let Some(update) = present(strategy, "rollingUpdate") {
+            default(update, "partition", 0);
         }
     }
     if let Some(policy) = object(spec, "persistentVolumeClaimRetentionPolicy") {

@@ -12,14 +12,13 @@ pub(super) const RULES: &[(&str, Rule)] = &[
 ];
 
 fn job(j: &mut Map) {
-    if let Some(labels) = j
+    let labels = j
         .get("spec")
         .and_then(|s| s.at(&["template", "metadata", "labels"]))
-        .cloned()
-    {
-        if let Some(metadata) = object(j, "metadata").filter(|m| is_empty(m, "labels")) {
-            metadata.insert("labels", labels);
-        }
+        .cloned();
+    let metadata = object(j, "metadata").filter(|m| is_empty(m, "labels"));
+    if let (Some(labels), Some(metadata)) = (labels, metadata) {
+        metadata.insert("labels", labels);
     }
     let Some(spec) = object(j, "spec") else {
         return;

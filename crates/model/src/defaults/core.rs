@@ -129,10 +129,10 @@ fn namespace(n: &mut Map) {
         return;
     };
     let name = text(metadata, "name").to_owned();
-    if !name.is_empty() {
-        if let Some(labels) = object(metadata, "labels") {
-            labels.insert("kubernetes.io/metadata.name", name);
-        }
+    if !name.is_empty()
+        && let Some(labels) = object(metadata, "labels")
+    {
+        labels.insert("kubernetes.io/metadata.name", name);
     }
 }
 

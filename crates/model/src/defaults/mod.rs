@@ -299,6 +299,11 @@ fn object<'a>(map: &'a mut Map, key: &str) -> Option<&'a mut Map> {
     value.as_object_mut()
 }
 
+/// The object in a field, if there is one.
+fn present<'a>(map: &'a mut Map, key: &str) -> Option<&'a mut Map> {
+    map.get_mut(key).and_then(Value::as_object_mut)
+}
+
 /// The objects in a list.
 fn each<'a>(map: &'a mut Map, key: &str) -> impl Iterator<Item = &'a mut Map> {
     map.get_mut(key)

@@ -1,6 +1,6 @@
 //! Pods and everything with a pod template: kubernetes `pkg/apis/core/v1/defaults.go`.
 
-use super::{Rule, default, default_zero, each, image, is_absent, object, text};
+use super::{Rule, default, default_zero, each, image, object, present, text};
 use crate::{Map, Value};
 
 pub(super) const RULES: &[(&str, Rule)] = &[
@@ -160,11 +160,9 @@ fn volume(v: &mut Map) {
     {
         v.insert("emptyDir", Value::object());
     }
-    if !is_absent(v, "image") {
-        if let Some(source) = object(v, "image") {
-            let policy = image::pull_policy(text(source, "reference"));
-            default_zero(source, "pullPolicy", policy);
-        }
+    if let Some(source) = present(v, "image") {
+        let policy = image::pull_policy(text(source, "reference"));
+        default_zero(source, "pullPolicy", policy);
     }
 }
 

@@ -20,13 +20,12 @@ fn strip_label(spec: &mut Map) {
         return;
     };
     let ours = |term: &Value| term.as_object().is_some_and(|t| text(t, "key") == LABEL);
-    if let ([only], false) = (terms.as_slice(), has_labels) {
-        if ours(only)
-            && only.str_at(&["operator"]) == Some("Exists")
-            && only.get("values").is_none()
-        {
-            return;
-        }
+    if let ([only], false) = (terms.as_slice(), has_labels)
+        && ours(only)
+        && only.str_at(&["operator"]) == Some("Exists")
+        && only.get("values").is_none()
+    {
+        return;
     }
     terms.retain(|term| !ours(term));
 }
