@@ -89,6 +89,7 @@ impl Steps<'_> {
 }
 
 pub(crate) async fn tour(host: &Host, data_dir: &Path, out: &Printer) -> Result<Tour> {
+    let out = &out.without_progress();
     let mut steps = Steps { out, failed: 0 };
     let took = format!("{} ms", host.ready_after.as_millis());
     out.line(format!(
@@ -376,7 +377,7 @@ impl Tour {
             "  kubectl --kubeconfig {acme} get deployments,configmaps --all-namespaces"
         ));
         out.line(format!(
-            "  kubectl --kubeconfig {host} get tenants,controlplanes --all-namespaces"
+            "  kubectl --kubeconfig {host} get tenants.freehold.dev,controlplanes.freehold.dev --all-namespaces"
         ));
         out.line(format!("  freehold --kubeconfig {host} verify"));
     }

@@ -244,7 +244,9 @@ impl Sandbox {
     /// # Panics
     /// When any of it fails.
     pub fn control_plane(&self, tenant: &str, name: &str) -> PathBuf {
-        self.freehold(&["create", "tenant", tenant]).done();
+        if self.freehold(&["get", "tenants", tenant]).code != Some(0) {
+            self.freehold(&["create", "tenant", tenant]).done();
+        }
         self.freehold(&["create", "control-plane", name, "--tenant", tenant])
             .done();
         self.kubeconfig(tenant, name)

@@ -172,6 +172,9 @@ async fn events(client: &Client, object: &DynamicObject, out: &Printer) {
                 ));
             }
         }
-        Err(error) => out.line(format!("Events:           not shown ({error})")),
+        Err(error) => out.line(format!(
+            "Events:           not shown ({})",
+            super::said(&error)
+        )),
     }
 }

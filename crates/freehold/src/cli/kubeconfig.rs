@@ -15,7 +15,6 @@ use k8s_openapi::api::certificates::v1::{
 };
 use kube::api::{DeleteParams, ObjectMeta, PostParams};
 use kube::config::{AuthInfo, Cluster, Kubeconfig};
-use kube::runtime::wait::await_condition;
 use kube::{Api, Client, ResourceExt as _};
 use serde_json::Value;
 use std::path::PathBuf;
@@ -118,24 +117,33 @@ async fn certificate(
         .await
         .map_err(|e| Trouble::from_api("request", &shown, e))?;
     let name = created.name_any();
-    let decided =
-        |csr: Option<&CertificateSigningRequest>| csr.is_none_or(|c| outcome(c).is_some());
-    let waited = tokio::time::timeout(LIMIT, await_condition(api.clone(), &name, decided)).await;
+    let decided = tokio::time::timeout(LIMIT, decision(&api, &name)).await;
     // The request has served its purpose; one that stays is cleaned up by the host in time.
     let _ = api.delete(&name, &DeleteParams::default()).await;
-    match waited {
-        Ok(Ok(Some(csr))) => match outcome(&csr) {
-            Some(Ok(certificate)) => Ok(certificate),
-            Some(Err(why)) => Err(Trouble::new(format!("{shown} was refused: {why}"))
-                .advise("You need the permission to create controlplanes/kubeconfig in the tenant's namespace: its owners have it.")
-                .into()),
-            None => Err(Trouble::new(format!("{shown}: the request ended without an answer")).into()),
-        },
-        Ok(Ok(None)) => Err(Trouble::new(format!("{shown}: the request was deleted by somebody else")).advise("Try again.").into()),
-        Ok(Err(e)) => Err(Trouble::new(format!("cannot watch the request for {shown}")).because(e).into()),
+    match decided {
+        Ok(Ok(Ok(certificate))) => Ok(certificate),
+        Ok(Ok(Err(why))) => Err(Trouble::new(format!("{shown} was refused: {why}"))
+            .advise("You need the permission to create controlplanes/kubeconfig in the tenant's namespace: its owners have it.")
+            .into()),
+        Ok(Err(e)) => Err(Trouble::from_api("follow the request for", &shown, e).into()),
         Err(_) => Err(Trouble::new(format!("{shown} was not signed within {} s", LIMIT.as_secs()))
             .advise("Is Freehold's operator running on that host? `freehold doctor` and the host's log tell more.")
             .into()),
+    }
+}
+
+/// Asks until it is decided. Owners may read a request by its name, but not watch all of them.
+async fn decision(
+    api: &Api<CertificateSigningRequest>,
+    name: &str,
+) -> Result<Result<Vec<u8>, String>, kube::Error> {
+    let mut pause = Duration::from_millis(5);
+    loop {
+        if let Some(outcome) = outcome(&api.get(name).await?) {
+            return Ok(outcome);
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_millis(500));
     }
 }
 

@@ -23,7 +23,7 @@ mod version;
 
 pub(crate) use client::{Target, client_of};
 pub(crate) use printer::{Format, Printer};
-pub(crate) use trouble::Trouble;
+pub(crate) use trouble::{Cause, Trouble, said};
 
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};

@@ -1,7 +1,7 @@
 //! Tenants and control planes as the commands address them on the host's API.
 
 use super::names::{namespace_of, tenant_of};
-use super::{Printer, Trouble};
+use super::{Cause, Printer, Trouble};
 use anyhow::Result;
 use kube::api::{ApiResource, DynamicObject, ListParams};
 use kube::runtime::wait::{Condition, await_condition};
@@ -271,7 +271,7 @@ pub(crate) async fn until_ready(
             Err(Trouble::new(format!("{shown} was deleted while we waited for it")).into())
         }
         Ok(Err(e)) => Err(Trouble::new(format!("cannot watch {shown}"))
-            .because(e)
+            .because(Cause::of(&e))
             .into()),
         Err(_) => Err(Trouble::new(format!(
             "{shown} is not ready after {} s: {}",
@@ -331,7 +331,7 @@ pub(crate) async fn until_gone(
     match outcome {
         Ok(Ok(())) => Ok(()),
         Ok(Err(e)) => Err(Trouble::new(format!("cannot watch {shown}"))
-            .because(e)
+            .because(Cause::of(&e))
             .into()),
         Err(_) => Err(
             Trouble::new(format!("{shown} is not gone after {} s", limit.as_secs()))

@@ -34,6 +34,8 @@ pub(crate) struct Printer {
     color_out: bool,
     color_err: bool,
     live: bool,
+    /// progress is shown
+    progress: bool,
 }
 
 impl Printer {
@@ -46,6 +48,15 @@ impl Printer {
             color_out: colors && std::io::stdout().is_terminal(),
             color_err: colors && std::io::stderr().is_terminal(),
             live: std::io::stderr().is_terminal() && !crate::env::plain(),
+            progress: !global.quiet,
+        }
+    }
+
+    /// The same without progress, for work that is shown otherwise.
+    pub(crate) fn without_progress(&self) -> Self {
+        Self {
+            progress: false,
+            ..self.clone()
         }
     }
 
@@ -74,7 +85,7 @@ impl Printer {
 
     /// Progress of long work: rewrites its line on a terminal, plain lines elsewhere.
     pub(crate) fn progress(&self, text: impl AsRef<str>) {
-        if self.quiet {
+        if !self.progress {
             return;
         }
         let mut err = std::io::stderr().lock();
@@ -88,7 +99,7 @@ impl Printer {
 
     /// Takes the last progress line away.
     pub(crate) fn progress_done(&self) {
-        if self.live && !self.quiet {
+        if self.live && self.progress {
             let _ = write!(std::io::stderr().lock(), "{}", self.clear());
         }
     }

@@ -61,7 +61,7 @@ impl Trouble {
                 _ => it,
             };
         }
-        Self::new(what).because(Cause(chain(&error))).advise(
+        Self::new(what).because(Cause::of(&error)).advise(
             "Is the host running (`freehold up`)? Which host is asked is decided by --kubeconfig, KUBECONFIG, the data directory, ~/.kube/config, in this order.",
         )
     }
@@ -74,14 +74,24 @@ impl Trouble {
     }
 }
 
-/// kube's errors repeat their causes; one line without repetitions says it all.
+/// What an API client's error says, in one line without repetitions.
 #[derive(Debug)]
-struct Cause(String);
+pub(crate) struct Cause(String);
 
-fn chain(error: &dyn std::error::Error) -> String {
+impl Cause {
+    pub(crate) fn of(error: &(dyn std::error::Error + 'static)) -> Self {
+        Self(said(error))
+    }
+}
+
+/// The server's own words where it spoke; else every cause that adds something.
+pub(crate) fn said(error: &(dyn std::error::Error + 'static)) -> String {
     let mut parts: Vec<String> = Vec::new();
     let mut next = Some(error);
     while let Some(e) = next {
+        if let Some(kube::Error::Api(status)) = e.downcast_ref::<kube::Error>() {
+            return status.message.clone();
+        }
         let text = e.to_string();
         if !parts.iter().any(|p| p.contains(&text)) {
             parts.push(text);

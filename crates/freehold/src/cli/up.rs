@@ -133,7 +133,7 @@ pub(crate) fn start_logging(global: &Global) {
         (false, _) => "debug",
     };
     let filter = crate::env::log_filter()
-        .unwrap_or_else(|| format!("{level},kube_runtime=error,kube_client=error,hyper=error"));
+        .unwrap_or_else(|| format!("{level},kube_runtime=error,kube_client=off,hyper=error"));
     let colors = !global.no_color
         && !crate::env::plain()
         && std::io::IsTerminal::is_terminal(&std::io::stderr());

@@ -73,7 +73,9 @@ async fn one(object: &ControlPlane, pool: &Pool) -> Result<Action, String> {
                 version: None,
                 serving: missing,
             };
-            say(&api, object, &said).await.map_err(|e| e.to_string())?;
+            say(&api, object, &said)
+                .await
+                .map_err(|e| crate::cli::said(&e))?;
             return Ok(Action::await_change());
         }
     };
@@ -109,7 +111,9 @@ async fn one(object: &ControlPlane, pool: &Pool) -> Result<Action, String> {
         version: Some(plane.git_version().to_owned()),
         serving,
     };
-    say(&api, object, &said).await.map_err(|e| e.to_string())?;
+    say(&api, object, &said)
+        .await
+        .map_err(|e| crate::cli::said(&e))?;
     Ok(Action::await_change())
 }
 
@@ -134,33 +138,61 @@ async fn place(named: &Named, recipe: Recipe, pool: &Pool) -> Result<Arc<Plane>,
 
 /// The finalizer is there before anything is stored that would have to be erased.
 async fn hold(object: &ControlPlane, api: &Api<ControlPlane>) -> Result<(), String> {
-    if object.finalizers().iter().any(|f| f == FINALIZER_POOL) {
-        return Ok(());
-    }
-    let mut finalizers = object.finalizers().to_vec();
-    finalizers.push(FINALIZER_POOL.to_owned());
-    set_finalizers(object, api, &finalizers).await
+    finalizers(object, api, |list| {
+        let missing = !list.iter().any(|f| f == FINALIZER_POOL);
+        if missing {
+            list.push(FINALIZER_POOL.to_owned());
+        }
+        missing
+    })
+    .await
 }
 
-/// At the very version that was read: nobody else's finalizer is lost.
-async fn set_finalizers(
+/// Changes the finalizers at the very version that was read, so that nobody else's is lost;
+/// several writers share the object, so a conflict reads it again.
+async fn finalizers(
     object: &ControlPlane,
     api: &Api<ControlPlane>,
-    finalizers: &[String],
+    change: impl Fn(&mut Vec<String>) -> bool,
 ) -> Result<(), String> {
-    let patch = json!({"metadata": {"resourceVersion": object.resource_version(), "finalizers": finalizers}});
-    match api
-        .patch(
-            &object.name_any(),
-            &PatchParams::default(),
-            &Patch::Merge(&patch),
-        )
-        .await
-    {
-        Ok(_) => Ok(()),
-        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
-        Err(error) => Err(format!("cannot write finalizers: {error}")),
+    let mut current = object.clone();
+    for _ in 0..10 {
+        let mut list = current.finalizers().to_vec();
+        if !change(&mut list) {
+            return Ok(());
+        }
+        let version = current.resource_version();
+        let patch = json!({"metadata": {"resourceVersion": version, "finalizers": list}});
+        match api
+            .patch(
+                &object.name_any(),
+                &PatchParams::default(),
+                &Patch::Merge(&patch),
+            )
+            .await
+        {
+            Ok(_) => return Ok(()),
+            Err(kube::Error::Api(status)) if status.code == 404 => return Ok(()),
+            Err(kube::Error::Api(status)) if status.code == 409 => {}
+            Err(error) => {
+                return Err(format!(
+                    "cannot write finalizers: {}",
+                    crate::cli::said(&error)
+                ));
+            }
+        }
+        match api.get_opt(&object.name_any()).await {
+            Ok(Some(fresh)) if fresh.uid() == object.uid() => current = fresh,
+            Ok(_) => return Ok(()),
+            Err(error) => {
+                return Err(format!(
+                    "cannot read it again: {}",
+                    crate::cli::said(&error)
+                ));
+            }
+        }
     }
+    Err("others kept changing the object while finalizers were written".to_owned())
 }
 
 async fn remove(
@@ -198,13 +230,12 @@ async fn remove(
     {
         return Err("the keyspace is still there after it was erased".to_owned());
     }
-    let rest: Vec<String> = object
-        .finalizers()
-        .iter()
-        .filter(|f| *f != FINALIZER_POOL)
-        .cloned()
-        .collect();
-    set_finalizers(object, api, &rest).await?;
+    finalizers(object, api, |list| {
+        let before = list.len();
+        list.retain(|f| f != FINALIZER_POOL);
+        list.len() < before
+    })
+    .await?;
     tracing::info!(control_plane = %format!("{}/{}", object.namespace().unwrap_or_default(), object.name_any()), "erased");
     Ok(Action::await_change())
 }
@@ -231,7 +262,7 @@ async fn recipe(
         secrets
             .get_opt(&name)
             .await
-            .map_err(|e| format!("cannot read secret {name}: {e}"))
+            .map_err(|e| format!("cannot read secret {name}: {}", crate::cli::said(&e)))
     };
     let ca = text_of(get(secret::ca(&named.name)).await?);
     let tokens = text_of(get(secret::service_account(&named.name)).await?);

@@ -162,6 +162,6 @@ async fn review(target: &Target, owner: &Value, forbidden: &Forbidden) -> Outcom
             Some(_) => Outcome::Held("not allowed".to_owned()),
             None => Outcome::NotMade("the host answered without a decision".to_owned()),
         },
-        Err(error) => Outcome::NotMade(error.to_string()),
+        Err(error) => Outcome::NotMade(crate::cli::said(&error)),
     }
 }

@@ -214,7 +214,9 @@ fn ctx_switches_kubectl_and_finds_the_way_back() {
             .contains("only-in-prod")
     );
     sandbox.freehold_with(&file, &["ctx"]).done();
-    sandbox.kubectl(&file, &["get", "tenants"]).done();
+    sandbox
+        .kubectl(&file, &["get", "tenants.freehold.dev"])
+        .done();
 }
 
 #[test]
@@ -235,7 +237,7 @@ fn a_control_plane_sleeps_when_told_and_says_how_to_wake_it() {
             != Some(0)
     });
     let said = sandbox
-        .kubectl(&kubeconfig, &["get", "configmap", "kept"])
+        .kubectl(&kubeconfig, &["get", "--raw", "/api/v1/namespaces"])
         .fails(1);
     assert!(said.contains("freehold wake"), "{said}");
     sandbox
@@ -359,7 +361,7 @@ fn deletion_leaves_nothing_neither_on_the_host_nor_on_disk() {
     let mut sandbox = Sandbox::with_host();
     let admin = sandbox.admin();
     let everything = |sandbox: &Sandbox| {
-        let kinds = "namespaces,secrets,configmaps,serviceaccounts,roles,rolebindings,clusterrolebindings,certificatesigningrequests,tenants,controlplanes";
+        let kinds = "namespaces,secrets,configmaps,serviceaccounts,roles,rolebindings,clusterrolebindings,certificatesigningrequests,tenants.freehold.dev,controlplanes.freehold.dev";
         sandbox
             .kubectl(&admin, &["get", kinds, "-A", "-o", "name"])
             .ok()
