@@ -1,4 +1,6 @@
 //! Integration tests of the datastore.
 
+mod contract;
+mod drivers;
 mod durability;
 mod support;

@@ -1,0 +1,293 @@
+//! Watches: ordered, unique, atomic, reliable, resumable, filtered, with previous values.
+
+use super::Fixture;
+use crate::support::{delete, everything, next, next_events, put, put_op, watch_all};
+use bytes::Bytes;
+use freehold_store::{Event, Op, Store, Txn, Watch, WatchItem, WatchStream};
+
+/// Writes a mix of puts, deletions and larger transactions; returns the revisions.
+async fn write_some(store: &dyn Store, count: u32) -> Vec<u64> {
+    let mut revs = Vec::new();
+    for n in 0..count {
+        let key = format!("k{:02}", n * 7 % 20);
+        revs.push(match n % 4 {
+            0 | 1 => put(store, &key, &n.to_string()).await,
+            2 => {
+                let then = (0..5)
+                    .map(|m| put_op(&format!("k{:02}", (n + m) % 20), "t"))
+                    .collect();
+                store
+                    .txn(Txn {
+                        then,
+                        ..Txn::default()
+                    })
+                    .await
+                    .expect("txn")
+                    .rev
+            }
+            _ => {
+                let range = Op::DeleteRange {
+                    lo: "k05".into(),
+                    hi: "k08".into(),
+                };
+                let then = vec![range, put_op("k09", &n.to_string())];
+                store
+                    .txn(Txn {
+                        then,
+                        ..Txn::default()
+                    })
+                    .await
+                    .expect("txn")
+                    .rev
+            }
+        });
+    }
+    revs
+}
+
+async fn collect(stream: &mut WatchStream, last: u64) -> Vec<(u64, Vec<Event>)> {
+    let mut found = Vec::new();
+    while found.last().is_none_or(|(rev, _)| *rev < last) {
+        found.push(next_events(stream).await.expect("events"));
+    }
+    found
+}
+
+/// What must hold of any list of events: checked against the store's own old revisions.
+async fn check(store: &dyn Store, found: &[(u64, Vec<Event>)], revs: &[u64]) {
+    let seen: Vec<_> = found.iter().map(|(rev, _)| *rev).collect();
+    assert_eq!(seen, revs, "every revision once, in order, whole");
+    for (rev, events) in found {
+        let before = store.range(everything(rev - 1)).await.expect("before").kvs;
+        let after = store.range(everything(*rev)).await.expect("after").kvs;
+        let mut replayed: std::collections::BTreeMap<_, _> = before
+            .iter()
+            .map(|kv| (kv.key.clone(), kv.clone()))
+            .collect();
+        for event in events {
+            assert_eq!(event.kv.mod_rev, *rev);
+            assert_eq!(
+                event.prev,
+                before.iter().find(|kv| kv.key == event.kv.key).cloned()
+            );
+            if event.deleted {
+                assert!(event.kv.value.is_empty());
+                assert!(replayed.remove(&event.kv.key).is_some());
+            } else {
+                assert_eq!(
+                    event.prev.is_none(),
+                    event.kv.create_rev == *rev,
+                    "creation shows"
+                );
+                replayed.insert(event.kv.key.clone(), event.kv.clone());
+            }
+        }
+        assert_eq!(
+            replayed.into_values().collect::<Vec<_>>(),
+            after,
+            "at {rev}"
+        );
+    }
+}
+
+pub(super) async fn every_change_arrives_once_in_order_and_whole(fixture: Fixture) {
+    let store = fixture.fresh().await;
+    put(&*store, "k05", "start").await;
+    let mut stream = watch_all(&*store, 0).await;
+    let writer = tokio::spawn({
+        let store = store.clone();
+        async move { write_some(&*store, 60).await }
+    });
+    let revs = writer.await.expect("writer");
+    let found = collect(&mut stream, *revs.last().expect("some")).await;
+    check(&*store, &found, &revs).await;
+}
+
+pub(super) async fn a_watch_resumes_from_any_revision(fixture: Fixture) {
+    let store = fixture.fresh().await;
+    let revs = write_some(&*store, 24).await;
+    let last = *revs.last().expect("some");
+    let whole = collect(&mut watch_all(&*store, revs[0]).await, last).await;
+    check(&*store, &whole[1..], &revs[1..]).await;
+    for (n, rev) in revs.iter().enumerate() {
+        let found = collect(&mut watch_all(&*store, *rev).await, last).await;
+        assert_eq!(found, whole[n..], "from {rev}");
+    }
+}
+
+pub(super) async fn a_watch_delivers_only_its_range(fixture: Fixture) {
+    let store = fixture.fresh().await;
+    let first = put(&*store, "a", "1").await;
+    for (lo, hi, names) in [
+        ("b", "", vec!["b"]),
+        ("b", "d", vec!["b", "c"]),
+        ("c", "\0", vec!["c", "d", "end"]),
+    ] {
+        let watch = Watch {
+            lo: lo.into(),
+            hi: hi.into(),
+            start_rev: first,
+            prev_kv: false,
+        };
+        let mut stream = store.watch(watch).await.expect("watch");
+        let then = ["a", "b", "c", "d"].map(|name| put_op(name, "v")).to_vec();
+        let rev = store
+            .txn(Txn {
+                then,
+                ..Txn::default()
+            })
+            .await
+            .expect("txn")
+            .rev;
+        put(&*store, "end", "v").await;
+        let mut found = Vec::new();
+        while found.len() < names.len() {
+            let (at, events) = next_events(&mut stream).await.expect("events");
+            if at >= rev {
+                found.extend(events.iter().map(|event| event.kv.key.clone()));
+                assert!(
+                    events.iter().all(|event| event.prev.is_none()),
+                    "not asked for"
+                );
+            }
+        }
+        assert_eq!(found, names);
+    }
+}
+
+pub(super) async fn previous_values_come_when_asked_for(fixture: Fixture) {
+    let store = fixture.fresh().await;
+    let mut stream = watch_all(&*store, 0).await;
+    put(&*store, "a", "1").await;
+    put(&*store, "a", "2").await;
+    delete(&*store, "a").await;
+    let mut previous = Vec::new();
+    for _ in 0..3 {
+        let (_, events) = next_events(&mut stream).await.expect("events");
+        previous.push(events[0].prev.as_ref().map(|kv| kv.value.clone()));
+    }
+    assert_eq!(previous, [None, Some("1".into()), Some("2".into())]);
+}
+
+pub(super) async fn a_compacted_start_is_said_and_ends_the_stream(fixture: Fixture) {
+    let store = fixture.fresh().await;
+    let first = put(&*store, "a", "1").await;
+    let second = put(&*store, "a", "2").await;
+    put(&*store, "a", "3").await;
+    store.compact(second).await.expect("compact");
+    let mut stream = watch_all(&*store, first).await;
+    assert_eq!(
+        next(&mut stream).await,
+        Some(Ok(WatchItem::Compacted { rev: second }))
+    );
+    assert_eq!(next(&mut stream).await, None);
+}
+
+pub(super) async fn a_deletion_at_the_compact_revision_is_still_delivered(fixture: Fixture) {
+    let store = fixture.fresh().await;
+    put(&*store, "a", "1").await;
+    let deleted = delete(&*store, "a").await.rev;
+    let later = put(&*store, "b", "1").await;
+    store.compact(deleted).await.expect("compact");
+    let mut stream = watch_all(&*store, deleted).await;
+    let (rev, events) = next_events(&mut stream).await.expect("the deletion");
+    assert_eq!((rev, events.len(), events[0].deleted), (deleted, 1, true));
+    assert_eq!(events[0].prev, None, "what was before is compacted");
+    assert_eq!(next_events(&mut stream).await.expect("events").0, later);
+    store.compact(later).await.expect("compact");
+    let mut stream = watch_all(&*store, later).await;
+    assert_eq!(
+        next_events(&mut stream).await.expect("events").1[0].kv.key,
+        "b"
+    );
+}
+
+pub(super) async fn progress_follows_everything_before_it(fixture: Fixture) {
+    let store = fixture.fresh().await;
+    let first = put(&*store, "a", "1").await;
+    let other = Watch {
+        lo: "other".into(),
+        start_rev: first,
+        ..Watch::default()
+    };
+    let mut quiet = store.watch(other).await.expect("watch");
+    let mut stream = watch_all(&*store, first).await;
+    for stream in [&mut quiet, &mut stream] {
+        loop {
+            if let WatchItem::Progress { rev } = next(stream).await.expect("item").expect("item") {
+                assert!(rev >= first);
+                break;
+            }
+        }
+    }
+    let last = put(&*store, "a", "2").await;
+    store.progress().await.expect("progress");
+    let item = next(&mut quiet).await.expect("item").expect("item");
+    assert!(
+        matches!(item, WatchItem::Progress { rev } if rev >= last),
+        "{item:?}"
+    );
+    let mut seen = 0;
+    loop {
+        match next(&mut stream).await.expect("item").expect("item") {
+            WatchItem::Events { rev, .. } => seen = rev,
+            WatchItem::Progress { rev } if rev >= last => break assert_eq!(seen, last),
+            WatchItem::Progress { .. } => {}
+            WatchItem::Compacted { .. } => panic!("nothing was compacted"),
+        }
+    }
+}
+
+pub(super) async fn a_start_in_the_future_is_waited_for(fixture: Fixture) {
+    let store = fixture.fresh().await;
+    let rev = put(&*store, "a", "1").await;
+    let mut stream = watch_all(&*store, rev + 3).await;
+    let mut last = rev;
+    while last < rev + 3 {
+        last = put(&*store, "a", "again").await;
+    }
+    assert_eq!(next_events(&mut stream).await.expect("events").0, last);
+}
+
+pub(super) async fn a_watch_from_now_sees_nothing_older(fixture: Fixture) {
+    let store = fixture.fresh().await;
+    put(&*store, "a", "1").await;
+    let mut stream = watch_all(&*store, 0).await;
+    let rev = put(&*store, "b", "1").await;
+    assert_eq!(next_events(&mut stream).await.expect("events").0, rev);
+}
+
+pub(super) async fn many_watchers_see_the_same(fixture: Fixture) {
+    let store = fixture.fresh().await;
+    let first = put(&*store, "k00", "0").await;
+    let mut tasks = Vec::new();
+    for n in 0..20 {
+        let start_rev = if n % 2 == 0 { first } else { 0 };
+        let watch = Watch {
+            lo: "k".into(),
+            hi: Bytes::from_static(b"l"),
+            start_rev,
+            prev_kv: true,
+        };
+        let mut stream = store.watch(watch).await.expect("watch");
+        tasks.push(tokio::spawn(async move {
+            let mut found = Vec::new();
+            loop {
+                let (rev, events) = next_events(&mut stream).await.expect("events");
+                let end = events.iter().any(|event| event.kv.key == "kend");
+                found.extend((rev > first).then_some((rev, events)));
+                if end {
+                    return found;
+                }
+            }
+        }));
+    }
+    write_some(&*store, 40).await;
+    put(&*store, "kend", "v").await;
+    let mut all = Vec::new();
+    for task in tasks {
+        all.push(task.await.expect("watcher"));
+    }
+    assert_eq!(all[0].len(), 41);
+    assert!(all.iter().all(|found| *found == all[0]));
+}
