@@ -236,13 +236,53 @@ fn labels(map: Option<&Map>) -> String {
         .map_or_else(|| "<none>".into(), |t| t.join(","))
 }
 
-/// A label selector as its query text; `None` when it is malformed.
+/// A label selector as text; `None` when it is malformed. Unlike a query, an operator keeps its
+/// own form: `a in (x)`.
 fn selector(value: Option<&Value>) -> Option<String> {
-    match value {
-        // a selector that is not set selects nothing, and prints as nothing
-        None => Some(String::new()),
-        Some(value) => LabelSelector::from_value(value).ok().map(|s| s.to_string()),
+    // a selector that is not set selects nothing, and prints as nothing
+    let Some(value) = value else {
+        return Some(String::new());
+    };
+    LabelSelector::from_value(value).ok()?;
+    let labels = value.get("matchLabels").and_then(Value::as_object);
+    let mut terms: Vec<(&str, String)> = labels
+        .into_iter()
+        .flat_map(Map::iter)
+        .map(|(k, v)| (k, format!("{k}={}", v.as_str().unwrap_or_default())))
+        .collect();
+    for term in value
+        .get("matchExpressions")
+        .and_then(Value::as_array)
+        .unwrap_or_default()
+    {
+        let key = term.str_at(&["key"]).unwrap_or_default();
+        let mut values: Vec<&str> = term
+            .get("values")
+            .and_then(Value::as_array)
+            .unwrap_or_default()
+            .iter()
+            .filter_map(Value::as_str)
+            .collect();
+        values.sort_unstable();
+        let values = values.join(",");
+        terms.push((
+            key,
+            match term.str_at(&["operator"])? {
+                "In" => format!("{key} in ({values})"),
+                "NotIn" => format!("{key} notin ({values})"),
+                "DoesNotExist" => format!("!{key}"),
+                _ => key.to_owned(),
+            },
+        ));
     }
+    terms.sort_by_key(|(key, _)| *key);
+    Some(
+        terms
+            .into_iter()
+            .map(|(_, text)| text)
+            .collect::<Vec<_>>()
+            .join(","),
+    )
 }
 
 /// [`selector`] with upstream's words for nothing and for malformed.

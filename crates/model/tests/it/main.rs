@@ -1,4 +1,5 @@
 //! Integration tests of the model against recordings.
 
 mod proto;
+mod table;
 mod texts;
