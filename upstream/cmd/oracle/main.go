@@ -2,6 +2,7 @@
 // converted to the internal type and back, encoded. See ../../README.md.
 //
 //	oracle record [-seed N] [-per-kind N] [-group G] [-kind K]   random objects and what they become
+//	oracle convert GROUP VERSION VERSION KIND          random objects of the first version as the second
 //	oracle default < LINES                            one JSON object a line, one answer a line
 package main
 
@@ -64,6 +65,11 @@ func run(args []string) error {
 	switch args[0] {
 	case "record":
 		return record(args[1:])
+	case "convert":
+		if len(args) != 5 {
+			return fmt.Errorf("usage: oracle convert GROUP VERSION VERSION KIND")
+		}
+		return convert(args[1], args[2], args[3], args[4])
 	case "default":
 		return answer()
 	}
@@ -82,6 +88,39 @@ func become(in []byte) ([]byte, error) {
 	var out bytes.Buffer
 	err = legacyscheme.Codecs.EncoderForVersion(serializer, gvk.GroupVersion()).Encode(internal, &out)
 	return bytes.TrimSpace(out.Bytes()), err
+}
+
+// Random objects of one version and what the server shows of them at another.
+func convert(group, from, to, kind string) error {
+	source := rand.NewSource(1)
+	fuzz := fuzzer.FuzzerFor(fuzzer.MergeFuzzerFuncs(metafuzzer.Funcs, kapitesting.FuzzerFuncs), source, legacyscheme.Codecs)
+	gvk := schema.GroupVersionKind{Group: group, Version: from, Kind: kind}
+	for i := 0; i < 40; i++ {
+		object, err := legacyscheme.Scheme.New(gvk)
+		if err != nil {
+			return err
+		}
+		fuzz.MaxDepth(5 + i%6).Fill(object)
+		object.GetObjectKind().SetGroupVersionKind(gvk)
+		in, err := json.Marshal(object)
+		if err != nil {
+			return err
+		}
+		if in, err = become(in); err != nil {
+			continue
+		}
+		internal, _, err := legacyscheme.Codecs.UniversalDecoder().Decode(in, nil, nil)
+		if err != nil {
+			return err
+		}
+		var out bytes.Buffer
+		target := schema.GroupVersion{Group: group, Version: to}
+		if err := legacyscheme.Codecs.EncoderForVersion(serializer, target).Encode(internal, &out); err != nil {
+			return err
+		}
+		fmt.Printf("%s\n%s\n", in, bytes.TrimSpace(out.Bytes()))
+	}
+	return nil
 }
 
 func answer() error {

@@ -47,6 +47,17 @@ pub fn apply_type(types: &Types, root: TypeId, object: &mut Value) {
     Walk {
         types,
         rules: &RULES,
+        markers: true,
+    }
+    .value(root, object, false);
+}
+
+/// Only the form that Go gives an object (see above), no defaults.
+pub fn as_go_writes(types: &Types, root: TypeId, object: &mut Value) {
+    Walk {
+        types,
+        rules: &[],
+        markers: false,
     }
     .value(root, object, false);
 }
@@ -108,6 +119,7 @@ fn rules() -> Vec<(String, Rule)> {
 struct Walk<'a> {
     types: &'a Types,
     rules: &'a [Option<Rule>],
+    markers: bool,
 }
 
 impl Walk<'_> {
@@ -171,7 +183,11 @@ impl Walk<'_> {
         if let Some(Some(rule)) = self.rules.get(id.0 as usize) {
             rule(map);
         }
-        for field in s.fields.iter().filter(|f| f.facts.is_some()) {
+        for field in s
+            .fields
+            .iter()
+            .filter(|f| self.markers && f.facts.is_some())
+        {
             marker(field, map);
         }
         let rounds = s.name.starts_with("io.k8s.api.core.v1.");
