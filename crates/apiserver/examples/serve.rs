@@ -35,14 +35,24 @@ impl Backends for All {
 
 type Error = Box<dyn std::error::Error>;
 
-fn leaf(ca: &rcgen::Issuer<'_, rcgen::KeyPair>, name: &str, group: &str) -> Result<(String, String), Error> {
+fn leaf(
+    ca: &rcgen::Issuer<'_, rcgen::KeyPair>,
+    name: &str,
+    group: &str,
+) -> Result<(String, String), Error> {
     let key = rcgen::KeyPair::generate()?;
     let mut params = rcgen::CertificateParams::new(vec!["127.0.0.1".into(), "localhost".into()])?;
     params.distinguished_name = rcgen::DistinguishedName::new();
-    params.distinguished_name.push(rcgen::DnType::CommonName, name);
-    params.distinguished_name.push(rcgen::DnType::OrganizationName, group);
-    params.extended_key_usages =
-        vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth, rcgen::ExtendedKeyUsagePurpose::ServerAuth];
+    params
+        .distinguished_name
+        .push(rcgen::DnType::CommonName, name);
+    params
+        .distinguished_name
+        .push(rcgen::DnType::OrganizationName, group);
+    params.extended_key_usages = vec![
+        rcgen::ExtendedKeyUsagePurpose::ClientAuth,
+        rcgen::ExtendedKeyUsagePurpose::ServerAuth,
+    ];
     Ok((params.signed_by(&key, ca)?.pem(), key.serialize_pem()))
 }
 
@@ -59,7 +69,11 @@ async fn main() -> Result<(), Error> {
     let issuer = rcgen::Issuer::from_ca_cert_pem(&ca_pem, ca_key)?;
     let (cert, key) = leaf(&issuer, "server", "server")?;
     let (client, client_key) = leaf(&issuer, "admin", "system:masters")?;
-    for (name, content) in [("ca.crt", &ca_pem), ("admin.crt", &client), ("admin.key", &client_key)] {
+    for (name, content) in [
+        ("ca.crt", &ca_pem),
+        ("admin.crt", &client),
+        ("admin.key", &client_key),
+    ] {
         std::fs::write(dir.join(name), content)?;
     }
     let kubeconfig = format!(

@@ -273,13 +273,13 @@ pub(crate) async fn after_write(call: &Call, done: &Done) -> Result<(), ApiError
     let (Done::Stored { object, .. } | Done::Deleted(object)) = done else {
         return Ok(());
     };
-    if is(
-        &call.resource,
-        "apiextensions.k8s.io",
-        &["customresourcedefinitions"],
-    ) {
-        // A client may use the new kind as soon as it has the answer.
+    let r = &call.resource;
+    let is_crd = is(r, "apiextensions.k8s.io", &["customresourcedefinitions"]);
+    if is_crd || r.group == rbac::GROUP || is(r, "", &["namespaces"]) {
+        // The next request is decided by this: by who may, where it may go, which kinds there are.
         call.cp.cache.reach(object.rev).await?;
+    }
+    if is_crd {
         crds::clean_up_when_deleted(&call.cp, object);
     }
     Ok(())

@@ -14,6 +14,7 @@ use tower::Service as _;
 /// What is kept while a test runs.
 pub(crate) struct Cluster {
     pub cp: Arc<ControlPlane>,
+    store: Arc<dyn freehold_store::Store>,
     engine: Arc<Embedded>,
     pki: Pki,
     dir: tempfile::TempDir,
@@ -31,57 +32,111 @@ impl Pki {
         let ca_key = rcgen::KeyPair::generate().unwrap();
         let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-        params.distinguished_name.push(rcgen::DnType::CommonName, "test-ca");
+        params
+            .distinguished_name
+            .push(rcgen::DnType::CommonName, "test-ca");
         let ca_pem = params.self_signed(&ca_key).unwrap().pem();
         let sa_key_pem = rcgen::KeyPair::generate().unwrap().serialize_pem();
-        Self { ca_pem, ca_key, sa_key_pem }
+        Self {
+            ca_pem,
+            ca_key,
+            sa_key_pem,
+        }
     }
 
     /// Certificate and key for a user in groups, or for a server name.
-    pub(crate) fn issue(&self, common_name: &str, groups: &[&str], names: &[&str]) -> (String, String) {
+    pub(crate) fn issue(
+        &self,
+        common_name: &str,
+        groups: &[&str],
+        names: &[&str],
+    ) -> (String, String) {
         let key = rcgen::KeyPair::generate().unwrap();
         let names: Vec<String> = names.iter().map(|n| (*n).to_owned()).collect();
         let mut params = rcgen::CertificateParams::new(names).unwrap();
         params.distinguished_name = rcgen::DistinguishedName::new();
-        params.distinguished_name.push(rcgen::DnType::CommonName, common_name);
+        params
+            .distinguished_name
+            .push(rcgen::DnType::CommonName, common_name);
         for g in groups {
-            params.distinguished_name.push(rcgen::DnType::OrganizationName, *g);
+            params
+                .distinguished_name
+                .push(rcgen::DnType::OrganizationName, *g);
         }
-        params.extended_key_usages =
-            vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth, rcgen::ExtendedKeyUsagePurpose::ServerAuth];
+        params.extended_key_usages = vec![
+            rcgen::ExtendedKeyUsagePurpose::ClientAuth,
+            rcgen::ExtendedKeyUsagePurpose::ServerAuth,
+        ];
         let issuer = rcgen::Issuer::from_ca_cert_pem(&self.ca_pem, &self.ca_key).unwrap();
-        (params.signed_by(&key, &issuer).unwrap().pem(), key.serialize_pem())
+        (
+            params.signed_by(&key, &issuer).unwrap().pem(),
+            key.serialize_pem(),
+        )
     }
 }
 
 pub(crate) fn admin() -> User {
-    User { name: "admin".into(), groups: vec!["system:masters".into()], ..User::default() }
+    User {
+        name: "admin".into(),
+        groups: vec!["system:masters".into()],
+        ..User::default()
+    }
 }
 
 impl Cluster {
     pub(crate) async fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let pki = Pki::new();
-        let (engine, cp) = open(&dir, &pki, Limits::default()).await;
-        Self { cp, engine, pki, dir }
+        let (engine, store, cp) = open(&dir, &pki, Limits::default()).await;
+        Self {
+            cp,
+            store,
+            engine,
+            pki,
+            dir,
+        }
     }
 
     pub(crate) async fn with_limits(limits: Limits) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let pki = Pki::new();
-        let (engine, cp) = open(&dir, &pki, limits).await;
-        Self { cp, engine, pki, dir }
+        let (engine, store, cp) = open(&dir, &pki, limits).await;
+        Self {
+            cp,
+            store,
+            engine,
+            pki,
+            dir,
+        }
     }
 
     /// Stops and starts again on the same data.
     pub(crate) async fn restart(self) -> Self {
-        let Self { cp, engine, pki, dir } = self;
+        let Self {
+            cp,
+            store,
+            engine,
+            pki,
+            dir,
+        } = self;
+        drop(store);
         cp.shut_down();
         drop(cp);
         engine.close();
         drop(engine);
-        let (engine, cp) = open(&dir, &pki, Limits::default()).await;
-        Self { cp, engine, pki, dir }
+        let (engine, store, cp) = open(&dir, &pki, Limits::default()).await;
+        Self {
+            cp,
+            store,
+            engine,
+            pki,
+            dir,
+        }
+    }
+
+    /// The datastore below.
+    pub(crate) fn store(&self) -> Arc<dyn freehold_store::Store> {
+        self.store.clone()
     }
 
     pub(crate) fn pki(&self) -> &Pki {
@@ -93,16 +148,28 @@ impl Cluster {
     }
 
     pub(crate) fn client_of(&self, user: User) -> Client {
-        Client { service: self.cp.service(user) }
+        Client {
+            service: self.cp.service(user),
+        }
     }
 }
 
-async fn open(dir: &tempfile::TempDir, pki: &Pki, limits: Limits) -> (Arc<Embedded>, Arc<ControlPlane>) {
-    let engine = Embedded::open(dir.path().join("store"), Options::default()).await.unwrap();
+async fn open(
+    dir: &tempfile::TempDir,
+    pki: &Pki,
+    limits: Limits,
+) -> (
+    Arc<Embedded>,
+    Arc<dyn freehold_store::Store>,
+    Arc<ControlPlane>,
+) {
+    let engine = Embedded::open(dir.path().join("store"), Options::default())
+        .await
+        .unwrap();
     let store = engine.open("test").await.unwrap();
     let config = Config {
         name: "test".into(),
-        store,
+        store: store.clone(),
         catalogue: Catalogue::builtin(DEFAULT_MINOR).expect("a catalogue"),
         client_ca_pem: pki.ca_pem.clone(),
         service_account_key_pem: pki.sa_key_pem.clone(),
@@ -112,7 +179,7 @@ async fn open(dir: &tempfile::TempDir, pki: &Pki, limits: Limits) -> (Arc<Embedd
         limits,
     };
     let cp = ControlPlane::start(config).await.unwrap();
-    (engine, cp)
+    (engine, store, cp)
 }
 
 /// Requests as one user.
@@ -128,8 +195,16 @@ pub(crate) struct Answer {
 }
 
 impl Client {
-    pub(crate) async fn send(&self, method: &str, path: &str, media: &str, body: Vec<u8>) -> Answer {
-        let response = self.raw(method, path, &[("content-type", media)], body).await;
+    pub(crate) async fn send(
+        &self,
+        method: &str,
+        path: &str,
+        media: &str,
+        body: Vec<u8>,
+    ) -> Answer {
+        let response = self
+            .raw(method, path, &[("content-type", media)], body)
+            .await;
         let code = response.status().as_u16();
         let warnings = response
             .headers()
@@ -139,7 +214,11 @@ impl Client {
             .collect();
         let bytes = response.into_body().collect().await.unwrap().to_bytes();
         let body = json::parse(&bytes).map(|d| d.value).unwrap_or(Value::Null);
-        Answer { code, body, warnings }
+        Answer {
+            code,
+            body,
+            warnings,
+        }
     }
 
     pub(crate) async fn raw(
@@ -166,22 +245,33 @@ impl Client {
     }
 
     pub(crate) async fn post(&self, path: &str, body: &Value) -> Answer {
-        self.send("POST", path, "application/json", json::to_vec(body)).await
+        self.send("POST", path, "application/json", json::to_vec(body))
+            .await
     }
 
     pub(crate) async fn put(&self, path: &str, body: &Value) -> Answer {
-        self.send("PUT", path, "application/json", json::to_vec(body)).await
+        self.send("PUT", path, "application/json", json::to_vec(body))
+            .await
     }
 
     pub(crate) async fn merge(&self, path: &str, body: &Value) -> Answer {
-        self.send("PATCH", path, "application/merge-patch+json", json::to_vec(body)).await
+        self.send(
+            "PATCH",
+            path,
+            "application/merge-patch+json",
+            json::to_vec(body),
+        )
+        .await
     }
 
     /// Opens a watch.
     pub(crate) async fn watch(&self, path: &str) -> Watch {
         let response = self.raw("GET", path, &[], Vec::new()).await;
         assert_eq!(response.status().as_u16(), 200, "watch {path}");
-        Watch { body: response.into_body(), rest: Vec::new() }
+        Watch {
+            body: response.into_body(),
+            rest: Vec::new(),
+        }
     }
 }
 
@@ -194,7 +284,9 @@ pub(crate) struct Watch {
 impl Watch {
     /// Type and object of the next event; `None` at the end.
     pub(crate) async fn next(&mut self) -> Option<(String, Value)> {
-        tokio::time::timeout(std::time::Duration::from_secs(10), self.line()).await.expect("an event in time")
+        tokio::time::timeout(std::time::Duration::from_secs(10), self.line())
+            .await
+            .expect("an event in time")
     }
 
     async fn line(&mut self) -> Option<(String, Value)> {
@@ -223,7 +315,12 @@ impl Answer {
     /// The answer, which must have this code.
     #[track_caller]
     pub(crate) fn expect(self, code: u16) -> Self {
-        assert_eq!(self.code, code, "{}", String::from_utf8_lossy(&json::to_vec(&self.body)));
+        assert_eq!(
+            self.code,
+            code,
+            "{}",
+            String::from_utf8_lossy(&json::to_vec(&self.body))
+        );
         self
     }
 }
