@@ -26,9 +26,12 @@ pub const ANNOTATION_IMPLICIT_FOR: &str = "freehold.dev/implicit-for";
 /// Annotation: the foreign object one of ours was translated from
 /// (`<group>/<kind>/<namespace>/<name>`).
 pub const ANNOTATION_ORIGIN: &str = "freehold.dev/origin";
-/// Annotation: uid of that foreign object.
-pub const ANNOTATION_ORIGIN_UID: &str = "freehold.dev/origin-uid";
-/// Annotation: the namespace hooks go to; honoured when that namespace belongs to the tenant.
+/// Label: uid of that foreign object.
+pub const LABEL_ORIGIN_UID: &str = "freehold.dev/origin-uid";
+/// Label: the tenant whose control planes' hooks and secrets a namespace holds; unlike
+/// [`LABEL_TENANT`] it gives the tenant's owners no access.
+pub const LABEL_SYSTEM_OF: &str = "freehold.dev/system-of";
+/// Annotation: the namespace hooks go to; honoured when that namespace has [`LABEL_SYSTEM_OF`].
 pub const ANNOTATION_HOOKS_NAMESPACE: &str = "freehold.dev/hooks-namespace";
 /// Annotation: the namespace was there before its tenant and stays when the tenant goes.
 pub const ANNOTATION_ADOPTED: &str = "freehold.dev/adopted";

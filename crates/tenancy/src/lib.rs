@@ -9,6 +9,7 @@ mod cidr;
 pub mod config;
 mod control_plane;
 pub mod crds;
+mod dialects;
 pub mod error;
 mod events;
 mod host;
@@ -44,11 +45,18 @@ pub async fn run(
     config: OperatorConfig,
     shutdown: CancellationToken,
 ) -> Result<()> {
+    let dialects = config.dialects;
     let host = Arc::new(Host::new(client, config));
+    let dialects = async {
+        if dialects {
+            dialects::run(host.clone(), shutdown.clone()).await;
+        }
+    };
     futures::join!(
         tenant::run(host.clone(), shutdown.clone()),
         control_plane::run(host.clone(), shutdown.clone()),
         signer::run(host.clone(), shutdown.clone()),
+        dialects,
     );
     Ok(())
 }

@@ -162,8 +162,6 @@ pub(crate) struct Admin {
     pub ca: String,
     /// PEM
     pub cert: String,
-    /// PEM
-    pub key: String,
 }
 
 impl Admin {
@@ -178,14 +176,11 @@ impl Admin {
         let config = kube::config::Kubeconfig::from_yaml(text).ok()?;
         let cluster = config.clusters.into_iter().next()?.cluster?;
         let user = config.auth_infos.into_iter().next()?.auth_info?;
-        // the key hides itself from everything but being written as a kubeconfig
-        let user = serde_json::to_value(&user).ok()?;
         Some(Self {
             server: cluster.server?,
             server_name: cluster.tls_server_name,
             ca: decode(&cluster.certificate_authority_data?)?,
-            cert: decode(user["client-certificate-data"].as_str()?)?,
-            key: decode(user["client-key-data"].as_str()?)?,
+            cert: decode(&user.client_certificate_data?)?,
         })
     }
 }

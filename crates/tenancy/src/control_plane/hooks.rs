@@ -63,7 +63,7 @@ pub(super) async fn run(
     Ok(Some(HookOutcome { runs, condition }))
 }
 
-/// The namespace of the control plane, or the one it names when that is the tenant's too.
+/// The namespace of the control plane, or the one it names when that is meant for the tenant.
 async fn target_namespace(
     control_plane: &ControlPlane,
     host: &Host,
@@ -75,7 +75,7 @@ async fn target_namespace(
     if let Some(name) = named {
         let namespaces: Api<Namespace> = Api::all(host.client.clone());
         let found = host::get(&namespaces, name).await?;
-        let tenant = found.and_then(|ns| ns.labels().get(names::LABEL_TENANT).cloned());
+        let tenant = found.and_then(|ns| ns.labels().get(names::LABEL_SYSTEM_OF).cloned());
         if tenant.as_deref() == Some(accepted.tenant.as_str()) {
             return Ok(name.clone());
         }
