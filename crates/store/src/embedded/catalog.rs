@@ -33,7 +33,7 @@ impl Catalog {
         let path = dir.join("catalog");
         let file = disk.open(&path).map_err(|e| unavailable(&e))?;
         disk.sync_dir(dir).map_err(|e| unavailable(&e))?;
-        let data = std::fs::read(&path).map_err(|e| unavailable(&e))?;
+        let data = disk.read(&path).map_err(|e| unavailable(&e))?;
         let mut entries = Vec::new();
         let mut slots = Vec::new();
         for (n, slot) in data.chunks(SLOT).enumerate() {

@@ -197,11 +197,17 @@ fn put_version(out: &mut Vec<u8>, version: &Version) {
 
 /// Reads a keyspace's checkpoint: its state (not yet brought up by the log) and the last batch
 /// that is inside.
-pub(crate) fn read(dir: &Path, slot: &Slot, expected: bool, now_ms: u64) -> Result<(State, u64)> {
+pub(crate) fn read(
+    dir: &Path,
+    disk: &dyn Disk,
+    slot: &Slot,
+    expected: bool,
+    now_ms: u64,
+) -> Result<(State, u64)> {
     let path = path(dir, slot.number);
     let damaged =
         |what: &str| Error::Corrupt(format!("the checkpoint of keyspace {} {what}", slot.id()));
-    let data = match std::fs::read(&path) {
+    let data = match disk.read(&path) {
         Ok(data) => data,
         Err(error) if error.kind() == io::ErrorKind::NotFound && !expected => {
             return Ok((State::new(), 0));

@@ -355,6 +355,9 @@ impl Committer {
             && let Err(error) = self.log.reserve(self.batch.size())
         {
             self.batch.undo(body);
+            if !is_full(&error) {
+                self.shared.fail(&error);
+            }
             return Err(Refused::Error(super::log::unavailable(&error)));
         }
         state
@@ -369,8 +372,9 @@ impl Committer {
 
     /// Makes the round durable, shows it, answers.
     fn finish(&mut self) {
-        let mut failed = None;
-        if !self.batch.is_empty()
+        let mut failed = self.shared.failed();
+        if failed.is_none()
+            && !self.batch.is_empty()
             && let Err(error) = self.log.append(&mut self.batch)
         {
             // Nobody knows what a failed fsync left on the disk: no further write is taken.

@@ -7,8 +7,16 @@ use std::path::Path;
 
 /// Where the engine's files are.
 pub trait Disk: Send + Sync + 'static {
-    /// Opens a file for writing at offsets; created with mode 0600 when absent.
+    /// Makes a directory that only its owner may enter, if it is not there.
+    fn create_dir(&self, path: &Path) -> io::Result<()>;
+    /// The names in a directory.
+    fn list(&self, path: &Path) -> io::Result<Vec<String>>;
+    /// Opens a file to write at offsets; created with mode 0600 when absent.
     fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
+    /// Opens a file that must be there.
+    fn open_existing(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
+    /// The whole of a file.
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     fn remove(&self, path: &Path) -> io::Result<()>;
     /// Makes creations, renames and removals in a directory durable.
@@ -19,6 +27,8 @@ pub trait Disk: Send + Sync + 'static {
 pub trait DiskFile: Send + 'static {
     /// Writes all of `data`.
     fn write_at(&mut self, data: &[u8], offset: u64) -> io::Result<()>;
+    /// Fills all of `data`.
+    fn read_at(&mut self, data: &mut [u8], offset: u64) -> io::Result<()>;
     fn sync_data(&mut self) -> io::Result<()>;
     fn set_len(&mut self, len: u64) -> io::Result<()>;
 }
@@ -27,6 +37,28 @@ pub trait DiskFile: Send + 'static {
 pub struct RealDisk;
 
 impl Disk for RealDisk {
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(path)
+    }
+
+    fn list(&self, path: &Path) -> io::Result<Vec<String>> {
+        let name = |entry: io::Result<fs::DirEntry>| {
+            entry.map(|entry| entry.file_name().to_string_lossy().into_owned())
+        };
+        fs::read_dir(path)?.map(name).collect()
+    }
+
+    fn open_existing(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        Ok(Box::new(File::open(path)?))
+    }
+
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        fs::read(path)
+    }
+
     fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
         let mut options = OpenOptions::new();
         options
@@ -59,6 +91,10 @@ impl DiskFile for File {
         self.write_all_at(data, offset)
     }
 
+    fn read_at(&mut self, data: &mut [u8], offset: u64) -> io::Result<()> {
+        self.read_exact_at(data, offset)
+    }
+
     fn sync_data(&mut self) -> io::Result<()> {
         File::sync_data(self)
     }
@@ -66,12 +102,4 @@ impl DiskFile for File {
     fn set_len(&mut self, len: u64) -> io::Result<()> {
         File::set_len(self, len)
     }
-}
-
-/// Creates a directory that only its owner may enter.
-pub(crate) fn private_dir(path: &Path) -> io::Result<()> {
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
 }

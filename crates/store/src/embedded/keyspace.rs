@@ -2,13 +2,12 @@
 
 use super::catalog::CatalogEntry;
 use super::checkpoint;
+use super::disk::{Disk, DiskFile};
 use super::log::{Place, segment_path, unavailable};
 use super::record::{Ciphers, Record, log_nonce};
 use super::state::State;
 use crate::{Error, Result};
 use parking_lot::{Mutex, RwLock};
-use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -62,25 +61,23 @@ impl Slot {
     }
 
     /// Reads checkpoint and log into a state. The caller holds `busy`.
-    pub(crate) fn read(&self, dir: &Path, now_ms: u64) -> Result<State> {
+    pub(crate) fn read(&self, dir: &Path, disk: &dyn Disk, now_ms: u64) -> Result<State> {
         let expected = self.entry.lock().checkpointed;
-        let (mut state, covered) = checkpoint::read(dir, self, expected, now_ms)?;
+        let (mut state, covered) = checkpoint::read(dir, disk, self, expected, now_ms)?;
         let pending = self.pending.lock().clone();
-        let mut open: Option<(u64, File)> = None;
+        let mut open: Option<(u64, Box<dyn DiskFile>)> = None;
         for place in pending.iter().filter(|place| place.batch > covered) {
             if open
                 .as_ref()
                 .is_none_or(|(segment, _)| *segment != place.segment)
             {
                 let path = segment_path(&dir.join("log"), place.segment);
-                open = Some((
-                    place.segment,
-                    File::open(path).map_err(|e| unavailable(&e))?,
-                ));
+                let file = disk.open_existing(&path).map_err(|e| unavailable(&e))?;
+                open = Some((place.segment, file));
             }
-            let (_, file) = open.as_ref().expect("opened above");
+            let (_, file) = open.as_mut().expect("opened above");
             let mut data = vec![0; place.len];
-            file.read_exact_at(&mut data, place.offset as u64)
+            file.read_at(&mut data, place.offset as u64)
                 .map_err(|e| unavailable(&e))?;
             let record = self.open_record(place, &mut data);
             record

@@ -221,9 +221,9 @@ pub(crate) struct Scan {
 }
 
 /// Reads and checks every segment.
-pub(crate) fn scan(dir: &Path) -> Result<Scan> {
+pub(crate) fn scan(disk: &dyn Disk, dir: &Path) -> Result<Scan> {
     let mut scan = Scan {
-        segments: list_segments(dir)?,
+        segments: list_segments(disk, dir)?,
         ..Scan::default()
     };
     let last = scan.segments.last().copied();
@@ -234,7 +234,9 @@ pub(crate) fn scan(dir: &Path) -> Result<Scan> {
                 "the log segment before {segment} is missing"
             )));
         }
-        let data = std::fs::read(segment_path(dir, segment)).map_err(|e| unavailable(&e))?;
+        let data = disk
+            .read(&segment_path(dir, segment))
+            .map_err(|e| unavailable(&e))?;
         scan_segment(
             &mut scan,
             segment,
@@ -256,11 +258,10 @@ pub(crate) fn unavailable(error: &io::Error) -> Error {
     }
 }
 
-fn list_segments(dir: &Path) -> Result<Vec<u64>> {
+fn list_segments(disk: &dyn Disk, dir: &Path) -> Result<Vec<u64>> {
     let mut segments = Vec::new();
-    for entry in std::fs::read_dir(dir).map_err(|e| unavailable(&e))? {
-        let name = entry.map_err(|e| unavailable(&e))?.file_name();
-        if let Some(number) = name.to_str().and_then(|n| n.strip_suffix(".log")) {
+    for name in disk.list(dir).map_err(|e| unavailable(&e))? {
+        if let Some(number) = name.strip_suffix(".log") {
             segments.push(number.parse().map_err(|_| {
                 Error::Corrupt(format!(
                     "a foreign file among the log segments: {number}.log"
@@ -456,7 +457,7 @@ mod tests {
 
     fn scan_of(dir: &Path, data: &[u8]) -> Result<Scan> {
         std::fs::write(segment_path(dir, 1), data).expect("write");
-        scan(dir)
+        scan(&RealDisk, dir)
     }
 
     #[test]
@@ -525,6 +526,9 @@ mod tests {
         assert!(matches!(scan_of(dir.path(), &gap), Err(Error::Corrupt(_))));
         std::fs::write(segment_path(dir.path(), 1), &data).expect("write");
         Log::start(dir.path(), Arc::new(RealDisk), 1 << 20, 3, 3).expect("log");
-        assert!(matches!(scan(dir.path()), Err(Error::Corrupt(_))));
+        assert!(matches!(
+            scan(&RealDisk, dir.path()),
+            Err(Error::Corrupt(_))
+        ));
     }
 }

@@ -84,11 +84,11 @@ impl Embedded {
     fn open_blocking(dir: PathBuf, options: Options) -> Result<Arc<Self>> {
         let log_dir = dir.join("log");
         for part in [&dir, &log_dir, &dir.join("keyspaces")] {
-            disk::private_dir(part).map_err(|e| unavailable(&e))?;
+            options.disk.create_dir(part).map_err(|e| unavailable(&e))?;
         }
         let lock = lock_dir(&dir)?;
         let (catalog, entries) = Catalog::open(&dir, &*options.disk)?;
-        let mut scan = log::scan(&log_dir)?;
+        let mut scan = log::scan(&*options.disk, &log_dir)?;
         cut_tail(&*options.disk, &log_dir, &mut scan)?;
         let active = scan.segments.last().map_or(1, |last| last + 1);
         let started = log::Log::start(
@@ -313,7 +313,8 @@ impl Shared {
             return Ok(loaded);
         }
         let (shared, target) = (self.clone(), slot.clone());
-        let state = blocking(move || target.read(&shared.dir, now_ms())).await?;
+        let state =
+            blocking(move || target.read(&shared.dir, &*shared.options.disk, now_ms())).await?;
         let loaded = Arc::new(Loaded {
             slot: slot.clone(),
             state: state.into(),

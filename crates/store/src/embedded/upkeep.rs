@@ -285,7 +285,7 @@ pub(crate) fn checkpoint(
         let Some(last) = slot.pending.lock().last().copied() else {
             return Ok(());
         };
-        let mut state = slot.read(&shared.dir, super::now_ms())?;
+        let mut state = slot.read(&shared.dir, &*shared.options.disk, super::now_ms())?;
         let source = super::checkpoint::Source::take(&mut state, last.batch, None);
         shared.save(slot, &source)?;
         slot.pending.lock().clear();

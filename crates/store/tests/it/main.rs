@@ -3,4 +3,7 @@
 mod contract;
 mod drivers;
 mod durability;
+mod random;
+mod sim_disk;
+mod simulation;
 mod support;

@@ -3,7 +3,7 @@
 use super::Fixture;
 use crate::support::{all, delete, everything, get, put, put_if, put_op, value};
 use bytes::Bytes;
-use freehold_store::{Compare, Error, Op, OpResult, Range, Store, Txn};
+use freehold_store::{Compare, Error, Op, OpResult, Range, Txn};
 
 fn key(text: &str) -> Bytes {
     text.to_owned().into()
