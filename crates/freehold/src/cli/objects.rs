@@ -242,6 +242,22 @@ pub(crate) fn is_ready(object: &DynamicObject) -> bool {
             .any(|c| c.kind == "Ready" && c.status == "True")
 }
 
+/// The status of the condition `Serving`, when it is about the object as it is now.
+pub(crate) fn serving(object: &DynamicObject) -> Option<String> {
+    let list = object.data.pointer("/status/conditions")?.as_array()?;
+    let serving = list
+        .iter()
+        .find(|c| c.get("type").and_then(Value::as_str) == Some("Serving"))?;
+    let seen = serving.get("observedGeneration").and_then(Value::as_i64);
+    if seen < object.metadata.generation {
+        return None;
+    }
+    serving
+        .get("status")
+        .and_then(Value::as_str)
+        .map(str::to_owned)
+}
+
 /// Waits until an object is Ready, saying what it waits for.
 pub(crate) async fn until_ready(
     api: &Api<DynamicObject>,
@@ -250,10 +266,22 @@ pub(crate) async fn until_ready(
     limit: Duration,
     out: &Printer,
 ) -> Result<DynamicObject> {
+    until(api, name, shown, limit, out, is_ready).await
+}
+
+/// Waits until something holds of an object, saying what it waits for.
+pub(crate) async fn until(
+    api: &Api<DynamicObject>,
+    name: &str,
+    shown: &str,
+    limit: Duration,
+    out: &Printer,
+    holds: impl Fn(&DynamicObject) -> bool,
+) -> Result<DynamicObject> {
     let last = RefCell::new(String::new());
     let ready = |object: Option<&DynamicObject>| {
         let Some(object) = object else { return false };
-        if is_ready(object) {
+        if holds(object) {
             return true;
         }
         let waiting = waiting_for(object);

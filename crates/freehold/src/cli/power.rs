@@ -2,8 +2,12 @@
 
 use super::{Global, Printer, Target, Trouble, objects};
 use anyhow::Result;
-use kube::api::{Patch, PatchParams};
+use kube::api::{DynamicObject, Patch, PatchParams};
 use serde_json::json;
+use std::time::Duration;
+
+/// A control plane falls asleep or wakes within this time, or something is wrong.
+const LIMIT: Duration = Duration::from_secs(30);
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -37,6 +41,12 @@ pub(crate) async fn run(args: &Args, state: State, global: &Global, out: &Printe
         .patch(&found.name, &PatchParams::default(), &Patch::Merge(&patch))
         .await
         .map_err(|e| Trouble::from_api("change", &found.shown(), e))?;
+    let wanted = match state {
+        State::Auto => "True",
+        State::Asleep => "False",
+    };
+    let there = |object: &DynamicObject| objects::serving(object).as_deref() == Some(wanted);
+    objects::until(&found.api, &found.name, &found.shown(), LIMIT, out, there).await?;
     out.line(format!("{} {done}", found.shown()));
     Ok(())
 }

@@ -6,7 +6,7 @@ mod backends;
 pub(crate) mod data_dir;
 mod own;
 
-pub(crate) use own::SERVICE_CIDR;
+pub(crate) use own::{ISSUER, SERVICE_CIDR, token_signer};
 
 use crate::pool::{Pool, Surroundings};
 use address::Bound;
@@ -92,7 +92,7 @@ impl Host {
         freehold_tenancy::prepare(&client, &operator)
             .await
             .context("the host does not serve Freehold's objects")?;
-        own::run_controllers(&mut tasks, &client, &credentials, &shutdown);
+        own::run_controllers(&mut tasks, &client, &credentials, &server, &shutdown);
         run_operator(&mut tasks, client.clone(), operator, shutdown.clone());
         tasks.spawn(pool.clone().run());
         own::keep_kubeconfig_fresh(&mut tasks, &data, &credentials, &server, shutdown.clone())?;

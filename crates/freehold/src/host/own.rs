@@ -24,6 +24,9 @@ pub(crate) const KEYSPACE: &str = "host";
 /// Addresses of Services on the host and, unless they say otherwise, in control planes.
 pub(crate) const SERVICE_CIDR: &str = "10.96.0.0/16";
 
+/// `iss` of service-account tokens.
+pub(crate) const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
+
 const DAY: Duration = Duration::from_hours(24);
 /// The admin certificate is written anew at every start and every day.
 const ADMIN_VALID: Duration = Duration::from_hours(24 * 30);
@@ -82,7 +85,7 @@ pub(crate) async fn start(
         catalogue,
         client_ca_pem: credentials.ca.cert().to_owned(),
         service_account_key_pem: credentials.token_key.clone(),
-        issuer: "https://kubernetes.default.svc.cluster.local".to_owned(),
+        issuer: ISSUER.to_owned(),
         external_address: server.to_owned(),
         service_cidr: SERVICE_CIDR.to_owned(),
         limits: Limits::default(),
@@ -124,12 +127,13 @@ pub(crate) fn run_controllers(
     tasks: &mut JoinSet<()>,
     client: &kube::Client,
     credentials: &Credentials,
+    server: &str,
     shutdown: &CancellationToken,
 ) {
     let config = freehold_controllers::Config {
         name: "host".to_owned(),
         root_ca_pem: credentials.ca.cert().to_owned(),
-        sign_token: None,
+        sign_token: token_signer(&credentials.token_key, server),
     };
     let (client, token) = (client.clone(), shutdown.clone());
     crate::guard::keep_running(
@@ -144,6 +148,24 @@ pub(crate) fn run_controllers(
             }
         },
     );
+}
+
+/// Signs the tokens that controllers put into secrets.
+pub(crate) fn token_signer(key: &str, server: &str) -> Option<freehold_controllers::SignToken> {
+    match freehold_apiserver::TokenIssuer::new(key, ISSUER, server) {
+        Ok(issuer) => Some(Arc::new(
+            move |namespace: &str, account: &str, uid: &str, secret: &str| {
+                issuer.for_secret(namespace, account, uid, secret)
+            },
+        )),
+        Err(error) => {
+            tracing::error!(
+                error,
+                "token secrets stay empty: the signing key cannot be used"
+            );
+            None
+        }
+    }
 }
 
 /// Writes the admin kubeconfig now and every day, with a new certificate each time.

@@ -9,12 +9,13 @@ mod status;
 use freehold_apiserver::listen::Backend;
 use freehold_store::Keyspaces;
 use futures::StreamExt as _;
+use kube::api::ListParams;
 use kube::runtime::controller::Controller;
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
-use kube::{Api, ResourceExt as _};
+use kube::{Api, ResourceExt};
 use plane::Plane;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -96,6 +97,12 @@ impl Pool {
 
     /// Reconciles until shutdown.
     pub(crate) async fn run(self: Arc<Self>) {
+        if let Err(error) = self.sweep().await {
+            tracing::warn!(
+                error,
+                "keyspaces without a control plane were not looked for"
+            );
+        }
         let idle = self.clone().put_idle_ones_to_sleep();
         let shutdown = self.around.shutdown.clone();
         let reconciling = self.reconcile_all();
@@ -129,6 +136,43 @@ impl Pool {
                 }
             })
             .await;
+    }
+
+    /// Erases keyspaces whose control plane is gone: somebody may have taken our finalizer away
+    /// while this process was not running. Before anything is served, so nothing can be new.
+    async fn sweep(&self) -> Result<(), String> {
+        let ids = self
+            .around
+            .keyspaces
+            .list()
+            .await
+            .map_err(|e| e.to_string())?;
+        if !ids.iter().any(|id| id.starts_with(plane::KEYSPACE_PREFIX)) {
+            return Ok(());
+        }
+        let planes: Api<freehold_api::ControlPlane> = Api::all(self.around.host.clone());
+        let list = planes
+            .list_metadata(&ListParams::default())
+            .await
+            .map_err(|e| crate::cli::said(&e))?;
+        let known: BTreeSet<String> = list
+            .items
+            .iter()
+            .filter_map(ResourceExt::uid)
+            .map(|uid| plane::keyspace(&uid))
+            .collect();
+        for id in ids
+            .iter()
+            .filter(|id| id.starts_with(plane::KEYSPACE_PREFIX) && !known.contains(*id))
+        {
+            self.around
+                .keyspaces
+                .delete(id)
+                .await
+                .map_err(|e| e.to_string())?;
+            tracing::warn!(keyspace = %id, "erased a keyspace whose control plane is gone");
+        }
+        Ok(())
     }
 
     async fn put_idle_ones_to_sleep(self: Arc<Self>) {

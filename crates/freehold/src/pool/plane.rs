@@ -61,9 +61,12 @@ struct Parked {
 const RETRY_START: Duration = Duration::from_secs(1);
 const STOP_LIMIT: Duration = Duration::from_secs(5);
 
+/// Keyspaces that begin so belong to control planes.
+pub(super) const KEYSPACE_PREFIX: &str = "cp-";
+
 /// The keyspace of a control plane: named by its uid, never by anything a tenant chose.
 pub(super) fn keyspace(uid: &str) -> String {
-    format!("cp-{uid}")
+    format!("{KEYSPACE_PREFIX}{uid}")
 }
 
 impl Plane {
@@ -107,8 +110,12 @@ impl Plane {
         *self.power.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn set_power(&self, power: Power) {
-        *self.power.write().unwrap_or_else(PoisonError::into_inner) = power;
+    /// Sets it and says what it was.
+    pub(super) fn set_power(&self, power: Power) -> Power {
+        std::mem::replace(
+            &mut *self.power.write().unwrap_or_else(PoisonError::into_inner),
+            power,
+        )
     }
 
     fn running(&self) -> Option<Arc<ControlPlane>> {
@@ -171,7 +178,7 @@ impl Plane {
             catalogue: self.catalogue.clone(),
             client_ca_pem: self.recipe.ca.clone(),
             service_account_key_pem: self.recipe.token_key.clone(),
-            issuer: "https://kubernetes.default.svc.cluster.local".to_owned(),
+            issuer: crate::host::ISSUER.to_owned(),
             external_address: self.recipe.server.clone(),
             service_cidr: self.recipe.service_cidr.clone(),
             limits: Limits::default(),
@@ -190,7 +197,7 @@ impl Plane {
         let config = freehold_controllers::Config {
             name: self.shown(),
             root_ca_pem: self.recipe.ca.clone(),
-            sign_token: None,
+            sign_token: crate::host::token_signer(&self.recipe.token_key, &self.recipe.server),
         };
         let token = self.ended.child_token();
         let inner = token.clone();

@@ -81,7 +81,7 @@ async fn one(object: &ControlPlane, pool: &Pool) -> Result<Action, String> {
     };
     hold(object, &api).await?;
     let plane = place(&named, recipe, pool).await?;
-    plane.set_power(object.spec.power);
+    let before = plane.set_power(object.spec.power);
     let serving = if object.spec.power == Power::Asleep {
         plane.stop().await;
         Condition::no(
@@ -92,7 +92,7 @@ async fn one(object: &ControlPlane, pool: &Pool) -> Result<Action, String> {
     } else {
         let known = object.status.as_ref().is_some_and(|s| s.endpoint.is_some());
         // One that was served before may stay asleep until somebody asks for it.
-        if !known || object.spec.power == Power::Awake {
+        if !known || object.spec.power == Power::Awake || before == Power::Asleep {
             plane.awake().await?;
         }
         Condition::yes(

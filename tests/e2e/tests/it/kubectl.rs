@@ -573,3 +573,43 @@ fn server_side_apply_and_its_conflicts() {
         "{said}"
     );
 }
+
+#[test]
+fn a_token_secret_is_filled_and_its_token_works() {
+    needs_kubectl!();
+    let (sandbox, k) = cluster();
+    let secret = "apiVersion: v1\nkind: Secret\nmetadata: {name: t, annotations: {kubernetes.io/service-account.name: default}}\ntype: kubernetes.io/service-account-token\n";
+    sandbox.until("the default account exists", || {
+        sandbox
+            .kubectl(&k, &["get", "serviceaccount", "default"])
+            .code
+            == Some(0)
+    });
+    sandbox.apply(&k, secret).done();
+    let token = || {
+        sandbox.kubectl(
+            &k,
+            &[
+                "get",
+                "secret",
+                "t",
+                "-o",
+                "go-template={{.data.token | base64decode}}",
+            ],
+        )
+    };
+    sandbox.until("the token is there", || token().stdout.starts_with("ey"));
+    let mut config = json(
+        &sandbox
+            .kubectl(&k, &["config", "view", "--raw", "-o", "json"])
+            .ok(),
+    );
+    config["users"][0]["user"] = serde_json::json!({"token": token().ok()});
+    let file = sandbox.path("token.json");
+    std::fs::write(&file, config.to_string()).unwrap();
+    let who = sandbox.kubectl(&file, &["auth", "whoami"]).ok();
+    assert!(
+        who.contains("system:serviceaccount:default:default"),
+        "{who}"
+    );
+}

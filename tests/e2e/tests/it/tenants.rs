@@ -230,12 +230,6 @@ fn a_control_plane_sleeps_when_told_and_says_how_to_wake_it() {
     sandbox
         .freehold(&["sleep", "dev", "--tenant", "acme"])
         .done();
-    sandbox.until("it refuses", || {
-        sandbox
-            .kubectl(&kubeconfig, &["get", "configmap", "kept"])
-            .code
-            != Some(0)
-    });
     let said = sandbox
         .kubectl(&kubeconfig, &["get", "--raw", "/api/v1/namespaces"])
         .fails(1);
@@ -243,12 +237,9 @@ fn a_control_plane_sleeps_when_told_and_says_how_to_wake_it() {
     sandbox
         .freehold(&["wake", "dev", "--tenant", "acme"])
         .done();
-    sandbox.until("it answers", || {
-        sandbox
-            .kubectl(&kubeconfig, &["get", "configmap", "kept"])
-            .code
-            == Some(0)
-    });
+    sandbox
+        .kubectl(&kubeconfig, &["get", "configmap", "kept"])
+        .done();
 }
 
 #[test]
@@ -405,4 +396,78 @@ fn deletion_leaves_nothing_neither_on_the_host_nor_on_disk() {
             }
         }
     }
+}
+
+#[test]
+fn a_control_plane_may_have_a_port_of_its_own_for_clients_without_sni() {
+    needs_kubectl!();
+    let sandbox = Sandbox::with_host();
+    sandbox.freehold(&["create", "tenant", "acme"]).done();
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = free.local_addr().unwrap().port();
+    drop(free);
+    let manifest = format!(
+        "apiVersion: freehold.dev/v1alpha1\nkind: ControlPlane\nmetadata: {{name: dev, namespace: tenant-acme}}\nspec: {{endpoint: {{port: {port}}}}}\n"
+    );
+    sandbox.apply(&sandbox.admin(), &manifest).done();
+    sandbox
+        .kubectl(
+            &sandbox.admin(),
+            &[
+                "-n",
+                "tenant-acme",
+                "wait",
+                "--for=condition=Ready",
+                "fhcp/dev",
+                "--timeout=30s",
+            ],
+        )
+        .done();
+    let kubeconfig = sandbox.kubeconfig("acme", "dev");
+    let mut config = yaml_of(&sandbox, &kubeconfig);
+    let server = format!("https://127.0.0.1:{port}");
+    assert_eq!(config["clusters"][0]["cluster"]["server"], server.as_str());
+    config["clusters"][0]["cluster"]
+        .as_object_mut()
+        .unwrap()
+        .remove("tls-server-name");
+    std::fs::write(&kubeconfig, config.to_string()).unwrap();
+    sandbox
+        .kubectl(&kubeconfig, &["create", "namespace", "mine"])
+        .done();
+    let hosts = sandbox
+        .kubectl(&sandbox.admin(), &["get", "namespaces"])
+        .ok();
+    assert!(
+        !hosts.contains("mine"),
+        "it is the control plane that answers there: {hosts}"
+    );
+}
+
+#[test]
+fn what_runs_after_a_restart_is_what_ran_before() {
+    needs_kubectl!();
+    let mut sandbox = Sandbox::with_host();
+    let kubeconfig = sandbox.control_plane("acme", "dev");
+    sandbox
+        .kubectl(&kubeconfig, &["create", "configmap", "kept"])
+        .done();
+    let token = sandbox
+        .kubectl(&kubeconfig, &["create", "token", "default"])
+        .ok();
+    sandbox.down();
+    sandbox.up_with(&[]);
+    sandbox
+        .kubectl(&kubeconfig, &["get", "configmap", "kept"])
+        .done();
+    let mut config = yaml_of(&sandbox, &kubeconfig);
+    config["users"][0]["user"] = serde_json::json!({"token": token.trim()});
+    std::fs::write(&kubeconfig, config.to_string()).unwrap();
+    let who = sandbox.kubectl(&kubeconfig, &["auth", "whoami"]).ok();
+    assert!(
+        who.contains("system:serviceaccount:default:default"),
+        "{who}"
+    );
+    let state = sandbox.freehold(&["get", "control-planes"]).ok();
+    assert!(state.contains("True"), "{state}");
 }
