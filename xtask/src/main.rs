@@ -23,7 +23,18 @@ cargo xtask <task>
   bench      run the benchmarks of a crate: `bench store|model|api`
 ";
 
-fn main() -> Result<()> {
+fn main() -> std::process::ExitCode {
+    match task() {
+        Ok(()) => std::process::ExitCode::SUCCESS,
+        Err(error) => {
+            // The chain, once, without a backtrace: the person wants to know what to do.
+            let _ = sh::complain(format!("error: {error:#}"));
+            std::process::ExitCode::FAILURE
+        }
+    }
+}
+
+fn task() -> Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let rest: Vec<&str> = args.iter().skip(1).map(String::as_str).collect();
     std::env::set_current_dir(sh::root())?;
@@ -33,7 +44,10 @@ fn main() -> Result<()> {
         Some("tidy") => tidy::run(),
         Some("upstream") => upstream::build(),
         Some("catalogue") => upstream::catalogue(),
-        Some("crds") => sh::run("cargo", &["run", "--quiet", "-p", "freehold-api", "--example", "crds"]),
+        Some("crds") => sh::run(
+            "cargo",
+            &["run", "--quiet", "-p", "freehold-api", "--example", "crds"],
+        ),
         Some("fuzz") => test::fuzz(&rest),
         Some("bench") => test::bench(&rest),
         None | Some("help" | "--help" | "-h") => sh::say(HELP),

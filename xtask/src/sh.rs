@@ -8,13 +8,22 @@ use std::time::Instant;
 
 /// The workspace root.
 pub(crate) fn root() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).parent().map(PathBuf::from).unwrap_or_default()
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .map(PathBuf::from)
+        .unwrap_or_default()
 }
 
 /// Prints a line (or a block) for the person at the terminal.
 pub(crate) fn say(text: impl AsRef<str>) -> Result<()> {
     let mut out = std::io::stdout().lock();
     writeln!(out, "{}", text.as_ref().trim_end())?;
+    Ok(())
+}
+
+/// Prints a line to standard error.
+pub(crate) fn complain(text: impl AsRef<str>) -> Result<()> {
+    writeln!(std::io::stderr(), "{}", text.as_ref())?;
     Ok(())
 }
 
@@ -28,7 +37,9 @@ pub(crate) fn run_command(command: &mut Command) -> Result<()> {
     let line = describe(command);
     say(format!("$ {line}"))?;
     let start = Instant::now();
-    let status = command.status().with_context(|| format!("`{line}` could not be started"))?;
+    let status = command
+        .status()
+        .with_context(|| format!("`{line}` could not be started"))?;
     if !status.success() {
         bail!("`{line}` failed ({status})");
     }
@@ -42,14 +53,19 @@ pub(crate) fn output(program: &str, args: &[&str]) -> Result<String> {
         .output()
         .with_context(|| format!("`{program}` could not be started"))?;
     if !out.status.success() {
-        bail!("`{program} {}` failed: {}", args.join(" "), String::from_utf8_lossy(&out.stderr));
+        bail!(
+            "`{program} {}` failed: {}",
+            args.join(" "),
+            String::from_utf8_lossy(&out.stderr)
+        );
     }
     Ok(String::from_utf8_lossy(&out.stdout).into_owned())
 }
 
 /// Whether a program is on the path.
 pub(crate) fn has(program: &str) -> bool {
-    env("PATH").is_some_and(|path| std::env::split_paths(&path).any(|dir| dir.join(program).is_file()))
+    env("PATH")
+        .is_some_and(|path| std::env::split_paths(&path).any(|dir| dir.join(program).is_file()))
 }
 
 /// The one place where the tasks read the environment.
@@ -62,7 +78,8 @@ pub(crate) fn env(name: &str) -> Option<String> {
 pub(crate) fn cache_dir() -> Result<PathBuf> {
     let base = match env("XDG_CACHE_HOME") {
         Some(dir) => PathBuf::from(dir),
-        None => PathBuf::from(env("HOME").context("neither XDG_CACHE_HOME nor HOME is set")?).join(".cache"),
+        None => PathBuf::from(env("HOME").context("neither XDG_CACHE_HOME nor HOME is set")?)
+            .join(".cache"),
     };
     Ok(base.join("freehold"))
 }

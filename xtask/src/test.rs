@@ -17,7 +17,10 @@ pub(crate) fn run(filters: &[&str]) -> Result<()> {
     let mut args = vec!["test", "--workspace", "--no-fail-fast", "--"];
     args.extend(filters);
     sh::run("cargo", &args)?;
-    sh::say(format!("all passed in {:.0} s", start.elapsed().as_secs_f32()))
+    sh::say(format!(
+        "all passed in {:.0} s",
+        start.elapsed().as_secs_f32()
+    ))
 }
 
 /// Runs every target of fuzz/ for a number of seconds each.
@@ -28,7 +31,9 @@ pub(crate) fn fuzz(args: &[&str]) -> Result<()> {
         _ => bail!("usage: cargo xtask fuzz [--seconds N]"),
     };
     if sh::output("cargo", &["+nightly", "fuzz", "--version"]).is_err() {
-        bail!("cargo-fuzz with a nightly toolchain is missing. Run: rustup toolchain install nightly && cargo install cargo-fuzz");
+        bail!(
+            "cargo-fuzz with a nightly toolchain is missing. Run: rustup toolchain install nightly && cargo install cargo-fuzz"
+        );
     }
     let targets = sh::output("cargo", &["+nightly", "fuzz", "list"])?;
     for target in targets.lines() {
@@ -36,16 +41,34 @@ pub(crate) fn fuzz(args: &[&str]) -> Result<()> {
         let corpus = format!("fuzz/corpus/{target}");
         std::fs::create_dir_all(&corpus)?;
         let limit = format!("-max_total_time={seconds}");
-        sh::run("cargo", &["+nightly", "fuzz", "run", target, &corpus, &seeds, "--", &limit])?;
+        sh::run(
+            "cargo",
+            &[
+                "+nightly", "fuzz", "run", target, &corpus, &seeds, "--", &limit,
+            ],
+        )?;
     }
     Ok(())
 }
 
 /// Benchmarks print ratios against a peer in the same run; they are programs, not tests.
 pub(crate) fn bench(args: &[&str]) -> Result<()> {
-    let [what, rest @ ..] = args else { bail!("usage: cargo xtask bench store|model|api") };
+    let [what, rest @ ..] = args else {
+        bail!("usage: cargo xtask bench store|model|api")
+    };
     let name = format!("bench-{what}");
     let mut command = Command::new("cargo");
-    command.args(["run", "--release", "--quiet", "-p", "freehold-benches", "--bin", &name, "--"]).args(rest);
+    command
+        .args([
+            "run",
+            "--release",
+            "--quiet",
+            "-p",
+            "freehold-benches",
+            "--bin",
+            &name,
+            "--",
+        ])
+        .args(rest);
     sh::run_command(&mut command)
 }

@@ -9,17 +9,30 @@ use std::path::{Path, PathBuf};
 const MAX_LINES: usize = 900;
 
 /// Words that would say on which machine or with what help a file was written.
-const FOREIGN: &[&str] = &["/work/", "/root/", "DESIGN.md", "shared/reference", "helper-"];
+const FOREIGN: &[&str] = &[
+    "/work/",
+    "/root/",
+    "DESIGN.md",
+    "shared/reference",
+    "helper-",
+];
 
 pub(crate) fn run() -> Result<()> {
     let mut wrong = Vec::new();
     let mut seen = 0;
-    for file in sh::output("git", &["ls-files", "--cached", "--others", "--exclude-standard"])?.lines() {
+    for file in sh::output(
+        "git",
+        &["ls-files", "--cached", "--others", "--exclude-standard"],
+    )?
+    .lines()
+    {
         let path = Path::new(file);
         if !path.is_file() {
             continue;
         }
-        let Ok(text) = fs::read_to_string(path) else { continue };
+        let Ok(text) = fs::read_to_string(path) else {
+            continue;
+        };
         seen += 1;
         check_file(file, &text, &mut wrong);
     }
@@ -31,16 +44,30 @@ pub(crate) fn run() -> Result<()> {
 }
 
 fn check_file(file: &str, text: &str, wrong: &mut Vec<String>) {
-    let recorded = ["/fixtures/", "/recordings/", "/golden/", "catalogue/", "fuzz/seeds/", "Cargo.lock", "go.sum", "xtask/src/tidy.rs"]
-        .iter()
-        .any(|part| file.contains(part));
+    let recorded = [
+        "/fixtures/",
+        "/recordings/",
+        "/snapshots/",
+        "/golden/",
+        "catalogue/",
+        "fuzz/seeds/",
+        "Cargo.lock",
+        "go.sum",
+        "xtask/src/tidy.rs",
+    ]
+    .iter()
+    .any(|part| file.contains(part));
     if file.ends_with(".rs") {
         if !text.starts_with("//!") {
-            wrong.push(format!("{file}: starts without a `//!` line that says what it is for"));
+            wrong.push(format!(
+                "{file}: starts without a `//!` line that says what it is for"
+            ));
         }
         let lines = text.lines().count();
         if lines > MAX_LINES {
-            wrong.push(format!("{file}: {lines} lines; at most {MAX_LINES}, split it"));
+            wrong.push(format!(
+                "{file}: {lines} lines; at most {MAX_LINES}, split it"
+            ));
         }
     }
     if recorded {
@@ -53,7 +80,9 @@ fn check_file(file: &str, text: &str, wrong: &mut Vec<String>) {
         }
         for word in FOREIGN {
             if line.contains(word) {
-                wrong.push(format!("{file}:{at}: `{word}` does not belong in the repository"));
+                wrong.push(format!(
+                    "{file}:{at}: `{word}` does not belong in the repository"
+                ));
             }
         }
     }
@@ -63,16 +92,25 @@ fn check_file(file: &str, text: &str, wrong: &mut Vec<String>) {
 fn check_decisions(wrong: &mut Vec<String>) -> Result<()> {
     let mut numbers = Vec::new();
     for file in files_below("docs/decisions", "md")? {
-        let name = file.file_name().and_then(|n| n.to_str()).unwrap_or_default().to_owned();
+        let name = file
+            .file_name()
+            .and_then(|n| n.to_str())
+            .unwrap_or_default()
+            .to_owned();
         match name.get(..4).and_then(|n| n.parse::<u32>().ok()) {
             Some(n) => numbers.push(n),
-            None => wrong.push(format!("docs/decisions/{name}: starts without a four-digit number")),
+            None => wrong.push(format!(
+                "docs/decisions/{name}: starts without a four-digit number"
+            )),
         }
     }
     numbers.sort_unstable();
     for (index, number) in numbers.iter().enumerate() {
         if usize::try_from(*number).ok() != Some(index + 1) {
-            wrong.push(format!("docs/decisions: expected number {:04}, found {number:04}", index + 1));
+            wrong.push(format!(
+                "docs/decisions: expected number {:04}, found {number:04}",
+                index + 1
+            ));
             break;
         }
     }

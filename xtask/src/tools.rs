@@ -12,10 +12,32 @@ pub(crate) fn deny() -> Result<()> {
     if !sh::has("cargo-deny") && !program.is_file() {
         sh::say("cargo-deny is missing: installing it once into the user cache")?;
         let root = cached.to_string_lossy().into_owned();
-        sh::run("cargo", &["install", "cargo-deny", "--locked", "--quiet", "--no-default-features", "--root", &root])?;
+        sh::run(
+            "cargo",
+            &[
+                "install",
+                "cargo-deny",
+                "--locked",
+                "--quiet",
+                "--no-default-features",
+                "--root",
+                &root,
+            ],
+        )?;
     }
-    let mut command = if program.is_file() { Command::new(program) } else { Command::new("cargo-deny") };
-    sh::run_command(command.args(["--offline", "check", "--hide-inclusion-graph", "licenses", "bans", "sources"]))
+    let mut command = if program.is_file() {
+        Command::new(program)
+    } else {
+        Command::new("cargo-deny")
+    };
+    sh::run_command(command.args([
+        "--offline",
+        "check",
+        "--hide-inclusion-graph",
+        "licenses",
+        "bans",
+        "sources",
+    ]))
 }
 
 /// A Debian package that brings a program the tests use.
@@ -26,8 +48,16 @@ struct Wanted {
 }
 
 const WANTED: &[Wanted] = &[
-    Wanted { program: "kubectl", package: "kubernetes-client", what_for: "the end-to-end tests" },
-    Wanted { program: "git", package: "git", what_for: "the tidy check" },
+    Wanted {
+        program: "kubectl",
+        package: "kubernetes-client",
+        what_for: "the end-to-end tests",
+    },
+    Wanted {
+        program: "git",
+        package: "git",
+        what_for: "the tidy check",
+    },
 ];
 
 /// Installs what is missing as root; otherwise says which command would.
@@ -37,7 +67,10 @@ pub(crate) fn install_missing() -> Result<()> {
         return Ok(());
     }
     let packages: Vec<&str> = missing.iter().map(|w| w.package).collect();
-    let line = format!("apt-get install -y --no-install-recommends {}", packages.join(" "));
+    let line = format!(
+        "apt-get install -y --no-install-recommends {}",
+        packages.join(" ")
+    );
     let is_root = sh::output("id", &["-u"])?.trim() == "0";
     if is_root && sh::has("apt-get") {
         sh::run("apt-get", &["update", "-qq"])?;
@@ -45,9 +78,15 @@ pub(crate) fn install_missing() -> Result<()> {
         args.extend(&packages);
         return sh::run("apt-get", &args);
     }
-    let list: Vec<String> = missing.iter().map(|w| format!("{} ({})", w.program, w.what_for)).collect();
+    let list: Vec<String> = missing
+        .iter()
+        .map(|w| format!("{} ({})", w.program, w.what_for))
+        .collect();
     if missing.iter().any(|w| w.program == "git") {
         bail!("missing: {}. Run: sudo {line}", list.join(", "));
     }
-    sh::say(format!("missing: {}; the tests that need them are skipped. To run them: sudo {line}", list.join(", ")))
+    sh::say(format!(
+        "missing: {}; the tests that need them are skipped. To run them: sudo {line}",
+        list.join(", ")
+    ))
 }

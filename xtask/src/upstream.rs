@@ -5,12 +5,20 @@ use anyhow::{Context as _, Result, bail};
 use std::process::Command;
 
 pub(crate) const VERSION: &str = "v1.36.3";
-const PROGRAMS: &[&str] = &["etcd", "kubectl", "kube-apiserver", "kube-controller-manager", "kube-scheduler"];
+const PROGRAMS: &[&str] = &[
+    "etcd",
+    "kubectl",
+    "kube-apiserver",
+    "kube-controller-manager",
+    "kube-scheduler",
+];
 
 /// Builds what is not in the cache yet (about ten minutes on two cores, once).
 pub(crate) fn build() -> Result<()> {
     if !sh::has("go") {
-        bail!("Go is missing; upstream's programs are built from its modules. On Debian: apt-get install golang-go (1.26 or newer)");
+        bail!(
+            "Go is missing; upstream's programs are built from its modules. On Debian: apt-get install golang-go (1.26 or newer)"
+        );
     }
     let out = sh::cache_dir()?.join("upstream").join(VERSION);
     std::fs::create_dir_all(&out).with_context(|| format!("cannot create {}", out.display()))?;
@@ -28,7 +36,10 @@ pub(crate) fn build() -> Result<()> {
         }
         let mut command = Command::new("go");
         command.current_dir("upstream").env("CGO_ENABLED", "0");
-        command.args(["build", "-trimpath", "-ldflags", &flags, "-o"]).arg(&target).arg(format!("./cmd/{program}"));
+        command
+            .args(["build", "-trimpath", "-ldflags", &flags, "-o"])
+            .arg(&target)
+            .arg(format!("./cmd/{program}"));
         sh::run_command(&mut command)?;
     }
     sh::say(format!("upstream {VERSION} is in {}", out.display()))
