@@ -4,7 +4,8 @@
 //
 //	catalogue types                       types of the API module versions this was built with
 //	catalogue resources URL TOKEN         resources and columns of the server at URL
-//	catalogue merge NAME=FILE... > OUT    one file of several minor versions
+//	catalogue versions DIR [MINOR...]     types of every supported minor version, one file each
+//	catalogue merge MINOR=FILE...         one text of several minor versions
 package main
 
 import (
@@ -21,7 +22,7 @@ func main() {
 
 func run(args []string) error {
 	if len(args) == 0 {
-		return fmt.Errorf("say one of: types, resources, merge")
+		return fmt.Errorf("say one of: types, resources, versions, merge")
 	}
 	switch args[0] {
 	case "types":
@@ -31,6 +32,11 @@ func run(args []string) error {
 			return fmt.Errorf("usage: catalogue resources URL TOKEN")
 		}
 		return dumpResources(os.Stdout, args[1], args[2])
+	case "versions":
+		if len(args) < 2 {
+			return fmt.Errorf("usage: catalogue versions DIR [MINOR...]")
+		}
+		return versions(args[1], args[2:])
 	case "merge":
 		return merge(os.Stdout, args[1:])
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"crypto/tls"
 	"encoding/json"
 	"fmt"
@@ -31,6 +32,17 @@ type discovered struct {
 
 type kind struct{ Group, Version, Kind string }
 
+// What other minor versions served that the recorded server does not: a version of a group with
+// the resources of another version.
+var older = []struct{ group, like, version, minors string }{
+	{"flowcontrol.apiserver.k8s.io", "v1", "v1beta3", "28-31"},
+	{"flowcontrol.apiserver.k8s.io", "v1", "v1beta2", "28-28"},
+}
+
+// Subresources that came later than their resource. Whole resources need no mention: they are
+// served where their type exists.
+var since = map[string]string{"pods/resize": "33-37"}
+
 // Lines: `g GROUP`, `v VERSION` (preferred first), `r PLURAL KIND SINGULAR ns|cluster VERBS
 // [short=…] [cat=…]`, `s NAME GROUP VERSION KIND VERBS`, `c PRIORITY TYPE FORMAT NAME`.
 func dumpResources(out io.Writer, url, token string) error {
@@ -43,6 +55,8 @@ func dumpResources(out io.Writer, url, token string) error {
 		for _, g := range d.Items {
 			fmt.Fprintln(out, "g", dash(g.Metadata.Name))
 			for _, v := range g.Versions {
+				var lines bytes.Buffer
+				out := io.MultiWriter(out, &lines)
 				fmt.Fprintln(out, "v", v.Version)
 				for _, r := range v.Resources {
 					line := fmt.Sprintf("r %s %s %s %s %s", r.Resource, r.ResponseKind.Kind, dash(r.SingularResource),
@@ -59,7 +73,11 @@ func dumpResources(out io.Writer, url, token string) error {
 						if k.Version == "" {
 							k.Group, k.Version = g.Metadata.Name, v.Version
 						}
-						fmt.Fprintln(out, "s", s.Subresource, dash(k.Group), k.Version, k.Kind, strings.Join(s.Verbs, ","))
+						line := fmt.Sprintln("s", s.Subresource, dash(k.Group), k.Version, k.Kind, strings.Join(s.Verbs, ","))
+						if minors := since[r.Resource+"/"+s.Subresource]; minors != "" {
+							line = strings.TrimSuffix(line, "\n") + " @" + minors + "\n"
+						}
+						fmt.Fprint(out, line)
 					}
 					path := root + "/" + v.Version
 					if root == "/apis" {
@@ -71,10 +89,22 @@ func dumpResources(out io.Writer, url, token string) error {
 						}
 					}
 				}
+				replay(out, g.Metadata.Name, v.Version, lines.String())
 			}
 		}
 	}
 	return nil
+}
+
+func replay(out io.Writer, group, version, lines string) {
+	for _, o := range older {
+		if o.group != group || o.like != version {
+			continue
+		}
+		fmt.Fprintf(out, "v %s @%s\n", o.version, o.minors)
+		_, rest, _ := strings.Cut(lines, "\n")
+		fmt.Fprint(out, strings.ReplaceAll(rest, " "+group+" "+version+" ", " "+group+" "+o.version+" "))
+	}
 }
 
 func columns(out io.Writer, url, token string) error {

@@ -79,6 +79,17 @@ fn build(minor: u8, git_version: &str) -> Catalogue {
         reader.line(line, within(&range));
     }
     reader.close();
+    let served: Vec<_> = catalogue
+        .resources
+        .iter()
+        .map(|r| (r.group.clone(), r.version.clone()))
+        .collect();
+    for group in &mut catalogue.groups {
+        group
+            .versions
+            .retain(|v| served.iter().any(|(g, w)| *g == group.name && w == v));
+    }
+    catalogue.groups.retain(|g| !g.versions.is_empty());
     catalogue
 }
 
@@ -130,7 +141,7 @@ impl Reader<'_> {
                     group.versions.push(words[0].into());
                 }
             }
-            "r" => self.open = Some(self.resource(&words)),
+            "r" => self.open = self.resource(&words),
             "s" => {
                 if let (Some(open), [name, group, version, kind, verbs]) =
                     (&mut self.open, &words[..])
@@ -161,7 +172,7 @@ impl Reader<'_> {
         }
     }
 
-    fn resource(&self, words: &[&'static str]) -> Resource {
+    fn resource(&self, words: &[&'static str]) -> Option<Resource> {
         let word = |i: usize| words.get(i).copied().unwrap_or_default();
         let option = |name: &str| {
             let find = |w: &&'static str| w.strip_prefix(name).and_then(|w| w.strip_prefix('='));
@@ -170,13 +181,25 @@ impl Reader<'_> {
         let (storage_group, storage_version) = match (self.group, word(0)) {
             ("events.k8s.io", "events") => ("", "v1"),
             ("autoscaling", "horizontalpodautoscalers") => ("autoscaling", "v2"),
+            ("flowcontrol.apiserver.k8s.io", _) if self.catalogue.minor < 29 => {
+                (self.group, "v1beta3")
+            }
+            ("flowcontrol.apiserver.k8s.io", _) => (self.group, "v1"),
             _ => (self.group, self.version),
         };
-        let root = self
+        // A kind without a type is one that this minor version does not have yet.
+        let gvk = (
+            Str::from(self.group),
+            Str::from(self.version),
+            Str::from(word(1)),
+        );
+        let kind = self
             .catalogue
-            .type_of(self.group, self.version, word(1))
-            .map(|(_, id)| id);
-        Resource {
+            .kinds
+            .binary_search_by(|(k, _)| k.cmp(&gvk))
+            .ok()?;
+        let root = self.catalogue.kinds[kind].1;
+        Some(Resource {
             group: self.group.into(),
             version: self.version.into(),
             kind: word(1).into(),
@@ -191,10 +214,10 @@ impl Reader<'_> {
             storage_group: storage_group.into(),
             storage_version: storage_version.into(),
             types: self.catalogue.types.clone(),
-            root: root.unwrap_or_default(),
+            root,
             columns: Vec::new(),
             custom: None,
-        }
+        })
     }
 
     fn close(&mut self) {

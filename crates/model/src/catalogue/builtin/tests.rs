@@ -157,3 +157,48 @@ fn the_text_is_read_quickly() {
     // Generous: the machine may be busy. The goal is 20 ms in a dev build.
     assert!(took.as_millis() < 500, "{took:?}");
 }
+
+/// What an arena holds, each node that several minor versions share counted once.
+#[test]
+fn all_minor_versions_together_are_small() {
+    let catalogues: Vec<_> = (super::OLDEST_MINOR..=super::NEWEST_MINOR)
+        .filter_map(Catalogue::builtin)
+        .collect();
+    let mut seen = std::collections::HashSet::new();
+    let (mut bytes, mut nodes) = (0, 0);
+    let heap = |s: &crate::Str| {
+        if s.is_heap_allocated() {
+            s.capacity()
+        } else {
+            0
+        }
+    };
+    for c in &catalogues {
+        bytes += c.types.nodes.len() * size_of::<Arc<Shape>>();
+        for r in &c.resources {
+            bytes += size_of_val(&**r) + r.subresources.len() * size_of::<super::Subresource>();
+            bytes += r.columns.len() * size_of::<super::Column>()
+                + r.verbs.len() * size_of::<crate::Str>();
+        }
+        bytes += c.kinds.len() * size_of_val(&c.kinds[0]);
+        for node in c.types.nodes.iter().filter(|n| seen.insert(Arc::as_ptr(n))) {
+            nodes += 1;
+            bytes += size_of::<Shape>() + 16;
+            let Shape::Struct(s) = &**node else { continue };
+            bytes += heap(&s.name) + s.fields.capacity() * size_of::<Field>();
+            for f in &s.fields {
+                bytes += heap(&f.json) + f.patch_merge_key.as_ref().map_or(0, heap);
+                if let Some(facts) = &f.facts {
+                    bytes += size_of_val(&**facts) + facts.one_of.len() * size_of::<crate::Str>();
+                }
+            }
+        }
+    }
+    let one = catalogues.iter().find(|c| c.minor == 36).expect("36");
+    println!(
+        "catalogue: {} versions, {nodes} nodes, {bytes} bytes; resources of 1.36: {}",
+        catalogues.len(),
+        one.resources.len()
+    );
+    assert!(bytes < 4 << 20, "{bytes}");
+}
