@@ -161,12 +161,13 @@ where
 }
 
 /// Changes the finalizers of the object as it was looked at; a conflict is an error to retry.
+/// Whether it wrote.
 pub(crate) async fn set_finalizer<K>(
     api: &Api<K>,
     object: &K,
     finalizer: &str,
     present: bool,
-) -> Result<()>
+) -> Result<bool>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
 {
@@ -176,7 +177,7 @@ where
         finalizers.push(finalizer.to_owned());
     }
     if finalizers == object.finalizers() {
-        return Ok(());
+        return Ok(false);
     }
     let patch = json!({ "metadata": {
         "finalizers": finalizers,
@@ -187,8 +188,8 @@ where
         .patch(&name, &PatchParams::default(), &Patch::Merge(&patch))
         .await
     {
-        Ok(_) => Ok(()),
-        Err(error) if !present && is_code(&error, 404) => Ok(()),
+        Ok(_) => Ok(true),
+        Err(error) if !present && is_code(&error, 404) => Ok(false),
         Err(error) => Err(Error::host(format!(
             "change the finalizers of {}",
             describe(object)
@@ -196,27 +197,34 @@ where
     }
 }
 
+/// An object before and after its status was written.
+pub(crate) struct Written<K> {
+    pub before: K,
+    pub after: K,
+}
+
 /// Changes the status of an object that others write too: `change` works on the newest version
-/// and says whether there is anything to write.
+/// and says whether there is anything to write. `None` when there was not, or the object is gone.
 pub(crate) async fn update_status<K>(
     api: &Api<K>,
     object: &K,
     change: impl Fn(&mut K) -> bool,
-) -> Result<Option<K>>
+) -> Result<Option<Written<K>>>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + Serialize + DeserializeOwned,
 {
     let name = object.name_any();
-    let mut current = object.clone();
+    let mut before = object.clone();
     for _ in 0..CONFLICTS {
-        if !change(&mut current) {
-            return Ok(Some(current));
+        let mut changed = before.clone();
+        if !change(&mut changed) {
+            return Ok(None);
         }
         match api
-            .replace_status(&name, &PostParams::default(), &current)
+            .replace_status(&name, &PostParams::default(), &changed)
             .await
         {
-            Ok(written) => return Ok(Some(written)),
+            Ok(after) => return Ok(Some(Written { before, after })),
             Err(error) if is_code(&error, 404) => return Ok(None),
             Err(error) if is_code(&error, 409) => {}
             Err(error) => {
@@ -227,14 +235,14 @@ where
             }
         }
         match get(api, &name).await? {
-            Some(newest) if newest.uid() == object.uid() => current = newest,
+            Some(newest) if newest.uid() == object.uid() => before = newest,
             _ => return Ok(None),
         }
     }
-    Err(Error::TooLate {
-        what: format!("the status of {} kept changing", describe(object)),
-        seconds: 0,
-    })
+    Err(Error::Invalid(format!(
+        "the status of {} kept changing",
+        describe(object)
+    )))
 }
 
 #[cfg(test)]

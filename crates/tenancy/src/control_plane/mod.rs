@@ -13,7 +13,7 @@ use crate::host::{self, Host};
 use crate::{Error, Result};
 use credentials::{Action, Existing, Wanted};
 use freehold_api::condition::{self, reasons, types};
-use freehold_api::{Condition, ControlPlane, Hook, Tenant, names};
+use freehold_api::{Condition, ControlPlane, Hook, Power, Tenant, names};
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::api::{Api, ListParams, Patch, PatchParams};
@@ -246,7 +246,8 @@ async fn serve(
         .status
         .as_ref()
         .map_or(&[][..], |s| &s.conditions);
-    let serving = condition::holds(conditions, types::SERVING);
+    let asleep = control_plane.spec.power == Power::Asleep;
+    let serving = condition::holds(conditions, types::SERVING) && !asleep;
     let current = condition::find(conditions, types::READY).is_some_and(|ready| {
         ready.holds() && ready.observed_generation == control_plane.meta().generation
     });
@@ -392,10 +393,10 @@ async fn write_status(
         let conditions = cp.status.as_ref().map(|s| s.conditions.as_slice());
         condition::find(conditions.unwrap_or_default(), types::READY).cloned()
     };
-    let Some(after) = ready(&written) else {
+    let Some(after) = ready(&written.after) else {
         return Ok(());
     };
-    let same = ready(control_plane)
+    let same = ready(&written.before)
         .is_some_and(|before| before.status == after.status && before.reason == after.reason);
     if !same {
         events::publish(

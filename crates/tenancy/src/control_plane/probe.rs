@@ -18,6 +18,8 @@ pub(crate) async fn answers(kubeconfig: &str) -> Result<()> {
         .await
         .map_err(|e| Error::Invalid(format!("the admin kubeconfig is unusable: {e}")))?;
     config.connect_timeout = Some(ANSWERS_WITHIN);
+    // one answer, now; whoever calls this tries again later
+    config.default_retry = false;
     // a proxy of the operator's own environment is none of the tenant's business
     config.proxy_url = None;
     let client = Client::try_from(config).map_err(Error::host("make a client"))?;

@@ -48,15 +48,11 @@ pub(super) async fn run(
         return Ok(Next::requeue(host.failed(&super::key(control_plane))));
     }
     remove_secrets(control_plane, host).await?;
-    events::publish(
-        host,
-        control_plane,
-        Level::Normal,
-        "Deleted",
-        "data, hooks' objects and secrets are gone",
-    )
-    .await;
-    host::set_finalizer(api, control_plane, names::FINALIZER_CONTROL_PLANE, false).await?;
+    let finalizer = names::FINALIZER_CONTROL_PLANE;
+    if host::set_finalizer(api, control_plane, finalizer, false).await? {
+        let message = "data, hooks' objects and secrets are gone";
+        events::publish(host, control_plane, Level::Normal, "Deleted", message).await;
+    }
     host.went_well(&super::key(control_plane));
     Ok(Next::await_change())
 }

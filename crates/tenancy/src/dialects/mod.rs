@@ -190,9 +190,10 @@ fn in_their_words(message: &str, fields: &[(&str, &str)]) -> String {
     message.to_owned()
 }
 
-/// Whether an object's translation is carried out.
-fn is_synced(conditions: Option<&[Condition]>) -> bool {
-    condition::holds(conditions.unwrap_or_default(), types::SYNCED)
+/// Whether an object waits for something of another: to be carried out, or to be removed.
+fn waits(object: &impl ResourceExt, conditions: Option<&[Condition]>) -> bool {
+    object.meta().deletion_timestamp.is_some()
+        || !condition::holds(conditions.unwrap_or_default(), types::SYNCED)
 }
 
 /// A foreign object's claim on a tenant, by label or annotation.

@@ -284,11 +284,18 @@ async fn write_status(
         tenant.status != before
     })
     .await?;
-    let before = tenant.status.as_ref().map_or(&[][..], |s| &s.conditions);
+    let Some(written) = written else {
+        return Ok(());
+    };
+    let before = written
+        .before
+        .status
+        .as_ref()
+        .map_or(&[][..], |s| &s.conditions);
     let ready = &found.ready;
     let same = condition::find(before, types::READY)
         .is_some_and(|b| b.status == ready.status && b.reason == ready.reason);
-    if written.is_some() && !same {
+    if !same {
         let level = if ready.holds() {
             Level::Normal
         } else {

@@ -50,9 +50,10 @@ pub(super) async fn run(
     if let Some(binding) = host::get(&bindings, &plan::requester_binding_name(name)).await? {
         host::delete(&bindings, &binding).await?;
     }
-    let message = "checked: no control plane, secret, namespace or role binding of it is left";
-    events::publish(host, tenant, Level::Normal, "Deleted", message).await;
-    host::set_finalizer(api, tenant, names::FINALIZER_TENANT, false).await?;
+    if host::set_finalizer(api, tenant, names::FINALIZER_TENANT, false).await? {
+        let message = "checked: no control plane, secret, namespace or role binding of it is left";
+        events::publish(host, tenant, Level::Normal, "Deleted", message).await;
+    }
     host.went_well(&key(tenant));
     Ok(Next::await_change())
 }

@@ -75,8 +75,9 @@ async fn reconcile(capsule: &CapsuleTenant, host: &Host) -> Result<Next> {
             .as_ref()
             .map_or(Vec::new(), |s| s.conditions.clone())
     };
-    if let Some(after) = after {
-        tell(host, capsule, &conditions(capsule), &conditions(&after)).await;
+    if let Some(written) = after {
+        let (before, after) = (conditions(&written.before), conditions(&written.after));
+        tell(host, capsule, &before, &after).await;
     }
     if waits {
         return Ok(Next::requeue(host.failed(&key(capsule))));

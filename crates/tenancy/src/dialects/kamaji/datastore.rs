@@ -199,8 +199,9 @@ async fn reconcile(store: &DataStore, host: &Host) -> Result<Next> {
             .as_ref()
             .map_or(Vec::new(), |s| s.conditions.clone())
     };
-    if let Some(after) = after {
-        tell(host, store, &conditions(store), &conditions(&after)).await;
+    if let Some(written) = after {
+        let (before, after) = (conditions(&written.before), conditions(&written.after));
+        tell(host, store, &before, &after).await;
     }
     host.went_well(&key(store));
     Ok(Next::requeue(AGAIN))

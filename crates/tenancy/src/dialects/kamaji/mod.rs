@@ -62,7 +62,9 @@ async fn tenant_control_planes(host: Arc<Host>, shutdown: CancellationToken) {
             let waiting = known.state();
             let refs: Vec<ObjectRef<TenantControlPlane>> = waiting
                 .iter()
-                .filter(|tcp| !super::is_synced(tcp.status.as_ref().map(|s| &*s.conditions)))
+                .filter(|tcp| {
+                    super::waits(tcp.as_ref(), tcp.status.as_ref().map(|s| &*s.conditions))
+                })
                 .map(|tcp| ObjectRef::from_obj(tcp.as_ref()))
                 .collect();
             refs
@@ -111,8 +113,9 @@ async fn reconcile(tcp: &TenantControlPlane, host: &Host) -> Result<Next> {
             .as_ref()
             .map_or(Vec::new(), |s| s.conditions.clone())
     };
-    if let Some(after) = status {
-        tell(host, tcp, &conditions(tcp), &conditions(&after)).await;
+    if let Some(written) = status {
+        let (before, after) = (conditions(&written.before), conditions(&written.after));
+        tell(host, tcp, &before, &after).await;
     }
     if waits {
         return Ok(Next::requeue(host.failed(&key(tcp))));

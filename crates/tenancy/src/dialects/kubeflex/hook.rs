@@ -115,8 +115,9 @@ async fn reconcile(theirs: &PostCreateHook, host: &Host) -> Result<Next> {
             .as_ref()
             .map_or(Vec::new(), |s| s.conditions.clone())
     };
-    if let Some(after) = after {
-        tell(host, theirs, &conditions(theirs), &conditions(&after)).await;
+    if let Some(written) = after {
+        let (before, after) = (conditions(&written.before), conditions(&written.after));
+        tell(host, theirs, &before, &after).await;
     }
     host.went_well(&key(theirs));
     Ok(Next::await_change())

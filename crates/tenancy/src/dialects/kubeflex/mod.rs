@@ -55,7 +55,9 @@ async fn control_planes(host: Arc<Host>, shutdown: CancellationToken) {
             let waiting = known.state();
             let refs: Vec<ObjectRef<FlexControlPlane>> = waiting
                 .iter()
-                .filter(|flex| !super::is_synced(flex.status.as_ref().map(|s| &*s.conditions)))
+                .filter(|flex| {
+                    super::waits(flex.as_ref(), flex.status.as_ref().map(|s| &*s.conditions))
+                })
                 .map(|flex| ObjectRef::from_obj(flex.as_ref()))
                 .collect();
             refs
@@ -94,8 +96,9 @@ async fn reconcile(flex: &FlexControlPlane, host: &Host) -> Result<Next> {
             .as_ref()
             .map_or(Vec::new(), |s| s.conditions.clone())
     };
-    if let Some(after) = status {
-        tell(host, flex, &conditions(flex), &conditions(&after)).await;
+    if let Some(written) = status {
+        let (before, after) = (conditions(&written.before), conditions(&written.after));
+        tell(host, flex, &before, &after).await;
     }
     if waits {
         return Ok(Next::requeue(host.failed(&key(flex))));
