@@ -1,0 +1,58 @@
+//! The core group: kubernetes `pkg/apis/core/validation/`.
+
+mod config;
+mod containers;
+mod misc;
+pub(crate) mod pod;
+mod quota;
+pub(super) mod resources;
+mod scheduling;
+mod service;
+pub(crate) mod storage;
+mod volumes;
+
+pub(crate) use containers::port_or_name;
+pub(crate) use scheduling::{node_selector, tolerations};
+pub(crate) use volumes::csi_driver_name;
+
+use super::read::Report;
+use crate::Value;
+
+pub(super) fn create(report: &mut Report, kind: &str, object: &Value) {
+    match kind {
+        "Pod" => pod::create(report, object),
+        "PodTemplate" => misc::pod_template(report, object),
+        "Service" => service::service(report, object, None),
+        "ConfigMap" => config::config_map(report, object),
+        "Secret" => config::secret(report, object),
+        "Namespace" => config::namespace(report, object),
+        "ResourceQuota" => quota::resource_quota(report, object),
+        "LimitRange" => quota::limit_range(report, object),
+        "PersistentVolumeClaim" => storage::claim(report, object),
+        "PersistentVolume" => storage::volume(report, object),
+        "ReplicationController" => misc::replication_controller(report, object),
+        "Endpoints" => misc::endpoints(report, object),
+        "Node" => misc::node(report, object),
+        "Event" => misc::event(report, object, "reportingComponent"),
+        "Binding" => misc::binding(report, object),
+        _ => {}
+    }
+}
+
+pub(super) fn update(report: &mut Report, kind: &str, new: &Value, old: &Value) {
+    match kind {
+        "Pod" => pod::update(report, new, old),
+        "Service" => service::update(report, new, old),
+        "ConfigMap" => config::config_map_update(report, new, old),
+        "Secret" => config::secret_update(report, new, old),
+        "ResourceQuota" => quota::resource_quota_update(report, new, old),
+        "PersistentVolumeClaim" => storage::claim_update(report, new, old),
+        "PersistentVolume" => storage::volume_update(report, new, old),
+        "Node" => misc::node_update(report, new, old),
+        "Namespace" | "ServiceAccount" => {}
+        "Event" => misc::event(report, new, "reportingComponent"),
+        kind => create(report, kind, new),
+    }
+}
+
+pub(super) use misc::event;

@@ -1,0 +1,643 @@
+//! Pods and pod templates: kubernetes `pkg/apis/core/validation/validation.go`, `ValidatePodSpec`.
+
+use super::{containers, resources, scheduling, volumes};
+use crate::field::{FieldError, Path};
+use crate::meta;
+use crate::validate::net;
+use crate::validate::read::{NOTHING, Read, Report, same};
+use crate::{Value, rules};
+
+pub(crate) fn create(report: &mut Report, pod: &Value) {
+    let root = Path::root("spec");
+    let spec = pod.part("spec").unwrap_or(&NOTHING);
+    pod_and_spec(report, pod);
+    if !spec.list("ephemeralContainers").is_empty() {
+        report.forbidden(root.child("ephemeralContainers"), "cannot be set on create");
+    }
+    if !spec.text("nodeName").is_empty() && !spec.list("schedulingGates").is_empty() {
+        report.forbidden(
+            root.child("nodeName"),
+            "cannot be set until all schedulingGates have been cleared",
+        );
+    }
+}
+
+fn pod_and_spec(report: &mut Report, pod: &Value) {
+    let root = Path::root("spec");
+    let meta = pod.part("metadata").unwrap_or(&NOTHING);
+    let spec = pod.part("spec").unwrap_or(&NOTHING);
+    annotations(
+        report,
+        meta,
+        spec,
+        Path::root("metadata").child("annotations"),
+    );
+    self::spec(report, spec, meta.text("name"), true, root);
+    if spec.text("serviceAccountName").is_empty() {
+        token_volumes(report, spec, root);
+    }
+    for kind in ["containers", "initContainers"] {
+        for (i, container) in spec.list(kind).iter().enumerate() {
+            containers::image_padding(report, container, root.child(kind).index(i));
+        }
+    }
+}
+
+fn token_volumes(report: &mut Report, spec: &Value, root: Path<'_>) {
+    for (i, volume) in spec.list("volumes").iter().enumerate() {
+        let Some(projected) = volume.part("projected") else {
+            continue;
+        };
+        for (j, source) in projected.list("sources").iter().enumerate() {
+            if source.has("serviceAccountToken") {
+                let list = root.child("volumes");
+                let volume = list.index(i);
+                let projected = volume.child("projected");
+                let sources = projected.child("sources");
+                let at = sources.index(j);
+                report.forbidden(
+                    at.child("serviceAccountToken"),
+                    "must not be specified when serviceAccountName is not set",
+                );
+            }
+        }
+    }
+}
+
+/// Annotations that mean something to pods.
+pub(crate) fn annotations(report: &mut Report, meta: &Value, spec: &Value, at: Path<'_>) {
+    let annotations = meta.part("annotations").unwrap_or(&NOTHING);
+    if let Some(value) = annotations.string("kubernetes.io/config.mirror")
+        && spec.text("nodeName").is_empty()
+    {
+        let detail = "must set spec.nodeName if mirror pod annotation is set";
+        report.invalid_str(at.key("kubernetes.io/config.mirror"), value, detail);
+    }
+    let cost = "controller.kubernetes.io/pod-deletion-cost";
+    if let Some(value) = annotations.string(cost)
+        && (value.starts_with('+')
+            || value.len() > 1 && value.starts_with('0')
+            || value.parse::<i32>().is_err())
+    {
+        report.invalid_str(at.key(cost), value, "must be a 32bit integer");
+    }
+}
+
+/// `metadata` and `spec` of a template.
+pub(crate) fn template(report: &mut Report, template: &Value, path: Path<'_>) {
+    let meta = template.part("metadata").unwrap_or(&NOTHING);
+    let spec = template.part("spec").unwrap_or(&NOTHING);
+    meta::check_labels(
+        meta.part("labels"),
+        &path.child("labels"),
+        &mut report.errors,
+    );
+    meta::check_annotations(
+        meta.part("annotations"),
+        &path.child("annotations"),
+        &mut report.errors,
+    );
+    annotations(report, meta, spec, path.child("annotations"));
+    self::spec(report, spec, "", false, path.child("spec"));
+    if !spec.list("ephemeralContainers").is_empty() {
+        let at = path.child("spec");
+        report.forbidden(
+            at.child("ephemeralContainers"),
+            "ephemeral containers not allowed in pod template",
+        );
+    }
+}
+
+fn spec(report: &mut Report, spec: &Value, pod_name: &str, is_pod: bool, path: Path<'_>) {
+    let grace = spec.int("terminationGracePeriodSeconds");
+    if grace.is_none() {
+        report.required(path.child("terminationGracePeriodSeconds"), "");
+    }
+    let pod = containers::Pod {
+        volumes: volumes::volumes(
+            report,
+            spec.list("volumes"),
+            pod_name,
+            path.child("volumes"),
+        ),
+        claims: spec
+            .list("resourceClaims")
+            .iter()
+            .map(|c| c.text("name"))
+            .collect(),
+        grace,
+        restart_policy: spec.text("restartPolicy"),
+        host_users: spec.part("hostUsers") != Some(&Value::Bool(false)),
+        os: spec.part("os").unwrap_or(&NOTHING).text("name"),
+    };
+    resource_claims(report, spec, path.child("resourceClaims"));
+    let regular = spec.list("containers");
+    containers::containers(report, regular, &pod, path.child("containers"));
+    containers::init_containers(
+        report,
+        spec.list("initContainers"),
+        regular,
+        &pod,
+        path.child("initContainers"),
+    );
+    let ephemeral = spec.list("ephemeralContainers");
+    containers::ephemeral_containers(
+        report,
+        ephemeral,
+        spec,
+        &pod,
+        path.child("ephemeralContainers"),
+    );
+    if let Some(given) = spec.part("resources") {
+        resources::requirements(report, given, path.child("resources"));
+    }
+    host_network(report, spec, is_pod, path);
+    report.one_of(
+        path.child("restartPolicy"),
+        spec.text("restartPolicy"),
+        &["Always", "OnFailure", "Never"],
+    );
+    let policies = ["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"];
+    report.one_of(path.child("dnsPolicy"), spec.text("dnsPolicy"), &policies);
+    meta::check_labels(
+        spec.part("nodeSelector"),
+        &path.child("nodeSelector"),
+        &mut report.errors,
+    );
+    if let Some(context) = spec.part("securityContext") {
+        security_context(report, context, spec, path.child("securityContext"));
+    }
+    if let Some(affinity) = spec.part("affinity") {
+        scheduling::affinity(report, affinity, path.child("affinity"));
+    }
+    dns(report, spec, path.child("dnsConfig"));
+    gates(report, spec, path);
+    let constraints = spec.list("topologySpreadConstraints");
+    scheduling::spreading(report, constraints, path.child("topologySpreadConstraints"));
+    host_users(report, spec, path);
+    names(report, spec, path);
+    scheduling::tolerations(report, spec.list("tolerations"), path.child("tolerations"));
+    host_aliases(report, spec, path.child("hostAliases"));
+    classes(report, spec, path);
+}
+
+fn resource_claims(report: &mut Report, spec: &Value, path: Path<'_>) {
+    let mut names: Vec<&str> = Vec::new();
+    for (i, claim) in spec.list("resourceClaims").iter().enumerate() {
+        let at = path.index(i);
+        let name = claim.text("name");
+        if name.is_empty() {
+            report.required(at.child("name"), "");
+        } else if names.contains(&name) {
+            report.duplicate(at.child("name"), name);
+        } else {
+            report.problems(at.child("name"), name, rules::dns1123_label(name));
+            names.push(name);
+        }
+        match (
+            claim.has("resourceClaimName"),
+            claim.has("resourceClaimTemplateName"),
+        ) {
+            (true, true) => {
+                let detail = "at most one of `resourceClaimName` or `resourceClaimTemplateName` may be specified";
+                report.invalid(at, claim, detail);
+            }
+            (false, false) => {
+                report.invalid(
+                    at,
+                    claim,
+                    "must specify one of: `resourceClaimName`, `resourceClaimTemplateName`",
+                );
+            }
+            _ => {}
+        }
+        for field in ["resourceClaimName", "resourceClaimTemplateName"] {
+            if let Some(name) = claim.string(field) {
+                report.problems(at.child(field), name, rules::dns1123_subdomain(name));
+            }
+        }
+    }
+}
+
+fn host_network(report: &mut Report, spec: &Value, is_pod: bool, path: Path<'_>) {
+    if !spec.flag("hostNetwork") {
+        return;
+    }
+    let list = path.child("containers");
+    for (i, container) in spec.list("containers").iter().enumerate() {
+        let container_at = list.index(i);
+        let ports = container_at.child("ports");
+        for (j, port) in container.list("ports").iter().enumerate() {
+            let (host, inner) = (port.number("hostPort"), port.number("containerPort"));
+            if (is_pod || host != 0) && host != inner {
+                let detail = "must match `containerPort` when `hostNetwork` is true";
+                report.invalid_int(ports.index(j).child("hostPort"), host, detail);
+            }
+        }
+    }
+}
+
+fn security_context(report: &mut Report, context: &Value, spec: &Value, at: Path<'_>) {
+    if let Some(group) = context.int("fsGroup") {
+        report.int_problems(at.child("fsGroup"), group, rules::unix_id(group));
+    }
+    containers::identity(report, context, at);
+    let groups = at.child("supplementalGroups");
+    for (i, group) in context.list("supplementalGroups").iter().enumerate() {
+        let group = group.as_i64().unwrap_or(0);
+        report.int_problems(groups.index(i), group, rules::unix_id(group));
+    }
+    if spec.flag("shareProcessNamespace") && spec.flag("hostPID") {
+        let detail = "ShareProcessNamespace and HostPID cannot both be enabled";
+        report.invalid(
+            at.child("shareProcessNamespace"),
+            &Value::Bool(true),
+            detail,
+        );
+    }
+    sysctls(report, context, spec, at.child("sysctls"));
+    for (field, supported) in [
+        ("fsGroupChangePolicy", ["Always", "OnRootMismatch"]),
+        ("supplementalGroupsPolicy", ["Merge", "Strict"]),
+        ("seLinuxChangePolicy", ["MountOption", "Recursive"]),
+    ] {
+        report.one_of_if_set(at.child(field), context.text(field), &supported);
+    }
+    containers::profiles(report, context, at);
+}
+
+fn is_sysctl(name: &str) -> bool {
+    let part = |p: &str| {
+        let ends = |b: Option<&u8>| b.is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+        let b = p.as_bytes();
+        ends(b.first())
+            && ends(b.last())
+            && b.iter()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'_'))
+    };
+    name.len() <= 253 && name.split(['.', '/']).all(part)
+}
+
+fn sysctls(report: &mut Report, context: &Value, spec: &Value, path: Path<'_>) {
+    let mut seen: Vec<&str> = Vec::new();
+    for (i, sysctl) in context.list("sysctls").iter().enumerate() {
+        let at = path.index(i);
+        let name = sysctl.text("name");
+        if name.is_empty() {
+            report.required(at.child("name"), "");
+        } else if !is_sysctl(name) {
+            let detail = "must have at most 253 characters and match regex ^([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\\./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?$";
+            report.invalid_str(at.child("name"), name, detail);
+        } else if seen.contains(&name) {
+            report.duplicate(at.child("name"), name);
+        }
+        let dotted = name.replace('/', ".");
+        if spec.flag("hostNetwork") && dotted.starts_with("net.") {
+            report.invalid_str(
+                at.child("name"),
+                name,
+                "may not be specified when 'hostNetwork' is true",
+            );
+        }
+        let ipc = dotted.starts_with("kernel.shm")
+            || dotted.starts_with("kernel.msg")
+            || dotted.starts_with("fs.mqueue.")
+            || dotted == "kernel.sem";
+        if spec.flag("hostIPC") && ipc {
+            report.invalid_str(
+                at.child("name"),
+                name,
+                "may not be specified when 'hostIPC' is true",
+            );
+        }
+        seen.push(name);
+    }
+}
+
+fn dns(report: &mut Report, spec: &Value, at: Path<'_>) {
+    let config = spec.part("dnsConfig");
+    if spec.text("dnsPolicy") == "None" {
+        let Some(config) = config else {
+            report.required(at, "must provide `dnsConfig` when `dnsPolicy` is None");
+            return;
+        };
+        if config.list("nameservers").is_empty() {
+            let detail = "must provide at least one DNS nameserver when `dnsPolicy` is None";
+            report.required(at.child("nameservers"), detail);
+            return;
+        }
+    }
+    let Some(config) = config else { return };
+    let given = |key| config.part(key).unwrap_or(&NOTHING);
+    if config.list("nameservers").len() > 3 {
+        report.invalid(
+            at.child("nameservers"),
+            given("nameservers"),
+            "must not have more than 3 nameservers",
+        );
+    }
+    for (i, server) in config.texts("nameservers").enumerate() {
+        net::ip(report, at.child("nameservers").index(i), server, &[]);
+    }
+    if config.list("searches").len() > 32 {
+        report.invalid(
+            at.child("searches"),
+            given("searches"),
+            "must not have more than 32 search paths",
+        );
+    }
+    let chars: usize = config
+        .texts("searches")
+        .map(|s| s.len() + 1)
+        .sum::<usize>()
+        .saturating_sub(1);
+    if chars > 2048 {
+        let detail =
+            "must not have more than 2048 characters (including spaces) in the search list";
+        report.invalid(at.child("searches"), given("searches"), detail);
+    }
+    for (i, search) in config.texts("searches").enumerate() {
+        if search != "." {
+            let search = search.strip_suffix('.').unwrap_or(search);
+            let problems = rules::dns1123_subdomain_with_underscore(search);
+            report.problems(at.child("searches").index(i), search, problems);
+        }
+    }
+    for (i, option) in config.list("options").iter().enumerate() {
+        if option.text("name").is_empty() {
+            report.required(at.child("options").index(i), "must not be empty");
+        }
+    }
+}
+
+fn gates(report: &mut Report, spec: &Value, path: Path<'_>) {
+    let readiness = path.child("readinessGates");
+    for (i, gate) in spec.list("readinessGates").iter().enumerate() {
+        let condition = gate.text("conditionType");
+        report.problems(
+            readiness.index(i).child("conditionType"),
+            condition,
+            rules::qualified_name(condition),
+        );
+    }
+    let scheduling = path.child("schedulingGates");
+    let mut seen: Vec<&str> = Vec::new();
+    for (i, gate) in spec.list("schedulingGates").iter().enumerate() {
+        let name = gate.text("name");
+        report.problems(scheduling.index(i), name, rules::qualified_name(name));
+        if seen.contains(&name) {
+            report.duplicate(scheduling.index(i), name);
+        }
+        seen.push(name);
+    }
+}
+
+fn host_users(report: &mut Report, spec: &Value, path: Path<'_>) {
+    if spec.part("hostUsers") != Some(&Value::Bool(false)) {
+        return;
+    }
+    for (field, shown) in [
+        ("hostNetwork", "hostNetwork"),
+        ("hostPID", "HostPID"),
+        ("hostIPC", "HostIPC"),
+    ] {
+        if spec.flag(field) {
+            report.forbidden(path.child(shown), "when `hostUsers` is false");
+        }
+    }
+}
+
+fn names(report: &mut Report, spec: &Value, path: Path<'_>) {
+    if let Some(hostname) = spec.string("hostnameOverride") {
+        let at = path.child("hostnameOverride");
+        if spec.flag("setHostnameAsFQDN") {
+            report.forbidden(at, "may not be specified when setHostnameAsFQDN is true");
+        }
+        if spec.flag("hostNetwork") {
+            report.forbidden(at, "may not be specified when hostNetwork is true");
+        }
+        if hostname.len() > 64 {
+            report.errors.push(FieldError::too_long(at, 64));
+        }
+        report.problems(at, hostname, rules::dns1123_subdomain(hostname));
+    }
+    for field in ["serviceAccountName", "nodeName"] {
+        let name = spec.text(field);
+        if !name.is_empty() {
+            report.problems(path.child(field), name, rules::dns1123_subdomain(name));
+        }
+    }
+    if let Some(seconds) = spec.int("activeDeadlineSeconds") {
+        let problems = rules::in_range(seconds, 1, i32::MAX.into());
+        report.int_problems(path.child("activeDeadlineSeconds"), seconds, problems);
+    }
+    for field in ["hostname", "subdomain"] {
+        let name = spec.text(field);
+        if !name.is_empty() {
+            report.problems(path.child(field), name, rules::dns1123_label(name));
+        }
+    }
+}
+
+fn host_aliases(report: &mut Report, spec: &Value, path: Path<'_>) {
+    for (i, alias) in spec.list("hostAliases").iter().enumerate() {
+        let at = path.index(i);
+        net::ip(report, at.child("ip"), alias.text("ip"), &[]);
+        for (j, name) in alias.texts("hostnames").enumerate() {
+            report.problems(
+                at.child("hostnames").index(j),
+                name,
+                rules::dns1123_subdomain(name),
+            );
+        }
+    }
+}
+
+fn classes(report: &mut Report, spec: &Value, path: Path<'_>) {
+    let priority = spec.text("priorityClassName");
+    if !priority.is_empty() {
+        report.problems(
+            path.child("priorityClassName"),
+            priority,
+            rules::dns1123_subdomain(priority),
+        );
+    }
+    if let Some(class) = spec.string("runtimeClassName") {
+        report.problems(
+            path.child("runtimeClassName"),
+            class,
+            rules::dns1123_subdomain(class),
+        );
+    }
+    if let Some(policy) = spec.string("preemptionPolicy") {
+        report.one_of(
+            path.child("preemptionPolicy"),
+            policy,
+            &["PreemptLowerPriority", "Never"],
+        );
+    }
+    if let Some(overhead) = spec.part("overhead") {
+        let mut limits = Value::object();
+        limits.set(&["limits"], overhead.clone());
+        resources::requirements(report, &limits, path.child("overhead"));
+    }
+    if let Some(os) = spec.part("os") {
+        let at = path.child("os");
+        match os.text("name") {
+            "" => report.required(at.child("name"), ""),
+            name => report.one_of_if_set(at, name, &["linux", "windows"]),
+        }
+    }
+}
+
+const UPDATABLE: &str = "`spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,\
+`spec.tolerations` (only additions to existing tolerations),\
+`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
+
+pub(crate) fn update(report: &mut Report, new: &Value, old: &Value) {
+    let meta = new.part("metadata").unwrap_or(&NOTHING);
+    let (spec, before) = (
+        new.part("spec").unwrap_or(&NOTHING),
+        old.part("spec").unwrap_or(&NOTHING),
+    );
+    let path = Path::root("spec");
+    annotations(
+        report,
+        meta,
+        spec,
+        Path::root("metadata").child("annotations"),
+    );
+    for kind in ["containers", "initContainers"] {
+        let at = path.child(kind);
+        if spec.list(kind).len() != before.list(kind).len() {
+            report.forbidden(at, "pod updates may not add or remove containers");
+            return;
+        }
+        for (i, container) in spec.list(kind).iter().enumerate() {
+            if container.text("image").is_empty() {
+                report.required(at.index(i).child("image"), "");
+            }
+            containers::image_padding(report, container, at.index(i));
+        }
+    }
+    if !deadline(report, spec, before, path.child("activeDeadlineSeconds")) {
+        return;
+    }
+    added_tolerations(report, spec, before, path.child("tolerations"));
+    removed_gates(report, spec, before, path.child("schedulingGates"));
+    if same(spec, before) {
+        return;
+    }
+    let mut munged = spec.clone();
+    for kind in ["containers", "initContainers"] {
+        let images = before
+            .list(kind)
+            .iter()
+            .map(|c| c.get("image").cloned().unwrap_or_default());
+        let list = munged.get_mut(kind).and_then(Value::as_array_mut);
+        for (container, image) in list.into_iter().flatten().zip(images) {
+            container.set(&["image"], image);
+        }
+    }
+    let grace = before.number("terminationGracePeriodSeconds");
+    let negative = grace < 0 && spec.int("terminationGracePeriodSeconds") == Some(1);
+    let mut keep = vec!["activeDeadlineSeconds", "schedulingGates", "tolerations"];
+    if negative {
+        keep.push("terminationGracePeriodSeconds");
+    }
+    if !before.list("schedulingGates").is_empty() {
+        // Gated pods may become choosier about nodes.
+        keep.extend(["nodeSelector", "affinity"]);
+    }
+    for field in keep {
+        munged.set(&[field], before.get(field).cloned().unwrap_or_default());
+    }
+    if !same(&munged, before) {
+        let changed = difference(&munged, before);
+        report.forbidden(
+            path,
+            format!("pod updates may not change fields other than {UPDATABLE}\n{changed}"),
+        );
+    }
+}
+
+/// Which fields differ; upstream shows a diff of its internal types here.
+fn difference(new: &Value, old: &Value) -> String {
+    let nothing = Value::Null;
+    let mut names: Vec<&str> = Vec::new();
+    if let (Some(new), Some(old)) = (new.as_object(), old.as_object()) {
+        names.extend(new.keys().chain(old.keys()).filter(|k| {
+            !same(
+                new.get(k).unwrap_or(&nothing),
+                old.get(k).unwrap_or(&nothing),
+            )
+        }));
+    }
+    names.sort_unstable();
+    names.dedup();
+    let shown: Vec<String> = names.iter().map(|n| format!("  spec.{n}")).collect();
+    shown.join("\n")
+}
+
+/// False when nothing further shall be checked.
+fn deadline(report: &mut Report, spec: &Value, before: &Value, at: Path<'_>) -> bool {
+    match (
+        spec.int("activeDeadlineSeconds"),
+        before.int("activeDeadlineSeconds"),
+    ) {
+        (Some(new), _) if !(0..=i64::from(i32::MAX)).contains(&new) => {
+            report.invalid_int(at, new, rules::inclusive_range(0, i32::MAX.into()));
+            return false;
+        }
+        (Some(new), Some(old)) if old < new => {
+            report.invalid_int(at, new, "must be less than or equal to previous value");
+            return false;
+        }
+        (None, Some(_)) => {
+            report.invalid(
+                at,
+                &Value::Null,
+                "must not update from a positive integer to nil value",
+            );
+        }
+        _ => {}
+    }
+    true
+}
+
+fn added_tolerations(report: &mut Report, spec: &Value, before: &Value, at: Path<'_>) {
+    let plain = |toleration: &Value| {
+        let mut toleration = toleration.clone();
+        toleration.unset(&["tolerationSeconds"]);
+        toleration
+    };
+    let now: Vec<Value> = spec.list("tolerations").iter().map(plain).collect();
+    if before
+        .list("tolerations")
+        .iter()
+        .any(|old| !now.contains(&plain(old)))
+    {
+        report.forbidden(
+            at,
+            "existing toleration can not be modified except its tolerationSeconds",
+        );
+        return;
+    }
+    scheduling::tolerations(report, spec.list("tolerations"), at);
+}
+
+fn removed_gates(report: &mut Report, spec: &Value, before: &Value, at: Path<'_>) {
+    let old: Vec<&str> = before
+        .list("schedulingGates")
+        .iter()
+        .map(|g| g.text("name"))
+        .collect();
+    for (i, gate) in spec.list("schedulingGates").iter().enumerate() {
+        let name = gate.text("name");
+        if !old.contains(&name) {
+            let detail =
+                format!("only deletion is allowed, but found new scheduling gate '{name}'");
+            report.forbidden(at.index(i).child("name"), detail);
+        }
+    }
+}

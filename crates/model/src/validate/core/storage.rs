@@ -1,0 +1,407 @@
+//! Claims and volumes: kubernetes `pkg/apis/core/validation/validation.go`.
+
+use super::{resources, scheduling, volumes};
+use crate::field::{FieldError, Path};
+use crate::meta::{self, check_label_selector};
+use crate::validate::read::{NOTHING, Read, Report, quantity, same};
+use crate::{Value, rules};
+
+const MODES: [&str; 4] = [
+    "ReadOnlyMany",
+    "ReadWriteMany",
+    "ReadWriteOnce",
+    "ReadWriteOncePod",
+];
+
+fn access_modes(report: &mut Report, spec: &Value, path: Path<'_>) {
+    let at = path.child("accessModes");
+    for mode in spec.texts("accessModes") {
+        if !MODES.contains(&mode) {
+            report.not_supported(at, mode, &MODES);
+        }
+    }
+    let has = |pod: bool| {
+        spec.texts("accessModes")
+            .any(|m| MODES.contains(&m) && (m == "ReadWriteOncePod") == pod)
+    };
+    if has(true) && has(false) {
+        report.forbidden(at, "may not use ReadWriteOncePod with other access modes");
+    }
+}
+
+fn class_name(report: &mut Report, spec: &Value, field: &'static str, path: Path<'_>) {
+    let name = spec.text(field);
+    if !name.is_empty() {
+        report.problems(path.child(field), name, rules::dns1123_subdomain(name));
+    }
+}
+
+fn volume_mode(report: &mut Report, spec: &Value, path: Path<'_>) {
+    report.one_of_if_set(
+        path.child("volumeMode"),
+        spec.text("volumeMode"),
+        &["Block", "Filesystem"],
+    );
+}
+
+/// The spec of a claim, wherever it stands.
+pub(crate) fn claim_spec(report: &mut Report, spec: &Value, path: Path<'_>) {
+    if spec.list("accessModes").is_empty() {
+        report.required(
+            path.child("accessModes"),
+            "at least 1 access mode is required",
+        );
+    }
+    check_label_selector(
+        spec.part("selector"),
+        &path.child("selector"),
+        &mut report.errors,
+    );
+    access_modes(report, spec, path);
+    let resources_at = path.child("resources");
+    let storage_at = resources_at.key("storage");
+    match spec.at(&["resources", "requests", "storage"]).map(quantity) {
+        None => report.required(storage_at, ""),
+        Some(size) if size.sign() <= 0 => {
+            report.invalid_str(storage_at, &size.to_string(), "must be greater than zero");
+        }
+        Some(size) => resources::resource_quantity(report, "storage", &size, storage_at),
+    }
+    class_name(report, spec, "storageClassName", path);
+    volume_mode(report, spec, path);
+    for field in ["dataSource", "dataSourceRef"] {
+        if let Some(source) = spec.part(field) {
+            data_source(report, source, path.child(field));
+        }
+    }
+    if let (Some(source), Some(reference)) = (spec.part("dataSource"), spec.part("dataSourceRef")) {
+        let differs = ["apiGroup", "kind", "name"]
+            .iter()
+            .any(|f| source.text(f) != reference.text(f));
+        if !reference.text("namespace").is_empty() {
+            let detail = "may not be specified when dataSourceRef.namespace is specified";
+            report.invalid(path, &Value::object(), detail);
+        } else if differs {
+            report.invalid(path, &Value::object(), "must match dataSourceRef");
+        }
+    }
+    class_name(report, spec, "volumeAttributesClassName", path);
+}
+
+fn data_source(report: &mut Report, source: &Value, at: Path<'_>) {
+    for field in ["name", "kind"] {
+        if source.text(field).is_empty() {
+            report.required(at.child(field), "");
+        }
+    }
+    let group = source.text("apiGroup");
+    if group.is_empty() {
+        if source.text("kind") != "PersistentVolumeClaim" {
+            let detail = "must be 'PersistentVolumeClaim' when referencing the default apiGroup";
+            report.invalid_str(at, source.text("kind"), detail);
+        }
+    } else {
+        report.problems(at.child("apiGroup"), group, rules::dns1123_subdomain(group));
+    }
+    let namespace = source.text("namespace");
+    if !namespace.is_empty() {
+        report.problems(
+            at.child("namespace"),
+            namespace,
+            rules::dns1123_label(namespace),
+        );
+    }
+}
+
+/// The claim inside an ephemeral volume.
+pub(crate) fn claim_template(report: &mut Report, template: &Value, path: Path<'_>) {
+    let meta = template.part("metadata").unwrap_or(&NOTHING);
+    let at = path.child("metadata");
+    meta::check_annotations(
+        meta.part("annotations"),
+        &at.child("annotations"),
+        &mut report.errors,
+    );
+    meta::check_labels(meta.part("labels"), &at.child("labels"), &mut report.errors);
+    claim_spec(
+        report,
+        template.part("spec").unwrap_or(&NOTHING),
+        path.child("spec"),
+    );
+}
+
+pub(crate) fn claim(report: &mut Report, claim: &Value) {
+    claim_spec(
+        report,
+        claim.part("spec").unwrap_or(&NOTHING),
+        Path::root("spec"),
+    );
+}
+
+pub(crate) fn claim_update(report: &mut Report, new: &Value, old: &Value) {
+    claim(report, new);
+    let (spec, before) = (
+        new.part("spec").unwrap_or(&NOTHING),
+        old.part("spec").unwrap_or(&NOTHING),
+    );
+    let annotation = "volume.beta.kubernetes.io/storage-class";
+    let class = |claim: &Value| {
+        claim
+            .str_at(&["metadata", "annotations", annotation])
+            .unwrap_or_default()
+            .to_owned()
+    };
+    let (mut munged, mut kept) = (spec.clone(), before.clone());
+    if before.text("volumeName").is_empty() {
+        kept.set(
+            &["volumeName"],
+            spec.get("volumeName").cloned().unwrap_or_default(),
+        );
+    }
+    let from_annotation = !class(old).is_empty()
+        && before.string("storageClassName").is_none()
+        && class(new).is_empty()
+        && spec.text("storageClassName") == class(old);
+    if from_annotation {
+        munged.unset(&["storageClassName"]);
+    } else {
+        if class(new) != class(old) {
+            let at = Path::root("metadata");
+            let list = at.child("annotations");
+            report.invalid_str(list.child(annotation), &class(new), meta::IMMUTABLE);
+        }
+        // A class may be given later to a claim that had none.
+        if class(old).is_empty()
+            && before.string("storageClassName").is_none()
+            && spec.has("storageClassName")
+        {
+            munged.unset(&["storageClassName"]);
+        }
+    }
+    let size = |spec: &Value| {
+        spec.at(&["resources", "requests", "storage"])
+            .cloned()
+            .unwrap_or_default()
+    };
+    if new.str_at(&["status", "phase"]) == Some("Bound") {
+        if munged.at(&["resources", "requests"]).is_some() {
+            munged.set(&["resources", "requests", "storage"], size(before));
+        }
+        let class = before
+            .get("volumeAttributesClassName")
+            .cloned()
+            .unwrap_or_default();
+        munged.set(&["volumeAttributesClassName"], class);
+    }
+    if !same(&munged, &kept) {
+        let detail = "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims";
+        report.forbidden("spec", detail);
+    }
+    if quantity(&size(spec)) < quantity(&size(before)) {
+        let capacity = old.at(&["status", "capacity", "storage"]).map(quantity);
+        if quantity(&size(spec)) <= capacity.unwrap_or_else(crate::quantity::Quantity::zero) {
+            report.forbidden(
+                "spec.resources.requests.storage",
+                "field can not be less than status.capacity",
+            );
+        }
+    }
+    report.immutable(
+        Path::root("volumeMode"),
+        spec.get("volumeMode"),
+        before.get("volumeMode"),
+    );
+}
+
+const SOURCES: [&str; 22] = [
+    "hostPath",
+    "gcePersistentDisk",
+    "awsElasticBlockStore",
+    "glusterfs",
+    "flocker",
+    "nfs",
+    "rbd",
+    "quobyte",
+    "cephfs",
+    "iscsi",
+    "cinder",
+    "fc",
+    "flexVolume",
+    "azureFile",
+    "vsphereVolume",
+    "photonPersistentDisk",
+    "portworxVolume",
+    "azureDisk",
+    "scaleIO",
+    "local",
+    "storageos",
+    "csi",
+];
+
+pub(crate) fn volume(report: &mut Report, volume: &Value) {
+    let spec = volume.part("spec").unwrap_or(&NOTHING);
+    let path = Path::root("spec");
+    if spec.list("accessModes").is_empty() {
+        report.required(path.child("accessModes"), "");
+    }
+    access_modes(report, spec, path);
+    capacity(report, spec, path.child("capacity"));
+    let policy = spec.text("persistentVolumeReclaimPolicy");
+    let policies = ["Delete", "Recycle", "Retain"];
+    report.one_of_if_set(
+        path.child("persistentVolumeReclaimPolicy"),
+        policy,
+        &policies,
+    );
+    if let Some(affinity) = spec.part("nodeAffinity") {
+        let at = path.child("nodeAffinity");
+        match affinity.part("required") {
+            Some(selector) => scheduling::node_selector(report, selector, at.child("required")),
+            None => report.required(
+                at.child("required"),
+                "must specify required node constraints",
+            ),
+        }
+    }
+    sources(report, spec, path);
+    class_name(report, spec, "storageClassName", path);
+    volume_mode(report, spec, path);
+    if let Some(class) = spec.string("volumeAttributesClassName") {
+        if class.is_empty() {
+            report.required(
+                path.child("volumeAttributesClassName"),
+                "an empty string is disallowed",
+            );
+        }
+        class_name(report, spec, "volumeAttributesClassName", path);
+        if !spec.has("csi") {
+            report.required(
+                path.child("csi"),
+                "has to be specified when using volumeAttributesClassName",
+            );
+        }
+    }
+}
+
+fn capacity(report: &mut Report, spec: &Value, at: Path<'_>) {
+    let given = spec.part("capacity").unwrap_or(&NOTHING);
+    let amounts = spec.map("capacity").filter(|m| !m.is_empty());
+    if amounts.is_none() {
+        report.required(at, "");
+    }
+    if amounts.is_none_or(|m| m.len() > 1 || !m.contains_key("storage")) {
+        report
+            .errors
+            .push(FieldError::not_supported(at, given, &["storage"]));
+    }
+    for (name, amount) in amounts.iter().flat_map(|m| m.iter()) {
+        let amount = quantity(amount);
+        if amount.value() < 0 {
+            report.invalid_int(
+                at.key(name),
+                amount.value(),
+                "must be a valid resource quantity",
+            );
+        }
+        if amount.sign() <= 0 {
+            report.invalid_str(
+                at.key(name),
+                &amount.to_string(),
+                "must be greater than zero",
+            );
+        }
+    }
+}
+
+fn sources(report: &mut Report, spec: &Value, path: Path<'_>) {
+    let mut found = false;
+    for kind in SOURCES {
+        let Some(source) = spec.part(kind) else {
+            continue;
+        };
+        let at = path.child(kind);
+        if found {
+            report.forbidden(at, "may not specify more than 1 volume type");
+            continue;
+        }
+        found = true;
+        match kind {
+            "hostPath" => volumes::host_path(report, source, at),
+            "nfs" => volumes::nfs(report, source, at),
+            "local" => {
+                let local = source.text("path");
+                if local.is_empty() {
+                    report.required(at.child("path"), "");
+                } else {
+                    volumes::no_backsteps(report, local, at.child("path"));
+                }
+                if !spec.has("nodeAffinity") {
+                    report.required(
+                        path.child("nodeAffinity"),
+                        "Local volume requires node affinity",
+                    );
+                }
+            }
+            "csi" => {
+                volumes::csi_driver_name(report, source.text("driver"), at.child("driver"));
+                if source.text("volumeHandle").is_empty() {
+                    report.required(at.child("volumeHandle"), "");
+                }
+            }
+            _ => {}
+        }
+    }
+    if !found {
+        report.required(path, "must specify a volume type");
+    }
+    let root = spec
+        .part("hostPath")
+        .is_some_and(|h| h.text("path").trim_end_matches('/').is_empty());
+    if root && spec.text("persistentVolumeReclaimPolicy") == "Recycle" {
+        let detail = "may not be 'recycle' for a hostPath mount of '/'";
+        report.forbidden(path.child("persistentVolumeReclaimPolicy"), detail);
+    }
+}
+
+pub(crate) fn volume_update(report: &mut Report, new: &Value, old: &Value) {
+    volume(report, new);
+    let (spec, before) = (
+        new.part("spec").unwrap_or(&NOTHING),
+        old.part("spec").unwrap_or(&NOTHING),
+    );
+    let mut spec_now = spec.clone();
+    if before
+        .at(&["csi", "controllerExpandSecretRef"])
+        .is_none_or(Value::is_null)
+    {
+        spec_now.unset(&["csi", "controllerExpandSecretRef"]);
+    }
+    let source = |spec: &Value, kind| spec.get(kind).cloned().unwrap_or_default();
+    if SOURCES
+        .iter()
+        .any(|kind| !same(&source(&spec_now, kind), &source(before, kind)))
+    {
+        report.forbidden(
+            "spec.persistentvolumesource",
+            "spec.persistentvolumesource is immutable after creation",
+        );
+    }
+    report.immutable(
+        Path::root("volumeMode"),
+        spec.get("volumeMode"),
+        before.get("volumeMode"),
+    );
+    if before.has("nodeAffinity") {
+        report.immutable(
+            Path::root("nodeAffinity"),
+            spec.get("nodeAffinity"),
+            before.get("nodeAffinity"),
+        );
+    }
+    if before.has("volumeAttributesClassName") && !spec.has("volumeAttributesClassName") {
+        report.forbidden(
+            "spec.volumeAttributesClassName",
+            "update from non-nil value to nil is forbidden",
+        );
+    }
+}

@@ -1,0 +1,388 @@
+//! Volumes of a pod: kubernetes `pkg/apis/core/validation/validation.go`, `ValidateVolumes`.
+
+use crate::Value;
+use crate::field::Path;
+use crate::rules;
+use crate::validate::core::storage;
+use crate::validate::read::{Read, Report};
+use std::collections::{HashMap, HashSet};
+
+const MODE: &str = "must be a number between 0 and 0777 (octal), both inclusive";
+
+/// The volumes of a pod that are fine themselves, by name.
+pub(crate) type Volumes<'a> = HashMap<&'a str, &'a Value>;
+
+/// Field of the volume, and the name that upstream puts into paths when it differs.
+const SOURCES: [&str; 31] = [
+    "emptyDir",
+    "hostPath",
+    "gitRepo",
+    "gcePersistentDisk",
+    "awsElasticBlockStore",
+    "secret",
+    "nfs",
+    "iscsi",
+    "glusterfs",
+    "flocker",
+    "persistentVolumeClaim",
+    "rbd",
+    "cinder",
+    "cephfs",
+    "quobyte",
+    "downwardAPI",
+    "fc",
+    "flexVolume",
+    "configMap",
+    "azureFile",
+    "vsphereVolume",
+    "photonPersistentDisk",
+    "portworxVolume",
+    "azureDisk",
+    "storageos",
+    "projected",
+    "scaleIO",
+    "csi",
+    "ephemeral",
+    "image",
+    "",
+];
+
+/// `pod_name`: empty for templates.
+pub(crate) fn volumes<'a>(
+    report: &mut Report,
+    list: &'a [Value],
+    pod_name: &str,
+    path: Path<'_>,
+) -> Volumes<'a> {
+    let mut good = Volumes::new();
+    let created: HashSet<String> = list
+        .iter()
+        .filter(|v| !pod_name.is_empty() && v.has("ephemeral"))
+        .map(|v| format!("{pod_name}-{}", v.text("name")))
+        .collect();
+    for (i, volume) in list.iter().enumerate() {
+        let path = path.index(i);
+        let before = report.errors.len();
+        let name = volume.text("name");
+        source(report, volume, pod_name, path);
+        report.required_name(path.child("name"), name, rules::dns1123_label);
+        if good.contains_key(name) {
+            report.duplicate(path.child("name"), name);
+        }
+        if report.errors.len() == before {
+            good.insert(name, volume);
+        }
+        if let Some(claim) = volume.part("persistentVolumeClaim")
+            && created.contains(claim.text("claimName"))
+        {
+            let at = path.child("persistentVolumeClaim");
+            let detail = "must not reference a PVC that gets created for an ephemeral volume";
+            report.invalid_str(at.child("claimName"), claim.text("claimName"), detail);
+        }
+    }
+    good
+}
+
+fn source(report: &mut Report, volume: &Value, pod_name: &str, path: Path<'_>) {
+    let mut found = false;
+    for kind in SOURCES {
+        let Some(source) = volume.part(kind) else {
+            continue;
+        };
+        if found {
+            let shown = match kind {
+                "downwardAPI" => "downwarAPI",
+                "cephfs" => "cephFS",
+                kind => kind,
+            };
+            report.forbidden(path.child(shown), "may not specify more than 1 volume type");
+            continue;
+        }
+        found = true;
+        one_source(report, kind, source, path);
+        if kind == "ephemeral" && !pod_name.is_empty() && !volume.text("name").is_empty() {
+            let claim = format!("{pod_name}-{}", volume.text("name"));
+            for problem in rules::dns1123_subdomain(&claim) {
+                let detail = format!("PVC name {}: {problem}", crate::field::quote(&claim));
+                report.invalid_str(path.child("name"), volume.text("name"), detail);
+            }
+        }
+    }
+    if !found {
+        report.required(path, "must specify a volume type");
+    }
+}
+
+fn one_source(report: &mut Report, kind: &'static str, source: &Value, path: Path<'_>) {
+    let at = path.child(kind);
+    let mut need = |fields: &[&str]| {
+        for field in fields {
+            if source.text(field).is_empty() {
+                report.required(at.child(field), "");
+            }
+        }
+    };
+    match kind {
+        "emptyDir" => {
+            if source
+                .part("sizeLimit")
+                .is_some_and(|q| crate::validate::read::quantity(q).sign() < 0)
+            {
+                report.forbidden(
+                    at.child("sizeLimit"),
+                    "SizeLimit field must be a valid resource quantity",
+                );
+            }
+        }
+        "hostPath" => host_path(report, source, at),
+        "gitRepo" => need(&["repository"]),
+        "secret" => {
+            need(&["secretName"]);
+            items(report, source, at);
+        }
+        "configMap" => {
+            need(&["name"]);
+            items(report, source, at);
+        }
+        "nfs" => nfs(report, source, at),
+        "persistentVolumeClaim" => need(&["claimName"]),
+        "downwardAPI" => {
+            mode(report, source, "defaultMode", at);
+            for file in source.list("items") {
+                downward_file(report, file, at);
+            }
+        }
+        "projected" => {
+            mode(report, source, "defaultMode", at);
+            projections(report, source, at);
+        }
+        "csi" => {
+            csi_driver_name(report, source.text("driver"), at.child("driver"));
+            if source
+                .part("nodePublishSecretRef")
+                .is_some_and(|s| s.text("name").is_empty())
+            {
+                report.required(at.child("nodePublishSecretRef").child("name"), "");
+            }
+        }
+        "ephemeral" => match source.part("volumeClaimTemplate") {
+            None => report.required(at.child("volumeClaimTemplate"), ""),
+            Some(template) => {
+                storage::claim_template(report, template, at.child("volumeClaimTemplate"))
+            }
+        },
+        "gcePersistentDisk" => {
+            if source.text("pdName").is_empty() {
+                report.required(path.child("persistentDisk").child("pdName"), "");
+            }
+        }
+        "awsElasticBlockStore" => need(&["volumeID"]),
+        "iscsi" => need(&["targetPortal", "iqn"]),
+        "glusterfs" => need(&["endpoints", "path"]),
+        "rbd" => need(&["image"]),
+        "cinder" => need(&["volumeID"]),
+        "quobyte" => need(&["registry", "volume"]),
+        "flexVolume" => need(&["driver"]),
+        "azureFile" => need(&["secretName", "shareName"]),
+        "vsphereVolume" => need(&["volumePath"]),
+        "photonPersistentDisk" => need(&["pdID"]),
+        "portworxVolume" => need(&["volumeID"]),
+        "azureDisk" => need(&["diskName", "diskURI"]),
+        "scaleIO" => need(&["gateway", "system", "volumeName"]),
+        _ => {}
+    }
+}
+
+pub(crate) fn csi_driver_name(report: &mut Report, name: &str, path: Path<'_>) {
+    if name.is_empty() {
+        report.required(path, "");
+    }
+    if name.len() > 63 {
+        report
+            .errors
+            .push(crate::field::FieldError::too_long(path, 63));
+    }
+    report.problems(path, name, rules::dns1123_subdomain(&name.to_lowercase()));
+}
+
+pub(crate) fn host_path(report: &mut Report, source: &Value, at: Path<'_>) {
+    const TYPES: [&str; 7] = [
+        "",
+        "BlockDevice",
+        "CharDevice",
+        "Directory",
+        "DirectoryOrCreate",
+        "File",
+        "FileOrCreate",
+    ];
+    let path = source.text("path");
+    if path.is_empty() {
+        report.required(at.child("path"), "");
+        return;
+    }
+    no_backsteps(report, path, at.child("path"));
+    let kind = source.text("type");
+    if !TYPES.contains(&kind) && kind != "Socket" {
+        let supported: Vec<&str> = TYPES.iter().copied().chain(["Socket"]).collect();
+        report.not_supported(at.child("type"), kind, &supported);
+    }
+}
+
+pub(crate) fn nfs(report: &mut Report, source: &Value, at: Path<'_>) {
+    if source.text("server").is_empty() {
+        report.required(at.child("server"), "");
+    }
+    let path = source.text("path");
+    if path.is_empty() {
+        report.required(at.child("path"), "");
+    }
+    if !path.starts_with('/') {
+        report.invalid_str(at.child("path"), path, "must be an absolute path");
+    }
+}
+
+fn mode(report: &mut Report, source: &Value, key: &'static str, at: Path<'_>) {
+    if let Some(mode) = source.int(key)
+        && !(0..=0o777).contains(&mode)
+    {
+        report.invalid_int(at.child(key), mode, MODE);
+    }
+}
+
+/// `defaultMode` and `items` of a secret or config map.
+fn items(report: &mut Report, source: &Value, at: Path<'_>) {
+    mode(report, source, "defaultMode", at);
+    let list = at.child("items");
+    for (i, item) in source.list("items").iter().enumerate() {
+        key_to_path(report, item, list.index(i));
+    }
+}
+
+fn key_to_path(report: &mut Report, item: &Value, at: Path<'_>) {
+    for field in ["key", "path"] {
+        if item.text(field).is_empty() {
+            report.required(at.child(field), "");
+        }
+    }
+    local_path(report, item.text("path"), at.child("path"));
+    mode(report, item, "mode", at);
+}
+
+pub(crate) fn no_backsteps(report: &mut Report, path: &str, at: Path<'_>) {
+    if path.split('/').any(|part| part == "..") {
+        report.invalid_str(at, path, "must not contain '..'");
+    }
+}
+
+pub(crate) fn descending_path(report: &mut Report, path: &str, at: Path<'_>) {
+    if path.starts_with('/') {
+        report.invalid_str(at, path, "must be a relative path");
+    }
+    no_backsteps(report, path, at);
+}
+
+fn local_path(report: &mut Report, path: &str, at: Path<'_>) {
+    descending_path(report, path, at);
+    if path.starts_with("..") && !path.starts_with("../") {
+        report.invalid_str(at, path, "must not start with '..'");
+    }
+}
+
+fn downward_file(report: &mut Report, file: &Value, at: Path<'_>) {
+    const FIELDS: [&str; 5] = [
+        "metadata.annotations",
+        "metadata.labels",
+        "metadata.name",
+        "metadata.namespace",
+        "metadata.uid",
+    ];
+    let path = file.text("path");
+    if path.is_empty() {
+        report.required(at.child("path"), "");
+    }
+    local_path(report, path, at.child("path"));
+    match (file.part("fieldRef"), file.part("resourceFieldRef")) {
+        (Some(field), resource) => {
+            super::containers::field_selector(report, field, &FIELDS, at.child("fieldRef"));
+            if resource.is_some() {
+                report.invalid_str(
+                    at,
+                    "resource",
+                    "fieldRef and resourceFieldRef can not be specified simultaneously",
+                );
+            }
+        }
+        (None, Some(resource)) => {
+            super::containers::resource_selector(
+                report,
+                resource,
+                true,
+                at.child("resourceFieldRef"),
+            );
+        }
+        (None, None) => report.required(at, "one of fieldRef and resourceFieldRef is required"),
+    }
+    mode(report, file, "mode", at);
+}
+
+fn projections(report: &mut Report, volume: &Value, at: Path<'_>) {
+    let mut paths: HashSet<&str> = HashSet::new();
+    let list = at.child("sources");
+    for (i, source) in volume.list("sources").iter().enumerate() {
+        let path = list.index(i);
+        let mut sources = 0;
+        for kind in ["secret", "configMap"] {
+            let Some(given) = source.part(kind) else {
+                continue;
+            };
+            sources += 1;
+            let here = path.child(kind);
+            if given.text("name").is_empty() {
+                report.required(here.child("name"), "");
+            }
+            for (j, item) in given.list("items").iter().enumerate() {
+                key_to_path(report, item, here.child("items").index(j));
+                let target = item.text("path");
+                if !target.is_empty() && !paths.insert(target) {
+                    report.invalid_str(at, given.text("name"), "conflicting duplicate paths");
+                }
+            }
+        }
+        if let Some(given) = source.part("downwardAPI") {
+            sources += 1;
+            for file in given.list("items") {
+                downward_file(report, file, path.child("downwardAPI"));
+                let target = file.text("path");
+                if !target.is_empty() && !paths.insert(target) {
+                    report.invalid_str(at, target, "conflicting duplicate paths");
+                }
+            }
+        }
+        if let Some(token) = source.part("serviceAccountToken") {
+            sources += 1;
+            token_projection(report, token, path.child("serviceAccountToken"), at);
+        }
+        sources += usize::from(source.has("clusterTrustBundle"))
+            + usize::from(source.has("podCertificate"));
+        if sources > 1 {
+            report.forbidden(path, "may not specify more than 1 volume type per source");
+        }
+    }
+}
+
+fn token_projection(report: &mut Report, token: &Value, path: Path<'_>, volume: Path<'_>) {
+    let seconds = token.number("expirationSeconds");
+    if seconds < 600 {
+        let detail = "may not specify a duration less than 10 minutes";
+        report.invalid_int(path.child("expirationSeconds"), seconds, detail);
+    }
+    if seconds > 1 << 32 {
+        let detail = "may not specify a duration larger than 2^32 seconds";
+        report.invalid_int(path.child("expirationSeconds"), seconds, detail);
+    }
+    if token.text("path").is_empty() {
+        report.required(volume.child("path"), "");
+    } else {
+        local_path(report, token.text("path"), volume.child("path"));
+    }
+}

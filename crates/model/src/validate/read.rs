@@ -1,0 +1,222 @@
+//! Reading fields of objects that typed decoding has been over, and noting what is wrong.
+
+use crate::field::{FieldError, Path};
+use crate::quantity::Quantity;
+use crate::rules::Problems;
+use crate::{Map, Value};
+
+/// Fields as Go sees them: absent and null are the zero value.
+pub(crate) trait Read {
+    fn part(&self, key: &str) -> Option<&Value>;
+    fn text(&self, key: &str) -> &str;
+    fn list(&self, key: &str) -> &[Value];
+    fn map(&self, key: &str) -> Option<&Map>;
+    fn int(&self, key: &str) -> Option<i64>;
+    fn flag(&self, key: &str) -> bool;
+
+    fn has(&self, key: &str) -> bool {
+        self.part(key).is_some()
+    }
+
+    /// The value of an optional string; `None` is not the same as empty.
+    fn string(&self, key: &str) -> Option<&str> {
+        self.part(key).and_then(Value::as_str)
+    }
+
+    /// The strings of a list.
+    fn texts<'a>(&'a self, key: &str) -> impl Iterator<Item = &'a str> {
+        self.list(key)
+            .iter()
+            .map(|v| v.as_str().unwrap_or_default())
+    }
+
+    fn number(&self, key: &str) -> i64 {
+        self.int(key).unwrap_or(0)
+    }
+}
+
+impl Read for Value {
+    fn part(&self, key: &str) -> Option<&Value> {
+        self.get(key).filter(|v| !v.is_null())
+    }
+
+    fn text(&self, key: &str) -> &str {
+        self.get(key).and_then(Value::as_str).unwrap_or_default()
+    }
+
+    fn list(&self, key: &str) -> &[Value] {
+        self.get(key).and_then(Value::as_array).unwrap_or_default()
+    }
+
+    fn map(&self, key: &str) -> Option<&Map> {
+        self.get(key).and_then(Value::as_object)
+    }
+
+    fn int(&self, key: &str) -> Option<i64> {
+        self.get(key).and_then(Value::as_i64)
+    }
+
+    fn flag(&self, key: &str) -> bool {
+        self.get(key).and_then(Value::as_bool).unwrap_or(false)
+    }
+}
+
+/// An object without fields, for parts that are not there.
+pub(crate) static NOTHING: Value = Value::Null;
+
+pub(crate) fn quantity(value: &Value) -> Quantity {
+    value
+        .as_str()
+        .and_then(|s| Quantity::parse(s).ok())
+        .unwrap_or_else(Quantity::zero)
+}
+
+/// What is wrong so far.
+#[derive(Default)]
+pub(crate) struct Report {
+    pub(crate) errors: Vec<FieldError>,
+}
+
+impl Report {
+    pub(crate) fn required(&mut self, path: impl Into<String>, detail: &str) {
+        self.errors.push(FieldError::required(path, detail));
+    }
+
+    pub(crate) fn forbidden(&mut self, path: impl Into<String>, detail: impl Into<String>) {
+        self.errors.push(FieldError::forbidden(path, detail));
+    }
+
+    pub(crate) fn invalid(
+        &mut self,
+        path: impl Into<String>,
+        value: &Value,
+        detail: impl Into<String>,
+    ) {
+        self.errors.push(FieldError::invalid(path, value, detail));
+    }
+
+    pub(crate) fn invalid_str(
+        &mut self,
+        path: impl Into<String>,
+        value: &str,
+        detail: impl Into<String>,
+    ) {
+        self.errors
+            .push(FieldError::invalid_str(path, value, detail));
+    }
+
+    pub(crate) fn invalid_int(
+        &mut self,
+        path: impl Into<String>,
+        value: i64,
+        detail: impl Into<String>,
+    ) {
+        self.errors
+            .push(FieldError::invalid_int(path, value, detail));
+    }
+
+    pub(crate) fn duplicate(&mut self, path: impl Into<String>, value: &str) {
+        self.errors.push(FieldError::duplicate(path, &value.into()));
+    }
+
+    /// One error per problem of a string.
+    pub(crate) fn problems(&mut self, path: Path<'_>, value: &str, problems: Problems) {
+        self.errors.extend(
+            problems
+                .into_iter()
+                .map(|p| FieldError::invalid_str(path, value, p)),
+        );
+    }
+
+    /// One error per problem of a number.
+    pub(crate) fn int_problems(&mut self, path: Path<'_>, value: i64, problems: Problems) {
+        self.errors.extend(
+            problems
+                .into_iter()
+                .map(|p| FieldError::invalid_int(path, value, p)),
+        );
+    }
+
+    pub(crate) fn not_supported(
+        &mut self,
+        path: impl Into<String>,
+        value: &str,
+        supported: &[&str],
+    ) {
+        self.errors
+            .push(FieldError::not_supported(path, &value.into(), supported));
+    }
+
+    /// A string that must be one of a few; absent is an error of its own.
+    pub(crate) fn one_of(&mut self, path: Path<'_>, value: &str, supported: &[&str]) {
+        if value.is_empty() {
+            self.required(path, "");
+        } else {
+            self.one_of_if_set(path, value, supported);
+        }
+    }
+
+    /// A string that must be one of a few when it is there.
+    pub(crate) fn one_of_if_set(&mut self, path: Path<'_>, value: &str, supported: &[&str]) {
+        if !value.is_empty() && !supported.contains(&value) {
+            self.not_supported(path, value, supported);
+        }
+    }
+
+    pub(crate) fn non_negative(&mut self, path: Path<'_>, value: i64) {
+        if value < 0 {
+            self.invalid_int(path, value, "must be greater than or equal to 0");
+        }
+    }
+
+    pub(crate) fn positive(&mut self, path: Path<'_>, value: i64) {
+        if value <= 0 {
+            self.invalid_int(path, value, "must be greater than zero");
+        }
+    }
+
+    /// A required string of a kind of name.
+    pub(crate) fn required_name(
+        &mut self,
+        path: Path<'_>,
+        value: &str,
+        rule: fn(&str) -> Problems,
+    ) {
+        if value.is_empty() {
+            self.required(path, "");
+        } else {
+            self.problems(path, value, rule(value));
+        }
+    }
+
+    /// What may not change.
+    pub(crate) fn immutable(&mut self, path: Path<'_>, new: Option<&Value>, old: Option<&Value>) {
+        let (new, old) = (new.unwrap_or(&NOTHING), old.unwrap_or(&NOTHING));
+        if !same(new, old) {
+            self.invalid(path, new, crate::meta::IMMUTABLE);
+        }
+    }
+}
+
+/// Semantic equality: nothing and empty are the same.
+pub(crate) fn same(a: &Value, b: &Value) -> bool {
+    let empty = |v: &Value| match v {
+        Value::Null => true,
+        Value::Array(items) => items.is_empty(),
+        Value::Object(map) => map.is_empty(),
+        _ => false,
+    };
+    match (a, b) {
+        _ if empty(a) && empty(b) => true,
+        (Value::Array(a), Value::Array(b)) => {
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b))
+        }
+        (Value::Object(x), Value::Object(y)) => {
+            let nothing = Value::Null;
+            x.keys()
+                .chain(y.keys())
+                .all(|k| same(x.get(k).unwrap_or(&nothing), y.get(k).unwrap_or(&nothing)))
+        }
+        (a, b) => a == b,
+    }
+}
