@@ -37,12 +37,13 @@ pub(crate) async fn answer(
         ["apis", group, version] => resources(&cp.registry.now(), group, version),
         ["version"] => Ok(json_answer(&version(cp))),
         ["healthz" | "livez" | "readyz", rest @ ..] => health(cp, segments[0], rest, query).await,
-        ["openapi", "v3", ..] => openapi::answer(
+        ["openapi", "v3", ..] => openapi::v3(
             cp,
             trimmed.trim_start_matches("openapi/v3").trim_matches('/'),
             query,
             headers,
         ),
+        ["openapi", "v2"] => Ok(openapi::v2(cp, headers)),
         ["openid", "v1", "jwks"] => Ok(respond::bytes(
             200,
             cp.authn.issuer().key_set(),
@@ -100,7 +101,7 @@ fn group_list(served: &Served) -> Groups {
         .map(|g| (g.name.clone(), g.versions.clone()))
         .collect();
     let builtin = groups.len();
-    for r in served.custom.values().flatten() {
+    for r in served.custom.values().flat_map(|k| &k.resources) {
         match groups.iter_mut().find(|(g, _)| *g == r.group) {
             Some((_, versions)) if versions.contains(&r.version) => {}
             Some((_, versions)) => versions.push(r.version.clone()),

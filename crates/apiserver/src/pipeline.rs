@@ -30,6 +30,8 @@ pub(crate) struct Call {
     pub resource: Arc<Resource>,
     /// at the version its objects are stored in
     pub storage: Arc<Resource>,
+    /// stored objects of this kind may be in several versions
+    pub mixed: bool,
     pub accept: Accept,
     /// unix seconds when the request arrived
     pub now: i64,
@@ -52,6 +54,7 @@ impl Call {
             cp: self.cp.clone(),
             served: self.served.clone(),
             storage: self.served.storage(&resource),
+            mixed: false,
             resource,
             info,
             query: self.query.clone(),
@@ -221,6 +224,13 @@ async fn resource(
         .map(|v| matches!(v, "1" | "t" | "T" | "true" | "TRUE" | "True"));
     let accept = Accept::negotiate(&headers, pretty, true)?;
     let storage = served.storage(&resource);
+    let custom = served.kind(&resource.group, &resource.plural);
+    if custom.is_some_and(|k| k.terminating) && info.verb == "create" {
+        let mut e = ApiError::method_not_allowed(&info.group, &info.resource, &info.verb);
+        e.message = "create not allowed while custom resource definition is terminating".into();
+        return Err(e);
+    }
+    let mixed = custom.is_some_and(|k| k.mixed);
     let call = Arc::new(Call {
         served,
         query,
@@ -228,6 +238,7 @@ async fn resource(
         headers,
         resource,
         storage,
+        mixed,
         accept,
         now: clock::now(),
         warnings: parking_lot::Mutex::default(),

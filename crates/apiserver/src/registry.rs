@@ -8,11 +8,22 @@ use std::sync::Arc;
 
 pub(crate) const CRD_KEY: &str = "apiextensions.k8s.io/customresourcedefinitions";
 
+/// What one CRD adds.
+#[derive(Clone, Default)]
+pub(crate) struct Kind {
+    /// storage version first, then the other served ones
+    pub resources: Vec<Arc<Resource>>,
+    /// stored objects may be in several versions
+    pub mixed: bool,
+    /// the CRD is being deleted
+    pub terminating: bool,
+}
+
 /// One generation of the served API; replaced as a whole when a CRD changes.
 pub(crate) struct Served {
     pub catalogue: Arc<Catalogue>,
-    /// by (group, plural), storage version first, then the other served ones
-    pub custom: BTreeMap<(String, String), Vec<Arc<Resource>>>,
+    /// by (group, plural)
+    pub custom: BTreeMap<(String, String), Kind>,
 }
 
 impl Served {
@@ -25,10 +36,13 @@ impl Served {
         if let Some(r) = self.catalogue.lookup(group, version, plural) {
             return Some(r);
         }
-        self.custom
-            .get(&(group.to_owned(), plural.to_owned()))?
-            .iter()
-            .find(|r| r.version == version)
+        let kind = self.kind(group, plural)?;
+        kind.resources.iter().find(|r| r.version == version)
+    }
+
+    /// The custom kind of that name.
+    pub(crate) fn kind(&self, group: &str, plural: &str) -> Option<&Kind> {
+        self.custom.get(&(group.to_owned(), plural.to_owned()))
     }
 
     /// The resource at the version its objects are stored in.
@@ -37,33 +51,39 @@ impl Served {
         {
             return resource.clone();
         }
-        self.lookup(
+        let stored = self.lookup(
             &resource.storage_group,
             &resource.storage_version,
             &resource.plural,
-        )
-        .unwrap_or(resource)
-        .clone()
+        );
+        stored.cloned().unwrap_or_else(|| {
+            // The storage version of a CRD need not be served.
+            Arc::new(Resource {
+                version: resource.storage_version.clone(),
+                ..Resource::clone(resource)
+            })
+        })
+    }
+
+    fn custom_kinds(&self) -> impl Iterator<Item = &Arc<Resource>> {
+        self.custom.values().flat_map(|k| &k.resources)
     }
 
     /// Every served resource: built-in ones first, then custom ones by group.
     pub(crate) fn resources(&self) -> impl Iterator<Item = &Arc<Resource>> {
-        self.catalogue
-            .resources
-            .iter()
-            .chain(self.custom.values().flatten())
+        self.catalogue.resources.iter().chain(self.custom_kinds())
     }
 
     /// The custom resources, each served version.
     pub(crate) fn custom_resources(&self) -> Vec<Arc<Resource>> {
-        self.custom.values().flatten().cloned().collect()
+        self.custom_kinds().cloned().collect()
     }
 }
 
 /// The current generation, and the compiled CRDs it is made of.
 pub(crate) struct Registry {
     served: ArcSwap<Served>,
-    compiled: parking_lot::Mutex<BTreeMap<String, (u64, Vec<Arc<Resource>>)>>,
+    compiled: parking_lot::Mutex<BTreeMap<String, (u64, Kind)>>,
 }
 
 impl Registry {
@@ -96,13 +116,10 @@ impl Registry {
             next.insert(object.name().to_owned(), entry);
         }
         *compiled = next;
-        let mut custom: BTreeMap<(String, String), Vec<Arc<Resource>>> = BTreeMap::new();
-        for (_, resources) in compiled.values() {
-            for r in resources {
-                custom
-                    .entry((r.group.to_string(), r.plural.to_string()))
-                    .or_default()
-                    .push(r.clone());
+        let mut custom: BTreeMap<(String, String), Kind> = BTreeMap::new();
+        for (_, kind) in compiled.values() {
+            if let Some(r) = kind.resources.first() {
+                custom.insert((r.group.to_string(), r.plural.to_string()), kind.clone());
             }
         }
         let catalogue = self.served.load().catalogue.clone();
@@ -121,17 +138,27 @@ impl Registry {
     }
 }
 
-/// The resources of one stored CRD; none while its names are not accepted.
-fn compile(object: &Value) -> Vec<Arc<Resource>> {
+/// What one stored CRD adds; nothing while its names are not accepted.
+fn compile(object: &Value) -> Kind {
     if !is_condition_true(object, "Established") {
-        return Vec::new();
+        return Kind::default();
     }
+    let count = |path: &[&str]| {
+        object
+            .at(path)
+            .and_then(Value::as_array)
+            .map_or(0, <[_]>::len)
+    };
     match crd::compile(object) {
-        Ok(compiled) => compiled.resources,
+        Ok(compiled) => Kind {
+            resources: compiled.resources,
+            mixed: count(&["spec", "versions"]) > 1 || count(&["status", "storedVersions"]) > 1,
+            terminating: object.at(&["metadata", "deletionTimestamp"]).is_some(),
+        },
         Err(errors) => {
             let name = object.str_at(&["metadata", "name"]).unwrap_or_default();
             tracing::error!(crd = name, ?errors, "a stored CRD does not compile");
-            Vec::new()
+            Kind::default()
         }
     }
 }

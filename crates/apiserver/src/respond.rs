@@ -104,7 +104,7 @@ impl Call {
 
     /// Whether stored bytes are in another version than the one served.
     pub(crate) fn converts(&self) -> bool {
-        !Arc::ptr_eq(&self.resource, &self.storage)
+        self.mixed || !Arc::ptr_eq(&self.resource, &self.storage)
     }
 
     /// The object in the served version, with its resourceVersion.

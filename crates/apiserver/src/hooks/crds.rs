@@ -6,12 +6,14 @@ use crate::control_plane::ControlPlane;
 use crate::pipeline::Call;
 use crate::registry::is_condition_true;
 use crate::{Body, Identity};
+use freehold_model::field::FieldError;
 use freehold_model::{ApiError, Map, Value, crd, json, value};
 use freehold_policy::User;
 use http::{Method, Request};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+const GROUP: &str = "apiextensions.k8s.io";
 const FINALIZER: &str = "customresourcecleanup.apiextensions.k8s.io";
 const CRDS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
 
@@ -32,171 +34,94 @@ fn fill_names(object: &mut Value) {
     }
 }
 
-fn compiles(object: &Value) -> Result<(), ApiError> {
+fn reject(object: &Value, errors: &[FieldError]) -> Result<(), ApiError> {
+    if errors.is_empty() {
+        return Ok(());
+    }
     let name = text(object, &["metadata", "name"]);
-    crd::compile(object).map(|_| ()).map_err(|errors| {
-        ApiError::invalid(
-            "apiextensions.k8s.io",
-            "CustomResourceDefinition",
-            name,
-            &errors,
-        )
-    })
+    Err(ApiError::invalid(
+        GROUP,
+        "CustomResourceDefinition",
+        name,
+        errors,
+    ))
 }
 
 pub(super) fn create(call: &Call, object: &mut Value) -> Result<(), ApiError> {
     fill_names(object);
-    compiles(object)?;
-    let versions = storage_version(object)
-        .map(|v| vec![v.to_owned()])
-        .unwrap_or_default();
-    object.set(&["status"], value!({"storedVersions": versions}));
+    reject(object, &crd::compile(object).err().unwrap_or_default())?;
+    object.unset(&["status"]);
     accept(call, object);
     Ok(())
 }
 
 pub(super) fn update(call: &Call, object: &mut Value, old: &Value) -> Result<(), ApiError> {
     fill_names(object);
-    compiles(object)?;
-    let mut stored: Vec<Value> = old
-        .at(&["status", "storedVersions"])
-        .and_then(Value::as_array)
-        .unwrap_or_default()
-        .to_vec();
-    if let Some(v) = storage_version(object)
-        && !stored.iter().any(|s| s.as_str() == Some(v))
-    {
-        stored.push(v.into());
+    reject(object, &crd::validate_update(object, old))?;
+    // A finalizer may go from a CRD whose old schema would no longer be accepted.
+    if object.get("spec") != old.get("spec") {
+        reject(object, &crd::compile(object).err().unwrap_or_default())?;
     }
-    object.set(&["status", "storedVersions"], Value::Array(stored));
     accept(call, object);
     Ok(())
+}
+
+/// Gives the names that are free, and with them the conditions.
+fn accept(call: &Call, object: &mut Value) {
+    let group = text(object, &["spec", "group"]).to_owned();
+    let own = text(object, &["metadata", "name"]).to_owned();
+    let mut used = crd::UsedNames::default();
+    for r in call
+        .cp
+        .registry
+        .now()
+        .catalogue
+        .resources
+        .iter()
+        .filter(|r| r.group == group)
+    {
+        used.resources
+            .extend([r.plural.clone(), r.singular.clone()]);
+        used.resources.extend(r.short_names.iter().cloned());
+        used.kinds.extend([r.kind.clone(), r.list_kind.clone()]);
+    }
+    let neighbours = call.view().list(None).0;
+    for other in neighbours
+        .iter()
+        .filter(|o| o.name() != own && o.name().ends_with(&format!(".{group}")))
+    {
+        used.add(&other.parse());
+    }
+    let kept: Vec<Value> = conditions(object)
+        .iter()
+        .filter(|c| c.str_at(&["type"]) == Some("Terminating"))
+        .cloned()
+        .collect();
+    let mut status = crd::accepted_status(object, &used, &call.rfc3339());
+    if !kept.is_empty() {
+        let mut all = status
+            .get("conditions")
+            .and_then(Value::as_array)
+            .unwrap_or_default()
+            .to_vec();
+        all.retain(|c| c.str_at(&["type"]) != Some("Terminating"));
+        all.extend(kept);
+        status.set(&["conditions"], Value::Array(all));
+    }
+    object.set(&["status"], status);
+}
+
+fn conditions(object: &Value) -> &[Value] {
+    object
+        .at(&["status", "conditions"])
+        .and_then(Value::as_array)
+        .unwrap_or_default()
 }
 
 fn storage_version(object: &Value) -> Option<&str> {
     let versions = object.at(&["spec", "versions"])?.as_array()?;
     let storage = |v: &&Value| v.get("storage").and_then(Value::as_bool) == Some(true);
     versions.iter().find(storage)?.str_at(&["name"])
-}
-
-/// Sets `acceptedNames` and the conditions (apiextensions-apiserver pkg/controller/status).
-fn accept(call: &Call, object: &mut Value) {
-    let conflict = conflict(call, object);
-    let now = call.rfc3339();
-    let names = object
-        .at(&["spec", "names"])
-        .cloned()
-        .unwrap_or_else(Value::object);
-    let (reason, message) = match &conflict {
-        None => ("NoConflicts".to_owned(), "no conflicts found".to_owned()),
-        Some((reason, message)) => (reason.clone(), message.clone()),
-    };
-    let established = is_condition_true(object, "Established");
-    if conflict.is_none() {
-        object.set(&["status", "acceptedNames"], names);
-    } else if object.at(&["status", "acceptedNames"]).is_none() {
-        object.set(
-            &["status", "acceptedNames"],
-            value!({"kind": "", "plural": ""}),
-        );
-    }
-    condition(
-        object,
-        "NamesAccepted",
-        conflict.is_none(),
-        &reason,
-        &message,
-        &now,
-    );
-    if conflict.is_none() {
-        condition(
-            object,
-            "Established",
-            true,
-            "InitialNamesAccepted",
-            "the initial names have been accepted",
-            &now,
-        );
-    } else if !established {
-        condition(
-            object,
-            "Established",
-            false,
-            "NotAccepted",
-            "not all names are accepted",
-            &now,
-        );
-    }
-}
-
-fn condition(object: &mut Value, kind: &str, on: bool, reason: &str, message: &str, now: &str) {
-    let status = if on { "True" } else { "False" };
-    let mut all = object
-        .at(&["status", "conditions"])
-        .and_then(Value::as_array)
-        .unwrap_or_default()
-        .to_vec();
-    let since = all
-        .iter()
-        .find(|c| c.str_at(&["type"]) == Some(kind) && c.str_at(&["status"]) == Some(status))
-        .and_then(|c| c.str_at(&["lastTransitionTime"]))
-        .unwrap_or(now)
-        .to_owned();
-    let next = value!({
-        "type": kind, "status": status, "reason": reason, "message": message, "lastTransitionTime": since
-    });
-    match all.iter_mut().find(|c| c.str_at(&["type"]) == Some(kind)) {
-        Some(c) => *c = next,
-        None => all.push(next),
-    }
-    object.set(&["status", "conditions"], Value::Array(all));
-}
-
-/// A name of this CRD that another kind of its group has already.
-fn conflict(call: &Call, object: &Value) -> Option<(String, String)> {
-    let group = text(object, &["spec", "group"]);
-    let own = text(object, &["spec", "names", "plural"]);
-    let names = object.at(&["spec", "names"])?;
-    let short: Vec<&str> = names
-        .get("shortNames")
-        .and_then(Value::as_array)
-        .unwrap_or_default()
-        .iter()
-        .filter_map(Value::as_str)
-        .collect();
-    for r in call
-        .cp
-        .registry
-        .now()
-        .resources()
-        .filter(|r| r.group == group && r.plural != own)
-    {
-        let resource_names =
-            |n: &str| r.plural == n || r.singular == n || r.short_names.iter().any(|s| s == n);
-        let kinds = |n: &str| r.kind == n || r.list_kind == n;
-        for (field, reason) in [
-            ("plural", "PluralConflict"),
-            ("singular", "SingularConflict"),
-        ] {
-            let n = text(names, &[field]);
-            if resource_names(n) {
-                return Some((reason.into(), format!("{n:?} is already in use")));
-            }
-        }
-        if let Some(n) = short.iter().find(|n| resource_names(n)) {
-            return Some((
-                "ShortNamesConflict".into(),
-                format!("{n:?} is already in use"),
-            ));
-        }
-        for (field, reason) in [("kind", "KindConflict"), ("listKind", "ListKindConflict")] {
-            let n = text(names, &[field]);
-            if kinds(n) {
-                return Some((reason.into(), format!("{n:?} is already in use")));
-            }
-        }
-    }
-    None
 }
 
 /// A deletion waits until the objects of the kind are gone.
@@ -213,15 +138,16 @@ pub(super) fn begin_delete(object: &mut Value) {
 }
 
 pub(super) fn mark_deleting(call: &Call, object: &mut Value) {
-    let now = call.rfc3339();
-    condition(
-        object,
-        "Terminating",
-        true,
-        "InstanceDeletionPending",
-        "CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon",
-        &now,
-    );
+    let mut all = conditions(object).to_vec();
+    all.retain(|c| c.str_at(&["type"]) != Some("Terminating"));
+    all.push(value!({
+        "type": "Terminating",
+        "status": "True",
+        "reason": "InstanceDeletionPending",
+        "message": "CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon",
+        "lastTransitionTime": (call.rfc3339())
+    }));
+    object.set(&["status", "conditions"], Value::Array(all));
 }
 
 fn is_waiting(crd: &Value) -> bool {
