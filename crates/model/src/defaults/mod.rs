@@ -26,6 +26,7 @@ mod extensions;
 mod flowcontrol;
 mod image;
 mod networking;
+mod pod_resources;
 mod pods;
 mod policy;
 mod rbac;

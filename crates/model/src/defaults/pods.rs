@@ -1,6 +1,6 @@
 //! Pods and everything with a pod template: kubernetes `pkg/apis/core/v1/defaults.go`.
 
-use super::{Rule, default, default_zero, each, image, object, present, text};
+use super::{Rule, default, default_zero, each, image, object, pod_resources, present, text};
 use crate::{Map, Value};
 
 pub(super) const RULES: &[(&str, Rule)] = &[
@@ -40,6 +40,7 @@ fn pod(p: &mut Map) {
             requests_from_limits(container);
         }
     }
+    pod_resources::fill(spec);
     default(spec, "enableServiceLinks", true);
     if spec.get("hostNetwork").and_then(Value::as_bool) == Some(true) {
         for list in ["containers", "initContainers"] {
