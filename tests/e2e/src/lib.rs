@@ -25,3 +25,12 @@ macro_rules! needs_kubectl {
         }
     };
 }
+
+/// A JSON text as data.
+///
+/// # Panics
+/// When it is none.
+#[must_use]
+pub fn json(text: &str) -> serde_json::Value {
+    serde_json::from_str(text).unwrap_or_else(|e| panic!("{e}: {text}"))
+}

@@ -13,7 +13,7 @@ fn snapshot(name: &str, run: &Run) {
         .join("tests/it/snapshots")
         .join(format!("{name}.txt"));
     if std::env::var_os("FREEHOLD_UPDATE_SNAPSHOTS").is_some() {
-        std::fs::write(&file, &text).unwrap();
+        std::fs::write(&file, &text).expect("writing a snapshot");
         return;
     }
     let wanted = std::fs::read_to_string(&file).unwrap_or_default();

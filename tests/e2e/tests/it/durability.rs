@@ -1,7 +1,6 @@
 //! An acknowledged write survives `kill -9`.
 
-use freehold_e2e::{Sandbox, needs_kubectl};
-use serde_json::Value;
+use freehold_e2e::{Sandbox, json, needs_kubectl};
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -55,12 +54,11 @@ fn every_acknowledged_object_is_there_after_kill_9_during_writes() {
     );
     sandbox.up_with(&[]);
     for (place, kubeconfig) in [(0, &kubeconfig), (1, &admin)] {
-        let list: Value = serde_json::from_str(
+        let list = json(
             &sandbox
                 .kubectl(kubeconfig, &["get", "configmaps", "-o", "json"])
                 .ok(),
-        )
-        .unwrap();
+        );
         let names: BTreeSet<&str> = list["items"]
             .as_array()
             .unwrap()
@@ -78,15 +76,10 @@ fn every_acknowledged_object_is_there_after_kill_9_during_writes() {
 
 /// While the writers still hold the sandbox: by the process number in the lock file.
 fn kill_9(sandbox: &Sandbox) {
-    let lock: Value =
-        serde_json::from_str(&std::fs::read_to_string(sandbox.data_dir().join("lock")).unwrap())
-            .unwrap();
-    let pid = lock["pid"].to_string();
-    assert!(
-        std::process::Command::new("kill")
-            .args(["-9", &pid])
-            .status()
-            .unwrap()
-            .success()
-    );
+    let lock = std::fs::read_to_string(sandbox.data_dir().join("lock")).expect("the lock file");
+    let pid = json(&lock)["pid"].to_string();
+    let killed = std::process::Command::new("kill")
+        .args(["-9", &pid])
+        .status();
+    assert!(killed.is_ok_and(|status| status.success()));
 }

@@ -1,7 +1,6 @@
 //! Real kubectl against a control plane, as people use it.
 
-use freehold_e2e::{Sandbox, needs_kubectl};
-use serde_json::Value;
+use freehold_e2e::{Sandbox, json, needs_kubectl};
 use std::path::PathBuf;
 
 /// A host with one control plane.
@@ -51,10 +50,6 @@ spec:
             type: object
             properties: {size: {type: integer}}
 ";
-
-fn json(text: &str) -> Value {
-    serde_json::from_str(text).unwrap_or_else(|e| panic!("{e}: {text}"))
-}
 
 #[test]
 fn get_describe_and_api_discovery() {

@@ -1,5 +1,10 @@
 //! End to end: the real program, real kubectl, a data directory and a port per test.
 
+#![allow(
+    clippy::too_many_lines,
+    reason = "a test tells one story from beginning to end"
+)]
+
 mod cli;
 mod dialects;
 mod durability;

@@ -1,12 +1,8 @@
 //! Two tenants: what each can do, what neither can, and what is left when one goes.
 
-use freehold_e2e::{Sandbox, needs_kubectl};
+use freehold_e2e::{Sandbox, json, needs_kubectl};
 use serde_json::Value;
 use std::os::unix::fs::PermissionsExt as _;
-
-fn json(text: &str) -> Value {
-    serde_json::from_str(text).unwrap_or_else(|e| panic!("{e}: {text}"))
-}
 
 #[test]
 fn verify_attacks_two_tenants_and_every_boundary_holds() {
