@@ -240,7 +240,9 @@ pub fn prune_and_default(resource: &Resource, object: &mut Value) -> Vec<String>
     let Some(custom) = &resource.custom else {
         return Vec::new();
     };
-    let unknown = prune::prune(object, &custom.root);
+    let mut unknown = prune::prune(object, &custom.root);
+    prune::metadata(resource, object, &mut unknown);
+    unknown.sort();
     prune::drop_nulls(object, Some(&custom.root));
     prune::default(object, &custom.root);
     unknown

@@ -1,5 +1,6 @@
 //! Integration tests of the model against recordings.
 
+mod apply;
 mod proto;
 mod table;
 mod texts;

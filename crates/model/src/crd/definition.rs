@@ -1,0 +1,746 @@
+//! Validation of CRD objects themselves: apiextensions
+//! `pkg/apis/apiextensions/validation/validation.go`.
+//!
+//! Paths are those of upstream's internal version: what all versions have in common is reported at
+//! `spec.validation`, `spec.subresources` and so on, not at `spec.versions[0]`.
+
+use super::schema::{MAX_NODES, Schema};
+use super::{check, prune, validate};
+use crate::field::{FieldError, quote};
+use crate::{Value, rules};
+
+const APPROVED: &str = "api-approved.kubernetes.io";
+const MAX_VERSIONS: usize = 32;
+const MAX_SELECTABLE: usize = 8;
+
+/// Checks the spec of a new CRD (metadata is checked like that of any object, but for the name).
+#[must_use]
+pub fn validate_create(crd: &Value) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let plural = crd.str_at(&["spec", "names", "plural"]).unwrap_or_default();
+    let group = crd.str_at(&["spec", "group"]).unwrap_or_default();
+    let name = crd.str_at(&["metadata", "name"]).unwrap_or_default();
+    if name != format!("{plural}.{group}") {
+        errors.push(FieldError::invalid_str(
+            "metadata.name",
+            name,
+            "must be spec.names.plural+\".\"+spec.group",
+        ));
+    }
+    spec(crd, &mut errors);
+    approved(crd, None, &mut errors);
+    preserve_unknown(crd, None, &mut errors);
+    errors
+}
+
+/// Checks a changed CRD.
+#[must_use]
+pub fn validate_update(crd: &Value, old: &Value) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    spec(crd, &mut errors);
+    let established = old
+        .at(&["status", "conditions"])
+        .and_then(Value::as_array)
+        .unwrap_or_default()
+        .iter()
+        .any(|c| {
+            c.str_at(&["type"]) == Some("Established") && c.str_at(&["status"]) == Some("True")
+        });
+    for (path, always) in [
+        (&["spec", "scope"][..], false),
+        (&["spec", "names", "kind"], false),
+        (&["spec", "group"], true),
+        (&["spec", "names", "plural"], true),
+    ] {
+        if (always || established) && crd.at(path) != old.at(path) {
+            let value = crd.at(path).cloned().unwrap_or_else(|| "".into());
+            errors.push(FieldError::invalid(
+                path.join("."),
+                &value,
+                "field is immutable",
+            ));
+        }
+    }
+    stored_versions(crd, &mut errors);
+    approved(crd, Some(old), &mut errors);
+    preserve_unknown(crd, Some(old), &mut errors);
+    errors
+}
+
+fn stored_versions(crd: &Value, errors: &mut Vec<FieldError>) {
+    let stored = super::status::stored_versions(crd);
+    let names: Vec<&str> = versions(crd)
+        .iter()
+        .filter_map(|v| v.str_at(&["name"]))
+        .collect();
+    for (i, version) in stored.as_array().unwrap_or_default().iter().enumerate() {
+        let Some(v) = version.as_str().filter(|v| !names.contains(v)) else {
+            continue;
+        };
+        let why = format!(
+            "missing from spec.versions; {v} was previously a storage version, and must remain in \
+             spec.versions until a storage migration ensures no data remains persisted in {v} and removes \
+             {v} from status.storedVersions"
+        );
+        errors.push(FieldError::invalid_str(
+            format!("status.storedVersions[{i}]"),
+            v,
+            why,
+        ));
+    }
+}
+
+fn versions(crd: &Value) -> &[Value] {
+    crd.at(&["spec", "versions"])
+        .and_then(Value::as_array)
+        .unwrap_or_default()
+}
+
+/// Whether all versions have the same value at `key`; then upstream looks at it once, in the spec.
+fn common(crd: &Value, key: &str) -> bool {
+    let mut values = versions(crd)
+        .iter()
+        .map(|v| v.get(key).filter(|v| !v.is_null()));
+    let first = values.next().flatten();
+    values.all(|v| v == first)
+}
+
+fn text<'a>(value: &'a Value, path: &[&str]) -> &'a str {
+    value.str_at(path).unwrap_or_default()
+}
+
+fn spec(crd: &Value, errors: &mut Vec<FieldError>) {
+    let group = text(crd, &["spec", "group"]);
+    let wrong = rules::dns1123_subdomain(group);
+    if group.is_empty() {
+        errors.push(FieldError::required("spec.group", ""));
+    } else if !wrong.is_empty() {
+        errors.push(FieldError::invalid_str(
+            "spec.group",
+            group,
+            wrong.join(","),
+        ));
+    } else if !group.contains('.') {
+        errors.push(FieldError::invalid_str(
+            "spec.group",
+            group,
+            "should be a domain with at least one dot",
+        ));
+    }
+    match text(crd, &["spec", "scope"]) {
+        "" => errors.push(FieldError::required("spec.scope", "")),
+        "Cluster" | "Namespaced" => {}
+        other => errors.push(FieldError::not_supported(
+            "spec.scope",
+            &other.into(),
+            &["Cluster", "Namespaced"],
+        )),
+    }
+    schemas_present(crd, errors);
+    each_version(crd, errors);
+    let all = crd.at(&["spec", "versions"]).cloned().unwrap_or_default();
+    let names: Vec<&str> = versions(crd).iter().map(|v| text(v, &["name"])).collect();
+    if names
+        .iter()
+        .enumerate()
+        .any(|(i, n)| names[..i].contains(n))
+    {
+        errors.push(FieldError::invalid(
+            "spec.versions",
+            &all,
+            "must contain unique version names",
+        ));
+    }
+    if versions(crd)
+        .iter()
+        .filter(|v| v.get("storage") == Some(&Value::Bool(true)))
+        .count()
+        != 1
+    {
+        let why = "must have exactly one version marked as storage version";
+        errors.push(FieldError::invalid("spec.versions", &all, why));
+    }
+    if versions(crd).len() > MAX_VERSIONS {
+        errors.push(FieldError::too_many(
+            "spec.versions",
+            versions(crd).len(),
+            MAX_VERSIONS,
+        ));
+    }
+    for key in ["plural", "singular", "kind", "listKind"] {
+        if text(crd, &["spec", "names", key]).is_empty() && (key == "plural" || key == "kind") {
+            errors.push(FieldError::required(format!("spec.names.{key}"), ""));
+        }
+    }
+    names_of(crd, errors);
+    common_parts(crd, errors);
+    conversion(crd, errors);
+}
+
+fn schemas_present(crd: &Value, errors: &mut Vec<FieldError>) {
+    for (i, version) in versions(crd).iter().enumerate() {
+        if version
+            .at(&["schema", "openAPIV3Schema"])
+            .is_none_or(Value::is_null)
+        {
+            errors.push(FieldError::required(
+                format!("spec.versions[{i}].schema.openAPIV3Schema"),
+                "",
+            ));
+        }
+    }
+}
+
+fn each_version(crd: &Value, errors: &mut Vec<FieldError>) {
+    for (i, version) in versions(crd).iter().enumerate().take(MAX_VERSIONS) {
+        let name = text(version, &["name"]);
+        let wrong = rules::dns1035_label(name);
+        if !wrong.is_empty() {
+            errors.push(FieldError::invalid_str(
+                format!("spec.versions[{i}].name"),
+                name,
+                wrong.join(","),
+            ));
+        }
+        deprecation(version, i, errors);
+        let path = format!("spec.versions[{i}]");
+        if !common(crd, "schema") {
+            schema(version, &format!("{path}.schema"), errors);
+        }
+        if !common(crd, "subresources") {
+            subresources(version, &format!("{path}.subresources"), errors);
+        }
+        if !common(crd, "additionalPrinterColumns") {
+            columns(version, &format!("{path}.additionalPrinterColumns"), errors);
+        }
+        if !common(crd, "selectableFields") {
+            selectable(version, &format!("{path}.selectableFields"), errors);
+        }
+    }
+}
+
+fn common_parts(crd: &Value, errors: &mut Vec<FieldError>) {
+    let Some(version) = versions(crd).first() else {
+        return;
+    };
+    if common(crd, "schema") {
+        schema(version, "spec.validation", errors);
+    }
+    if common(crd, "subresources") {
+        subresources(version, "spec.subresources", errors);
+    }
+    if common(crd, "additionalPrinterColumns") {
+        columns(version, "spec.additionalPrinterColumns", errors);
+    }
+    if common(crd, "selectableFields") {
+        selectable(version, "spec.selectableFields", errors);
+    }
+}
+
+fn deprecation(version: &Value, i: usize, errors: &mut Vec<FieldError>) {
+    let Some(warning) = version.str_at(&["deprecationWarning"]) else {
+        return;
+    };
+    let mut add = |why: String| {
+        errors.push(FieldError::invalid_str(
+            format!("spec.versions[{i}].deprecationWarning"),
+            warning,
+            why,
+        ));
+    };
+    if version.get("deprecated") != Some(&Value::Bool(true)) {
+        return add("can only be set for deprecated versions".into());
+    }
+    if warning.len() > 256 {
+        add("must be <= 256 characters long".into());
+    }
+    if warning.is_empty() {
+        add("must not be an empty string".into());
+    }
+    if let Some(at) = warning
+        .char_indices()
+        .find(|(_, c)| c.is_control())
+        .map(|(at, _)| at)
+    {
+        add(format!(
+            "must only contain printable UTF-8 characters; non-printable character found at index {at}"
+        ));
+    }
+}
+
+/// The schema of one version at `path` (`….schema` or `spec.validation`).
+fn schema(version: &Value, path: &str, errors: &mut Vec<FieldError>) {
+    let Some(raw) = version
+        .at(&["schema", "openAPIV3Schema"])
+        .filter(|v| !v.is_null())
+    else {
+        return;
+    };
+    let before = errors.len();
+    let path = format!("{path}.openAPIV3Schema");
+    let status = version
+        .at(&["subresources", "status"])
+        .is_some_and(|s| !s.is_null());
+    if status {
+        root_with_status(raw, &path, errors);
+    }
+    if raw.get("nullable") == Some(&Value::Bool(true)) {
+        errors.push(FieldError::forbidden(
+            format!("{path}.nullable"),
+            "nullable cannot be true at the root",
+        ));
+    }
+    let mut budget = MAX_NODES;
+    // Size first: everything after walks the schema recursively.
+    let read = Schema::read(raw, &path, &mut budget);
+    if let Err(e) = &read {
+        if e.kind == crate::field::ErrorKind::Forbidden {
+            errors.push(e.clone());
+            return;
+        }
+    }
+    errors.extend(check::schema(raw, &path));
+    if errors.len() > before {
+        return;
+    }
+    match read {
+        Ok(schema) => defaults(&schema, &path, errors),
+        Err(e) => errors.push(e),
+    }
+}
+
+/// With a status subresource, the root may only carry what survives looking at `status` alone.
+fn root_with_status(raw: &Value, path: &str, errors: &mut Vec<FieldError>) {
+    const FORBIDDEN: [&str; 14] = [
+        "additionalItems",
+        "additionalProperties",
+        "allOf",
+        "anyOf",
+        "default",
+        "definitions",
+        "dependencies",
+        "enum",
+        "id",
+        "maxProperties",
+        "minProperties",
+        "not",
+        "oneOf",
+        "patternProperties",
+    ];
+    const ALLOWED: &str = "[Description Type Format Title Maximum ExclusiveMaximum Minimum ExclusiveMinimum \
+                           MaxLength MinLength Pattern MaxItems MinItems UniqueItems MultipleOf Required Items \
+                           Properties ExternalDocs Example XPreserveUnknownFields XValidations]";
+    let kind = text(raw, &["type"]);
+    if !kind.is_empty() && kind != "object" {
+        let why = "only \"object\" is allowed as the type at the root of the schema if the status subresource is \
+                   enabled";
+        errors.push(FieldError::invalid_str(format!("{path}.type"), kind, why));
+        return;
+    }
+    let extension = |k: &str| {
+        k.starts_with("x-kubernetes-")
+            && k != "x-kubernetes-preserve-unknown-fields"
+            && k != "x-kubernetes-validations"
+    };
+    let present = |v: &Value| !matches!(v, Value::Null | Value::Bool(false));
+    let forbidden = raw.as_object().is_some_and(|m| {
+        m.iter()
+            .any(|(k, v)| (FORBIDDEN.contains(&k) || extension(k)) && present(v))
+    });
+    if forbidden {
+        let why = format!(
+            "only {ALLOWED} fields are allowed at the root of the schema if the status subresource is enabled"
+        );
+        errors.push(FieldError::invalid(path, raw, why));
+    }
+}
+
+/// `pkg/apiserver/schema/defaulting/validation.go`: defaults are pruned and valid themselves.
+fn defaults(schema: &Schema, path: &str, errors: &mut Vec<FieldError>) {
+    if let Some(default) = &schema.default {
+        let at = format!("{path}.default");
+        let mut pruned = default.clone();
+        if prune::prune_value(&mut pruned, schema).is_empty() {
+            errors.extend(validate::schema(schema, default, None, &at));
+            validate::embedded(schema, default, &at, false, errors);
+        } else {
+            errors.push(FieldError::invalid(
+                at,
+                default,
+                "must not have unknown fields",
+            ));
+        }
+    }
+    if let Some(items) = &schema.items {
+        defaults(items, &format!("{path}.items"), errors);
+    }
+    for (name, property) in &schema.properties {
+        defaults(property, &format!("{path}.properties[{name}]"), errors);
+    }
+}
+
+fn json_path(value: &str, path: &str, errors: &mut Vec<FieldError>) -> bool {
+    if value.starts_with('.') {
+        return true;
+    }
+    errors.push(FieldError::invalid_str(
+        path,
+        value,
+        "must be a simple json path starting with .",
+    ));
+    false
+}
+
+fn subresources(version: &Value, path: &str, errors: &mut Vec<FieldError>) {
+    let Some(scale) = version
+        .at(&["subresources", "scale"])
+        .filter(|s| !s.is_null())
+    else {
+        return;
+    };
+    for (key, under, wrong) in [
+        (
+            "specReplicasPath",
+            &[".spec."][..],
+            "should be a json path under .spec",
+        ),
+        (
+            "statusReplicasPath",
+            &[".status."],
+            "should be a json path under .status",
+        ),
+        (
+            "labelSelectorPath",
+            &[".spec.", ".status."],
+            "should be a json path under either .spec or .status",
+        ),
+    ] {
+        let (value, path) = (text(scale, &[key]), format!("{path}.scale.{key}"));
+        if value.is_empty() {
+            if key != "labelSelectorPath" {
+                errors.push(FieldError::required(path, ""));
+            }
+        } else if json_path(value, &path, errors) && !under.iter().any(|u| value.starts_with(u)) {
+            errors.push(FieldError::invalid_str(path, value, wrong));
+        }
+    }
+}
+
+fn columns(version: &Value, path: &str, errors: &mut Vec<FieldError>) {
+    const TYPES: [&str; 5] = ["boolean", "date", "integer", "number", "string"];
+    const FORMATS: [&str; 8] = [
+        "byte",
+        "date",
+        "date-time",
+        "double",
+        "float",
+        "int32",
+        "int64",
+        "password",
+    ];
+    let all = version
+        .at(&["additionalPrinterColumns"])
+        .and_then(Value::as_array)
+        .unwrap_or_default();
+    for (i, column) in all.iter().enumerate() {
+        let at = |key: &str| format!("{path}[{i}].{key}");
+        let (kind, format) = (text(column, &["type"]), text(column, &["format"]));
+        if text(column, &["name"]).is_empty() {
+            errors.push(FieldError::required(at("name"), ""));
+        }
+        let one_of = format!("must be one of {}", TYPES.join(","));
+        if kind.is_empty() {
+            errors.push(FieldError::required(at("type"), one_of));
+        } else if !TYPES.contains(&kind) {
+            errors.push(FieldError::invalid_str(at("type"), kind, one_of));
+        }
+        if !format.is_empty() && !FORMATS.contains(&format) {
+            let why = format!("must be one of {}", FORMATS.join(","));
+            errors.push(FieldError::invalid_str(at("format"), format, why));
+        }
+        match text(column, &["jsonPath"]) {
+            "" => errors.push(FieldError::required(at("JSONPath"), "")),
+            value => drop(json_path(value, &at("JSONPath"), errors)),
+        }
+    }
+}
+
+fn selectable(version: &Value, path: &str, errors: &mut Vec<FieldError>) {
+    let all = version
+        .at(&["selectableFields"])
+        .and_then(Value::as_array)
+        .unwrap_or_default();
+    let raw = version
+        .at(&["schema", "openAPIV3Schema"])
+        .cloned()
+        .unwrap_or_default();
+    let mut seen: Vec<&str> = Vec::new();
+    for (i, field) in all.iter().enumerate() {
+        let (value, at) = (text(field, &["jsonPath"]), format!("{path}[{i}].jsonPath"));
+        if value.is_empty() {
+            errors.push(FieldError::required(at, ""));
+            continue;
+        }
+        let simple = value
+            .strip_prefix('.')
+            .filter(|p| !p.is_empty() && !p.contains(['[', ']']));
+        let Some(simple) = simple else {
+            errors.push(FieldError::invalid_str(
+                at,
+                value,
+                "is an invalid path: must be a path of fields such as .spec.name",
+            ));
+            continue;
+        };
+        let found = simple
+            .split('.')
+            .try_fold(&raw, |s, name| s.at(&["properties", name]));
+        if simple.split('.').next() == Some("metadata") {
+            errors.push(FieldError::invalid_str(
+                at.as_str(),
+                value,
+                "must not point to fields in metadata",
+            ));
+        }
+        match found.map(|s| text(s, &["type"])) {
+            None => {
+                let missing = simple.split('.').next_back().unwrap_or_default();
+                let why = format!("is an invalid path: does not refer to a valid field: {missing}");
+                errors.push(FieldError::invalid_str(at.as_str(), value, why));
+                continue;
+            }
+            Some("string" | "boolean" | "integer") => {}
+            Some(_) => {
+                let why = "must point to a field of type string, boolean or integer. Enum string fields and \
+                           strings with formats are allowed.";
+                errors.push(FieldError::invalid_str(at.as_str(), value, why));
+            }
+        }
+        if seen.contains(&simple) {
+            errors.push(FieldError::duplicate(at, &value.into()));
+        } else {
+            seen.push(simple);
+        }
+    }
+    if seen.len() > MAX_SELECTABLE {
+        errors.push(FieldError::too_many(path, seen.len(), MAX_SELECTABLE));
+    }
+}
+
+fn names_of(crd: &Value, errors: &mut Vec<FieldError>) {
+    let Some(names) = crd.at(&["spec", "names"]) else {
+        return;
+    };
+    for (key, mixed) in [
+        ("plural", false),
+        ("singular", false),
+        ("kind", true),
+        ("listKind", true),
+    ] {
+        let name = text(names, &[key]);
+        if name.is_empty() {
+            continue;
+        }
+        let wrong = rules::dns1035_label(&if mixed {
+            name.to_lowercase()
+        } else {
+            name.to_owned()
+        });
+        if !wrong.is_empty() {
+            let prefix = if mixed {
+                "may have mixed case, but should otherwise match: "
+            } else {
+                ""
+            };
+            let why = format!("{prefix}{}", wrong.join(","));
+            errors.push(FieldError::invalid_str(
+                format!("spec.names.{key}"),
+                name,
+                why,
+            ));
+        }
+    }
+    for key in ["shortNames", "categories"] {
+        if key == "categories" {
+            let (kind, list) = (text(names, &["kind"]), text(names, &["listKind"]));
+            if !kind.is_empty() && kind == list {
+                let why = "kind and listKind may not be the same";
+                errors.push(FieldError::invalid_str("spec.names.listKind", list, why));
+            }
+        }
+        for (i, name) in names
+            .at(&[key])
+            .and_then(Value::as_array)
+            .unwrap_or_default()
+            .iter()
+            .enumerate()
+        {
+            let name = name.as_str().unwrap_or_default();
+            let wrong = rules::dns1035_label(name);
+            if !wrong.is_empty() {
+                errors.push(FieldError::invalid_str(
+                    format!("spec.names.{key}[{i}]"),
+                    name,
+                    wrong.join(","),
+                ));
+            }
+        }
+    }
+}
+
+fn conversion(crd: &Value, errors: &mut Vec<FieldError>) {
+    const PATH: &str = "spec.conversion";
+    let Some(conversion) = crd.at(&["spec", "conversion"]).filter(|v| !v.is_null()) else {
+        return;
+    };
+    let strategy = text(conversion, &["strategy"]);
+    match strategy {
+        "" => errors.push(FieldError::required("spec.conversion.strategy", "")),
+        "None" | "Webhook" => {}
+        other => {
+            let supported = ["None", "Webhook"];
+            errors.push(FieldError::not_supported(
+                "spec.conversion.strategy",
+                &other.into(),
+                &supported,
+            ));
+        }
+    }
+    let client = conversion
+        .at(&["webhook", "clientConfig"])
+        .filter(|v| !v.is_null());
+    let reviews = conversion
+        .at(&["webhook", "conversionReviewVersions"])
+        .and_then(Value::as_array)
+        .unwrap_or_default();
+    if strategy != "Webhook" {
+        let why = "should not be set when strategy is not set to Webhook";
+        if client.is_some() {
+            errors.push(FieldError::forbidden(
+                format!("{PATH}.webhookClientConfig"),
+                why,
+            ));
+        }
+        if !reviews.is_empty() {
+            errors.push(FieldError::forbidden(
+                format!("{PATH}.conversionReviewVersions"),
+                why,
+            ));
+        }
+        return;
+    }
+    let at = format!("{PATH}.webhookClientConfig");
+    match client {
+        None => errors.push(FieldError::required(
+            at,
+            "required when strategy is set to Webhook",
+        )),
+        Some(c) if c.get("url").is_some() == c.get("service").is_some() => {
+            errors.push(FieldError::required(
+                at,
+                "exactly one of url or service is required",
+            ));
+        }
+        Some(_) => {}
+    }
+    let at = format!("{PATH}.conversionReviewVersions");
+    if reviews.is_empty() {
+        errors.push(FieldError::required(at, ""));
+        return;
+    }
+    for (i, version) in reviews.iter().enumerate() {
+        let name = version.as_str().unwrap_or_default();
+        let at = format!("{at}[{i}]");
+        if reviews[..i].contains(version) {
+            errors.push(FieldError::invalid_str(at, name, "duplicate version"));
+            continue;
+        }
+        for why in rules::dns1035_label(name) {
+            errors.push(FieldError::invalid_str(at.as_str(), name, why));
+        }
+    }
+    if !reviews
+        .iter()
+        .any(|v| matches!(v.as_str(), Some("v1" | "v1beta1")))
+    {
+        let all = Value::Array(reviews.to_vec());
+        errors.push(FieldError::invalid(
+            at,
+            &all,
+            "must include at least one of v1, v1beta1",
+        ));
+    }
+}
+
+/// For groups of the Kubernetes project: whether the API was approved, and the condition's words.
+/// `None` for all other groups.
+pub(super) fn approval(crd: &Value) -> Option<(bool, &'static str, String)> {
+    let group = text(crd, &["spec", "group"]);
+    let protected = ["k8s.io", "kubernetes.io"]
+        .iter()
+        .any(|d| group == *d || group.strip_suffix(d).is_some_and(|g| g.ends_with('.')));
+    if !protected {
+        return None;
+    }
+    let value = text(crd, &["metadata", "annotations", APPROVED]);
+    let link = "see https://github.com/kubernetes/enhancements/pull/1111";
+    let absolute = value
+        .split_once("://")
+        .is_some_and(|(scheme, host)| !scheme.is_empty() && !host.is_empty());
+    Some(if value.is_empty() {
+        let why = format!(
+            "protected groups must have approval annotation {}, {link}",
+            quote(APPROVED)
+        );
+        (false, "MissingAnnotation", why)
+    } else if value.starts_with("unapproved") {
+        (
+            false,
+            "UnapprovedAnnotation",
+            format!("not approved: {}", quote(value)),
+        )
+    } else if absolute {
+        (true, "ApprovedAnnotation", format!("approved in {value}"))
+    } else {
+        let why = format!(
+            "protected groups must have approval annotation {} with either a URL or a reason starting with \
+             \"unapproved\", {link}",
+            quote(APPROVED)
+        );
+        (false, "InvalidAnnotation", why)
+    })
+}
+
+fn approved(crd: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>) {
+    let Some((_, reason, why)) = approval(crd) else {
+        return;
+    };
+    if old
+        .and_then(approval)
+        .is_some_and(|(_, old, _)| old == reason)
+    {
+        return;
+    }
+    let path = format!("metadata.annotations[{APPROVED}]");
+    match reason {
+        "MissingAnnotation" => errors.push(FieldError::required(path, why)),
+        "InvalidAnnotation" => {
+            let value = text(crd, &["metadata", "annotations", APPROVED]);
+            errors.push(FieldError::invalid_str(path, value, why));
+        }
+        _ => {}
+    }
+}
+
+fn preserve_unknown(crd: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>) {
+    let set = |crd: &Value| crd.at(&["spec", "preserveUnknownFields"]) == Some(&Value::Bool(true));
+    if set(crd) && !old.is_some_and(set) {
+        let why = "cannot set to true, set x-kubernetes-preserve-unknown-fields to true in \
+                   spec.versions[*].schema instead";
+        errors.push(FieldError::invalid(
+            "spec.preserveUnknownFields",
+            &Value::Bool(true),
+            why,
+        ));
+    }
+}

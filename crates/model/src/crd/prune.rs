@@ -1,0 +1,175 @@
+//! Pruning and defaulting of custom objects: apiextensions `pkg/apiserver/schema/pruning` and
+//! `pkg/apiserver/schema/defaulting`.
+
+use super::schema::{Additional, Schema};
+use crate::catalogue::Resource;
+use crate::{Map, Value};
+use std::fmt::Write as _;
+
+const META: [&str; 3] = ["apiVersion", "kind", "metadata"];
+
+/// Removes what the schema does not know and returns the removed paths, ascending.
+pub(super) fn prune(object: &mut Value, schema: &Schema) -> Vec<String> {
+    let mut pruner = Pruner {
+        path: String::new(),
+        removed: Vec::new(),
+    };
+    pruner.value(object, Some(schema), true, false);
+    pruner.removed.sort();
+    pruner.removed
+}
+
+/// As [`prune`] for a value that is no object of its own (a default).
+pub(super) fn prune_value(value: &mut Value, schema: &Schema) -> Vec<String> {
+    let mut pruner = Pruner {
+        path: String::new(),
+        removed: Vec::new(),
+    };
+    pruner.value(value, Some(schema), schema.embedded, false);
+    pruner.removed
+}
+
+/// Custom objects have the metadata of any object: upstream reads it into `ObjectMeta` and writes
+/// it back, which drops what is unknown there and what is empty.
+pub(super) fn metadata(resource: &Resource, object: &mut Value, unknown: &mut Vec<String>) {
+    let meta = resource
+        .types
+        .structure(resource.root)
+        .and_then(|root| root.field("metadata"));
+    let known = meta.and_then(|field| resource.types.structure(field.ty));
+    let Some(Value::Object(map)) = object.get_mut("metadata") else {
+        return;
+    };
+    map.retain(|key, value| {
+        if known.is_some_and(|known| known.field(key).is_none()) {
+            unknown.push(format!("metadata.{key}"));
+            return false;
+        }
+        match value {
+            Value::Null => false,
+            Value::String(s) => !s.is_empty(),
+            Value::Array(items) => !items.is_empty(),
+            Value::Object(map) => !map.is_empty(),
+            _ => true,
+        }
+    });
+}
+
+struct Pruner {
+    path: String,
+    removed: Vec<String>,
+}
+
+impl Pruner {
+    /// `embedded`: leave type and object metadata alone. `keep`: below
+    /// `x-kubernetes-preserve-unknown-fields`, where only described fields are pruned inside.
+    fn value(&mut self, value: &mut Value, schema: Option<&Schema>, embedded: bool, keep: bool) {
+        let preserve = keep || schema.is_some_and(|s| s.preserve_unknown);
+        if preserve && schema.is_none() {
+            return;
+        }
+        match value {
+            Value::Object(map) => self.map(map, schema, embedded, preserve),
+            Value::Array(items) => {
+                let inner = schema.and_then(|s| s.items.as_deref());
+                let length = self.path.len();
+                for (i, item) in items.iter_mut().enumerate() {
+                    let _ = write!(self.path, "[{i}]");
+                    self.value(item, inner, inner.is_some_and(|s| s.embedded), preserve);
+                    self.path.truncate(length);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn map(&mut self, map: &mut Map, schema: Option<&Schema>, embedded: bool, preserve: bool) {
+        let length = self.path.len();
+        map.retain(|key, value| {
+            if embedded && META.contains(&key) {
+                return true;
+            }
+            if !self.path.is_empty() {
+                self.path.push('.');
+            }
+            self.path.push_str(key);
+            let property = schema.and_then(|s| s.property(key));
+            let kept = if let Some(inner) = property {
+                self.value(value, Some(inner), inner.embedded, false);
+                true
+            } else if let Some(Additional::Allowed(_) | Additional::Schema(_)) =
+                schema.map(|s| &s.additional)
+            {
+                let inner = schema.and_then(|s| s.additional.schema());
+                self.value(value, inner, inner.is_some_and(|s| s.embedded), false);
+                true
+            } else {
+                preserve
+            };
+            if !kept {
+                self.removed.push(self.path.clone());
+            }
+            self.path.truncate(length);
+            kept
+        });
+    }
+}
+
+/// Drops nulls that are neither allowed nor replaced by a default.
+pub(super) fn drop_nulls(value: &mut Value, schema: Option<&Schema>) {
+    match value {
+        Value::Object(map) => map.retain(|key, value| {
+            let inner = schema.and_then(|s| s.field(key));
+            let dropped =
+                value.is_null() && inner.is_some_and(|s| !s.nullable && s.default.is_none());
+            if !dropped {
+                drop_nulls(value, inner);
+            }
+            !dropped
+        }),
+        Value::Array(items) => {
+            let inner = schema.and_then(|s| s.items.as_deref());
+            items.iter_mut().for_each(|item| drop_nulls(item, inner));
+        }
+        _ => {}
+    }
+}
+
+/// Fills in defaults, outside in: a default may be completed by the defaults inside it.
+pub(super) fn default(value: &mut Value, schema: &Schema) {
+    let replaced = |value: &Value, schema: &Schema| value.is_null() && !schema.nullable;
+    match value {
+        Value::Object(map) => {
+            for (name, property) in &schema.properties {
+                let Some(default) = &property.default else {
+                    continue;
+                };
+                if map.get(name).is_none_or(|v| replaced(v, property)) {
+                    map.insert(name.clone(), default.clone());
+                }
+            }
+            for (key, value) in map.iter_mut() {
+                if let Some(property) = schema.property(key) {
+                    default(value, property);
+                } else if let Some(additional) = schema.additional.schema() {
+                    if replaced(value, additional) {
+                        *value = additional.default.clone().unwrap_or_default();
+                    }
+                    default(value, additional);
+                }
+            }
+        }
+        Value::Array(items) => {
+            let Some(inner) = schema.items.as_deref() else {
+                return;
+            };
+            for item in items {
+                if replaced(item, inner) {
+                    *item = inner.default.clone().unwrap_or_default();
+                }
+                default(item, inner);
+            }
+        }
+        _ => {}
+    }
+}

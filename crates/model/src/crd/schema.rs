@@ -1,0 +1,490 @@
+//! A CRD's `openAPIV3Schema`, read once into a form that pruning, defaulting and validation walk
+//! without looking names up in JSON again.
+//!
+//! Reading is lenient about content ([`super::check`] reports what is wrong in upstream's words)
+//! and strict about size: a schema costs memory for as long as its kind is served.
+
+use crate::field::FieldError;
+use crate::{Map, Str, Value};
+use regex::Regex;
+
+/// Nodes of all versions of one CRD. The largest public CRDs have about 10,000.
+pub(super) const MAX_NODES: usize = 100_000;
+/// Nesting of schemas; upstream has no bound of its own below the decoder's.
+pub(super) const MAX_DEPTH: usize = 64;
+/// Bytes that the compiled form of one pattern may take.
+const MAX_REGEX: usize = 1024 * 1024;
+/// Patterns longer than this are refused unseen.
+const MAX_PATTERN: usize = 16 * 1024;
+
+/// JSON types a schema may ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Object,
+    Array,
+    String,
+    Integer,
+    Number,
+    Boolean,
+}
+
+impl Kind {
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        Some(match text {
+            "object" => Self::Object,
+            "array" => Self::Array,
+            "string" => Self::String,
+            "integer" => Self::Integer,
+            "number" => Self::Number,
+            "boolean" => Self::Boolean,
+            _ => return None,
+        })
+    }
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Object => "object",
+            Self::Array => "array",
+            Self::String => "string",
+            Self::Integer => "integer",
+            Self::Number => "number",
+            Self::Boolean => "boolean",
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum ListType {
+    #[default]
+    Atomic,
+    Set,
+    Map,
+}
+
+/// `additionalProperties`.
+#[derive(Debug, Default)]
+pub(crate) enum Additional {
+    #[default]
+    None,
+    Allowed(bool),
+    Schema(Box<Schema>),
+}
+
+impl Additional {
+    pub(super) fn schema(&self) -> Option<&Schema> {
+        if let Self::Schema(s) = self {
+            Some(s)
+        } else {
+            None
+        }
+    }
+}
+
+/// One node.
+#[derive(Debug, Default)]
+pub struct Schema {
+    pub(crate) kind: Option<Kind>,
+    pub(crate) nullable: bool,
+    pub(crate) int_or_string: bool,
+    pub(crate) preserve_unknown: bool,
+    pub(crate) embedded: bool,
+    pub(crate) map_atomic: bool,
+    pub(crate) list_type: ListType,
+    pub(crate) list_keys: Vec<Str>,
+    /// ascending by name
+    pub(crate) properties: Vec<(Str, Schema)>,
+    pub(crate) additional: Additional,
+    pub(crate) items: Option<Box<Schema>>,
+    pub(crate) required: Vec<Str>,
+    pub(crate) default: Option<Value>,
+    /// CEL rules, as written
+    pub(crate) rules: Vec<Str>,
+    pub(crate) checks: Option<Box<Checks>>,
+}
+
+/// What values are checked against beyond their shape.
+#[derive(Debug, Default)]
+pub(crate) struct Checks {
+    pub(crate) one_of_values: Vec<Value>,
+    pub(crate) format: Str,
+    pub(crate) maximum: Option<f64>,
+    pub(crate) exclusive_maximum: bool,
+    pub(crate) minimum: Option<f64>,
+    pub(crate) exclusive_minimum: bool,
+    pub(crate) multiple_of: Option<f64>,
+    pub(crate) max_length: Option<i64>,
+    pub(crate) min_length: Option<i64>,
+    pub(crate) pattern: Option<Pattern>,
+    pub(crate) max_items: Option<i64>,
+    pub(crate) min_items: Option<i64>,
+    pub(crate) max_properties: Option<i64>,
+    pub(crate) min_properties: Option<i64>,
+    pub(crate) all_of: Vec<Schema>,
+    pub(crate) any_of: Vec<Schema>,
+    pub(crate) one_of: Vec<Schema>,
+    pub(crate) not: Option<Box<Schema>>,
+}
+
+impl Schema {
+    pub(crate) fn property(&self, name: &str) -> Option<&Schema> {
+        self.properties
+            .binary_search_by(|(k, _)| k.as_str().cmp(name))
+            .ok()
+            .map(|i| &self.properties[i].1)
+    }
+
+    /// The schema of one field: its own, or that of additional properties.
+    pub(super) fn field(&self, name: &str) -> Option<&Schema> {
+        self.property(name).or_else(|| self.additional.schema())
+    }
+
+    /// Reads the schema at `path`, counting nodes in `budget`.
+    pub(super) fn read(value: &Value, path: &str, budget: &mut usize) -> Result<Self, FieldError> {
+        Reader { budget, path }.node(value, 0)
+    }
+
+    /// Every place under here with CEL rules.
+    pub(super) fn collect_rules(&self, path: &str, out: &mut Vec<String>) {
+        for i in 0..self.rules.len() {
+            out.push(format!("{path}.x-kubernetes-validations[{i}]"));
+        }
+        for (name, schema) in &self.properties {
+            schema.collect_rules(&format!("{path}.properties[{name}]"), out);
+        }
+        if let Some(items) = &self.items {
+            items.collect_rules(&format!("{path}.items"), out);
+        }
+        if let Some(schema) = self.additional.schema() {
+            schema.collect_rules(&format!("{path}.additionalProperties"), out);
+        }
+        for (i, schema) in self.checks.iter().flat_map(|c| c.all_of.iter().enumerate()) {
+            schema.collect_rules(&format!("{path}.allOf[{i}]"), out);
+        }
+    }
+}
+
+struct Reader<'a> {
+    budget: &'a mut usize,
+    path: &'a str,
+}
+
+fn flag(map: &Map, key: &str) -> bool {
+    map.get(key).and_then(Value::as_bool).unwrap_or_default()
+}
+
+fn number(map: &Map, key: &str) -> Option<f64> {
+    match map.get(key)? {
+        #[allow(
+            clippy::cast_precision_loss,
+            reason = "bounds are float64 upstream too"
+        )]
+        Value::Int(i) => Some(*i as f64),
+        Value::Float(f) => Some(*f),
+        _ => None,
+    }
+}
+
+fn strings(map: &Map, key: &str) -> Vec<Str> {
+    let items = map.get(key).and_then(Value::as_array).unwrap_or_default();
+    items
+        .iter()
+        .filter_map(Value::as_str)
+        .map(Into::into)
+        .collect()
+}
+
+impl Reader<'_> {
+    fn node(&mut self, value: &Value, depth: usize) -> Result<Schema, FieldError> {
+        let Some(map) = value.as_object() else {
+            return Ok(Schema::default());
+        };
+        if depth > MAX_DEPTH {
+            return Err(FieldError::forbidden(
+                self.path,
+                format!("schemas may nest at most {MAX_DEPTH} deep"),
+            ));
+        }
+        *self.budget = self.budget.checked_sub(1).ok_or_else(|| {
+            FieldError::forbidden(
+                self.path,
+                format!("a definition may have at most {MAX_NODES} schema nodes"),
+            )
+        })?;
+        let mut properties = Vec::new();
+        for (name, schema) in map
+            .get("properties")
+            .and_then(Value::as_object)
+            .iter()
+            .flat_map(|m| m.iter())
+        {
+            properties.push((Str::from(name), self.node(schema, depth + 1)?));
+        }
+        let additional = match map.get("additionalProperties") {
+            Some(Value::Bool(allowed)) => Additional::Allowed(*allowed),
+            Some(schema @ Value::Object(_)) => {
+                Additional::Schema(Box::new(self.node(schema, depth + 1)?))
+            }
+            _ => Additional::None,
+        };
+        let items = match map.get("items") {
+            Some(schema @ Value::Object(_)) => Some(Box::new(self.node(schema, depth + 1)?)),
+            _ => None,
+        };
+        let rules = map
+            .get("x-kubernetes-validations")
+            .and_then(Value::as_array)
+            .unwrap_or_default();
+        Ok(Schema {
+            kind: map
+                .get("type")
+                .and_then(Value::as_str)
+                .and_then(Kind::parse),
+            nullable: flag(map, "nullable"),
+            int_or_string: flag(map, "x-kubernetes-int-or-string"),
+            preserve_unknown: flag(map, "x-kubernetes-preserve-unknown-fields"),
+            embedded: flag(map, "x-kubernetes-embedded-resource"),
+            map_atomic: map.get("x-kubernetes-map-type").and_then(Value::as_str) == Some("atomic"),
+            list_type: match map.get("x-kubernetes-list-type").and_then(Value::as_str) {
+                Some("set") => ListType::Set,
+                Some("map") => ListType::Map,
+                _ => ListType::Atomic,
+            },
+            list_keys: strings(map, "x-kubernetes-list-map-keys"),
+            properties,
+            additional,
+            items,
+            required: strings(map, "required"),
+            default: map.get("default").filter(|v| !v.is_null()).cloned(),
+            rules: rules
+                .iter()
+                .map(|r| r.str_at(&["rule"]).unwrap_or_default().into())
+                .collect(),
+            checks: self.checks(map, depth)?,
+        })
+    }
+
+    fn list(&mut self, map: &Map, key: &str, depth: usize) -> Result<Vec<Schema>, FieldError> {
+        let items = map.get(key).and_then(Value::as_array).unwrap_or_default();
+        items.iter().map(|s| self.node(s, depth + 1)).collect()
+    }
+
+    fn checks(&mut self, map: &Map, depth: usize) -> Result<Option<Box<Checks>>, FieldError> {
+        const KEYS: [&str; 18] = [
+            "allOf",
+            "anyOf",
+            "enum",
+            "exclusiveMaximum",
+            "exclusiveMinimum",
+            "format",
+            "maxItems",
+            "maxLength",
+            "maxProperties",
+            "maximum",
+            "minItems",
+            "minLength",
+            "minProperties",
+            "minimum",
+            "multipleOf",
+            "not",
+            "oneOf",
+            "pattern",
+        ];
+        if !KEYS.iter().any(|k| map.contains_key(k)) {
+            return Ok(None);
+        }
+        let int = |key: &str| map.get(key).and_then(Value::as_i64);
+        let pattern = map
+            .get("pattern")
+            .and_then(Value::as_str)
+            .filter(|p| !p.is_empty());
+        Ok(Some(Box::new(Checks {
+            one_of_values: map
+                .get("enum")
+                .and_then(Value::as_array)
+                .unwrap_or_default()
+                .to_vec(),
+            format: map
+                .get("format")
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+                .into(),
+            maximum: number(map, "maximum"),
+            exclusive_maximum: flag(map, "exclusiveMaximum"),
+            minimum: number(map, "minimum"),
+            exclusive_minimum: flag(map, "exclusiveMinimum"),
+            multiple_of: number(map, "multipleOf"),
+            max_length: int("maxLength"),
+            min_length: int("minLength"),
+            pattern: match pattern {
+                Some(p) => {
+                    Some(Pattern::new(p).map_err(|e| FieldError::invalid_str(self.path, p, e))?)
+                }
+                None => None,
+            },
+            max_items: int("maxItems"),
+            min_items: int("minItems"),
+            max_properties: int("maxProperties"),
+            min_properties: int("minProperties"),
+            all_of: self.list(map, "allOf", depth)?,
+            any_of: self.list(map, "anyOf", depth)?,
+            one_of: self.list(map, "oneOf", depth)?,
+            not: match map.get("not") {
+                Some(schema @ Value::Object(_)) => Some(Box::new(self.node(schema, depth + 1)?)),
+                _ => None,
+            },
+        })))
+    }
+}
+
+/// A compiled pattern.
+#[derive(Debug)]
+pub(crate) struct Pattern {
+    pub(crate) text: Str,
+    pub(crate) regex: Regex,
+    /// steps per byte of text in the worst case
+    pub(crate) cost: usize,
+}
+
+impl Pattern {
+    /// Compiles a pattern for a linear-time engine with Go's syntax and ASCII classes.
+    pub(super) fn new(text: &str) -> Result<Self, String> {
+        if text.len() > MAX_PATTERN {
+            return Err(format!("patterns may have at most {MAX_PATTERN} bytes"));
+        }
+        let translated = go_classes(text);
+        let mut size = 8 * 1024;
+        loop {
+            let built = regex::RegexBuilder::new(&translated)
+                .size_limit(size)
+                .dfa_size_limit(MAX_REGEX / 4)
+                .build();
+            match built {
+                // an instruction of the engine takes about 24 bytes
+                Ok(regex) => {
+                    return Ok(Self {
+                        text: text.into(),
+                        regex,
+                        cost: size / 24,
+                    });
+                }
+                Err(regex::Error::CompiledTooBig(_)) if size < MAX_REGEX => size *= 8,
+                Err(e) => {
+                    return Err(format!(
+                        "must be a valid regular expression, but isn't: {e}"
+                    ));
+                }
+            }
+        }
+    }
+}
+
+/// Go's `\d \w \s \b` know ASCII only and `\z` is its end of text; everything else reads alike.
+fn go_classes(pattern: &str) -> String {
+    let mut out = String::with_capacity(pattern.len() + 16);
+    let (mut chars, mut depth) = (pattern.chars().peekable(), 0_usize);
+    while let Some(c) = chars.next() {
+        match c {
+            '\\' => {
+                let Some(next) = chars.next() else {
+                    out.push('\\');
+                    break;
+                };
+                let inside = depth > 0;
+                match next {
+                    'd' if inside => out.push_str("0-9"),
+                    'w' if inside => out.push_str("0-9A-Za-z_"),
+                    's' if inside => out.push_str("\\t\\n\\f\\r "),
+                    'd' => out.push_str("[0-9]"),
+                    'w' => out.push_str("[0-9A-Za-z_]"),
+                    's' => out.push_str("[\\t\\n\\f\\r ]"),
+                    'D' => out.push_str("[^0-9]"),
+                    'W' => out.push_str("[^0-9A-Za-z_]"),
+                    'S' => out.push_str("[^\\t\\n\\f\\r ]"),
+                    'b' => out.push_str("(?-u:\\b)"),
+                    '<' | '>' => out.push(next),
+                    'Q' => quoted(&mut chars, &mut out),
+                    other => {
+                        out.push('\\');
+                        out.push(other);
+                    }
+                }
+            }
+            '[' if depth > 0 => {
+                // Go reads a lone `[` in a class as itself; the crate wants it escaped.
+                if chars.peek() == Some(&':') {
+                    out.push('[');
+                    depth += 1;
+                } else {
+                    out.push_str("\\[");
+                }
+            }
+            '[' => {
+                depth = 1;
+                out.push('[');
+                if chars.peek() == Some(&'^') {
+                    out.extend(chars.next());
+                }
+                if chars.peek() == Some(&']') {
+                    chars.next();
+                    out.push_str("\\]");
+                }
+            }
+            ']' if depth > 0 => {
+                depth -= 1;
+                out.push(']');
+            }
+            // `&&`, `--` and `~~` are set operators in the crate only
+            '&' | '~' if depth > 0 => {
+                out.push('\\');
+                out.push(c);
+            }
+            other => out.push(other),
+        }
+    }
+    out
+}
+
+/// `\Q…\E` is literal text.
+fn quoted(chars: &mut std::iter::Peekable<std::str::Chars<'_>>, out: &mut String) {
+    let mut literal = String::new();
+    while let Some(c) = chars.next() {
+        if c == '\\' && chars.peek() == Some(&'E') {
+            chars.next();
+            break;
+        }
+        literal.push(c);
+    }
+    out.push_str(&regex::escape(&literal));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_read_as_go_reads_them() {
+        for (pattern, text, want) in [
+            (r"^\d+$", "12", true),
+            (r"^\d+$", "٣", false),
+            (r"^[\w.-]+$", "a_b-c.d", true),
+            (r"^[\w.-]+$", "é", false),
+            (r"^[a-z[]+$", "a[b", true),
+            (r"^[]a]+$", "]a", true),
+            (r"^[[:alpha:]&&]+$", "ab&", true),
+            (r"^\Qa.b\E$", "a.b", true),
+            (r"^\Qa.b\E$", "axb", false),
+            (r"^[^\s]+$", "a b", false),
+            (r"^\S+$", "ab", true),
+        ] {
+            assert_eq!(
+                Pattern::new(pattern).expect(pattern).regex.is_match(text),
+                want,
+                "{pattern} {text}"
+            );
+        }
+        assert!(Pattern::new("(").is_err());
+        assert!(Pattern::new(&"(a{1000}){1000}".repeat(3)).is_err());
+        // look-around and back references exist in neither engine
+        assert!(Pattern::new(r"(?=a)").is_err());
+    }
+}

@@ -1,0 +1,225 @@
+//! Server-side apply and ownership as a real kube-apiserver does them: random sequences of
+//! requests, recorded by `upstream/cmd/record`, replayed request by request on the recorded state.
+
+use freehold_model::apply::{Applier, apply, track_update};
+use freehold_model::catalogue::{Catalogue, DEFAULT_MINOR, Resource};
+use freehold_model::{Value, crd, defaults, json, strict};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+const RECORDED: &str = include_str!("../recordings/apply.json");
+
+/// `/apis/apps/v1/namespaces/n/deployments/d/status?q` taken apart.
+struct Target {
+    group: String,
+    version: String,
+    plural: String,
+    name: String,
+    subresource: String,
+    query: HashMap<String, String>,
+}
+
+fn target(path: &str) -> Target {
+    let (path, query) = path.split_once('?').unwrap_or((path, ""));
+    let mut parts = path.trim_start_matches('/').split('/').collect::<Vec<_>>();
+    let group = if parts[0] == "api" {
+        String::new()
+    } else {
+        parts.remove(1).to_owned()
+    };
+    let version = parts[1].to_owned();
+    let rest = if parts.get(2) == Some(&"namespaces") && parts.len() > 4 {
+        &parts[4..]
+    } else {
+        &parts[2..]
+    };
+    let part = |i: usize| rest.get(i).copied().unwrap_or_default().to_owned();
+    let pairs = query.split('&').filter_map(|p| p.split_once('='));
+    Target {
+        group,
+        version,
+        plural: part(0),
+        name: part(1),
+        subresource: part(2),
+        query: pairs.map(|(k, v)| (k.into(), v.into())).collect(),
+    }
+}
+
+/// Entries in an order that does not depend on time, times reduced to being there.
+fn ownership(object: &Value) -> Vec<String> {
+    let entries = object
+        .at(&["metadata", "managedFields"])
+        .and_then(Value::as_array)
+        .unwrap_or_default();
+    let mut texts: Vec<String> = entries
+        .iter()
+        .map(|entry| {
+            let mut entry = entry.clone();
+            if entry.get("time").is_some() {
+                entry.set(&["time"], "T");
+            }
+            String::from_utf8(json::to_vec(&entry)).expect("utf-8")
+        })
+        .collect();
+    texts.sort();
+    texts
+}
+
+/// The object without what the server itself writes.
+fn content(object: &Value) -> String {
+    let mut object = object.clone();
+    for field in [
+        "managedFields",
+        "uid",
+        "resourceVersion",
+        "generation",
+        "creationTimestamp",
+    ] {
+        object.unset(&["metadata", field]);
+    }
+    object.unset(&["metadata", "namespace"]);
+    String::from_utf8(json::to_vec(&object)).expect("utf-8")
+}
+
+fn settle(resource: &Resource, object: &mut Value) {
+    if resource.custom.is_some() {
+        crd::prune_and_default(resource, object);
+    } else {
+        strict::check_and_prune(resource, object).expect("types");
+        defaults::apply(resource, object);
+    }
+}
+
+fn replay(
+    resource: &Resource,
+    at: &Target,
+    step: &Value,
+    live: Option<&Value>,
+) -> Result<(), String> {
+    let answer = step.get("answer").expect("answer");
+    let status = step
+        .at(&["status"])
+        .and_then(Value::as_i64)
+        .expect("status");
+    let by = Applier {
+        manager: at.query.get("fieldManager").map_or("", String::as_str),
+        force: at.query.get("force").is_some_and(|f| f == "true"),
+        subresource: &at.subresource,
+        now: "2000-01-01T00:00:00Z",
+    };
+    let differs = |what: &str, ours: &str, theirs: &str| {
+        if ours == theirs {
+            Ok(())
+        } else {
+            Err(format!("{what}\n    ours   {ours}\n    theirs {theirs}"))
+        }
+    };
+    if step.str_at(&["type"]) == Some("application/apply-patch+yaml") {
+        let config = step.get("body").expect("body");
+        match apply(resource, live, config, &by) {
+            Ok(mut object) if status < 300 => {
+                differs(
+                    "managedFields",
+                    &ownership(&object).join("\n"),
+                    &ownership(answer).join("\n"),
+                )?;
+                if at.subresource.is_empty() && resource.custom.is_none() || live.is_some() {
+                    settle(resource, &mut object);
+                    differs("object", &content(&object), &content(answer))?;
+                }
+                Ok(())
+            }
+            Ok(_) if status == 422 => Ok(()),
+            Ok(_) => Err(format!(
+                "ours 200, theirs {status}: {:?}",
+                answer.str_at(&["message"])
+            )),
+            Err(e) => {
+                let error = e.to_value();
+                differs("status", &e.code.to_string(), &status.to_string())?;
+                differs(
+                    "message",
+                    &e.message,
+                    answer.str_at(&["message"]).unwrap_or_default(),
+                )?;
+                // upstream walks managers in no particular order
+                let causes = |v: &Value| {
+                    let all = v
+                        .at(&["details", "causes"])
+                        .and_then(Value::as_array)
+                        .unwrap_or_default();
+                    let mut texts: Vec<String> = all.iter().map(|c| format!("{c:?}")).collect();
+                    texts.sort();
+                    texts.join("\n")
+                };
+                differs("causes", &causes(&error), &causes(answer))
+            }
+        }
+    } else if status < 300 {
+        let mut new = answer.clone();
+        match step.at(&["body", "metadata", "managedFields"]) {
+            Some(reset) => new.set(&["metadata", "managedFields"], reset.clone()),
+            None => drop(new.unset(&["metadata", "managedFields"])),
+        }
+        track_update(resource, live, &mut new, &by);
+        differs(
+            "managedFields",
+            &ownership(&new).join("\n"),
+            &ownership(answer).join("\n"),
+        )
+    } else {
+        Ok(())
+    }
+}
+
+#[test]
+fn ownership_and_conflicts_are_those_of_upstream() {
+    let catalogue = Catalogue::builtin(DEFAULT_MINOR).expect("catalogue");
+    let recorded = json::parse(RECORDED.as_bytes()).expect("json").value;
+    let mut custom: HashMap<String, Arc<Resource>> = HashMap::new();
+    let mut objects: HashMap<String, Value> = HashMap::new();
+    let mut wrong = Vec::new();
+    let mut replayed = 0;
+    for step in recorded.as_array().expect("list") {
+        let path = step.str_at(&["path"]).expect("path");
+        let at = target(path);
+        let answer = step.get("answer").expect("answer");
+        if at.plural == "customresourcedefinitions"
+            && answer.str_at(&["kind"]) == Some("CustomResourceDefinition")
+        {
+            let compiled = crd::compile(answer).expect("compiles");
+            let resource = compiled.resources[0].clone();
+            custom.insert(resource.plural.to_string(), resource);
+            continue;
+        }
+        let resource = custom
+            .get(&at.plural)
+            .or_else(|| catalogue.lookup(&at.group, &at.version, &at.plural));
+        let Some(resource) =
+            resource.filter(|_| at.plural != "namespaces" && step.str_at(&["method"]).is_some())
+        else {
+            continue;
+        };
+        let name = if at.name.is_empty() {
+            step.str_at(&["body", "metadata", "name"])
+                .unwrap_or_default()
+        } else {
+            &at.name
+        };
+        let key = format!("{} {name}", at.plural);
+        if let Err(e) = replay(resource, &at, step, objects.get(&key)) {
+            wrong.push(format!("{path}: {e}"));
+        }
+        replayed += 1;
+        if answer.str_at(&["kind"]) != Some("Status") {
+            objects.insert(key, answer.clone());
+        }
+    }
+    assert!(replayed > 100, "{replayed}");
+    assert!(
+        wrong.is_empty(),
+        "{} of {replayed} differ:\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
+}
