@@ -6,8 +6,10 @@
 //! revision, reliable and resumable. A write is durable before its reply.
 
 pub mod embedded;
+pub mod etcd;
 pub mod limits;
 pub mod memory;
+mod proto;
 pub mod span;
 mod types;
 

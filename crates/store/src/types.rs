@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use std::pin::Pin;
 
-pub type Result<T> = std::result::Result<T, Error>;
+pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// 0 means no lease.
 pub type LeaseId = i64;

@@ -1,7 +1,9 @@
 //! The contract suite on every engine and driver.
 
 use crate::contract;
+use crate::real_etcd::RealEtcd;
 use freehold_store::embedded::{Embedded, Options};
+use freehold_store::etcd;
 use freehold_store::memory::Memory;
 
 #[tokio::test]
@@ -16,4 +18,13 @@ async fn the_embedded_engine_keeps_the_contract() {
         .await
         .expect("open");
     contract::run("embedded", engine).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_real_etcd_keeps_the_contract() {
+    let Some(etcd) = RealEtcd::start() else {
+        return;
+    };
+    let keyspaces = etcd::Etcd::connect(etcd::Options::new(vec![etcd.url.clone()], "/freehold"));
+    contract::run("etcd", keyspaces.await.expect("connect")).await;
 }

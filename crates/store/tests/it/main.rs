@@ -6,6 +6,7 @@ mod drivers;
 mod durability;
 mod faults;
 mod random;
+mod real_etcd;
 mod sim_disk;
 mod simulation;
 mod support;
