@@ -243,10 +243,17 @@ func (w *walker) field(f reflect.StructField, name, opts string, def common.Open
 	if prop.Items != nil && prop.Items.Schema != nil && len(enum) == 0 {
 		enum = prop.Items.Schema.Enum
 	}
+	if prop.AdditionalProperties != nil && prop.AdditionalProperties.Schema != nil && len(enum) == 0 {
+		enum = prop.AdditionalProperties.Schema.Enum
+	}
 	if len(enum) > 0 {
 		var values []string
 		for _, e := range enum {
-			values = append(values, fmt.Sprint(e))
+			value := fmt.Sprint(e)
+			if strings.ContainsAny(value, "~,") {
+				w.err = fmt.Errorf("%s: enum value %q needs another notation", name, value)
+			}
+			values = append(values, strings.ReplaceAll(value, " ", "~"))
 		}
 		sort.Strings(values)
 		line = append(line, "e="+strings.Join(values, ","))

@@ -9,7 +9,7 @@
 //! A field is: JSON name, type, protobuf tags (those of inlined messages first), flags. Types: one
 //! letter, `[]T` atomic list, `[set]T`, `[key,key]T`, `w[]T` with a message around it, `{}T` map,
 //! or the name of a struct. Flags: `!` required, `o` omitted when zero, `*` pointer, `pm` patch
-//! merge, `pr` retain keys, `pk=` merge key, `ma` atomic map, `mg` granular map, `la` said to be atomic, `e=` enum, `d=` default (JSON), and
+//! merge, `pr` retain keys, `pk=` merge key, `ma` atomic map, `mg` granular map, `la` said to be atomic, `e=` enum (`~` for a space), `d=` default (JSON), and
 //! last `@28-34`, the minor versions that have the line.
 
 use super::{Facts, Field, List, ListKind, Shape, Struct, TypeId};
@@ -212,7 +212,12 @@ impl Parsed {
                     _ => {}
                 },
                 Some(("pk", key)) => field.patch_merge_key = Some(key.into()),
-                Some(("e", values)) => facts.one_of = values.split(',').map(Str::from).collect(),
+                Some(("e", values)) => {
+                    facts.one_of = values
+                        .split(',')
+                        .map(|v| v.replace('~', " ").into())
+                        .collect()
+                }
                 Some(_) => {}
             }
         }

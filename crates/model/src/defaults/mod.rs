@@ -192,13 +192,16 @@ impl Walk<'_> {
             marker(field, map);
         }
         let rounds = s.name.starts_with("io.k8s.api.core.v1.");
+        // What the type does not know goes: a rule may set a field that came with a later version.
         let mut fields = s.fields.iter().peekable();
-        for (key, value) in map.iter_mut() {
+        map.retain(|key, value| {
             while fields.next_if(|f| f.json.as_str() < key).is_some() {}
-            if let Some(field) = fields.next_if(|f| f.json == key) {
-                self.value(field.ty, value, rounds);
-            }
-        }
+            let Some(field) = fields.next_if(|f| f.json == key) else {
+                return false;
+            };
+            self.value(field.ty, value, rounds);
+            true
+        });
         for field in &s.fields {
             self.as_go_writes(field, map);
         }

@@ -10,9 +10,13 @@ use crate::{Map, Value, value};
 pub(super) fn add(resource: &Resource, schemas: &mut Schemas<'_>) -> (Value, Value) {
     let name = model_name(&resource.group, &resource.version, &resource.kind);
     let list_name = model_name(&resource.group, &resource.version, &resource.list_kind);
-    let metadata = schemas.named("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta");
-    let list_metadata = schemas.named("io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta");
     let dialect = schemas.dialect;
+    let beside = |reference| match dialect {
+        Dialect::V2 => reference,
+        Dialect::V3 => object([("allOf", vec![reference].into())]),
+    };
+    let metadata = beside(schemas.named("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"));
+    let list_metadata = beside(schemas.named("io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta"));
     let mut schema = match resource.custom.as_ref().and_then(|c| c.schema.as_object()) {
         None => object([("type", "object".into())]),
         Some(root) if dialect == Dialect::V2 && is_true(root, PRESERVE) => {
@@ -91,7 +95,7 @@ fn published(schema: &Map, dialect: Dialect, metadata: &Value) -> Map {
         for_v2(&mut out, schema);
     } else if is_true(schema, "x-kubernetes-int-or-string") {
         out.remove("type");
-        out.insert("oneOf", value!([{"type": "integer"}, {"type": "string"}]));
+        out.insert("anyOf", value!([{"type": "integer"}, {"type": "string"}]));
     }
     if is_true(schema, "x-kubernetes-embedded-resource")
         && !(dialect == Dialect::V2 && is_true(schema, PRESERVE))
@@ -116,7 +120,7 @@ fn published(schema: &Map, dialect: Dialect, metadata: &Value) -> Map {
 }
 
 fn for_v2(out: &mut Map, schema: &Map) {
-    for key in ["allOf", "oneOf", "anyOf", "not", "nullable"] {
+    for key in ["allOf", "oneOf", "anyOf", "not", "nullable", "default"] {
         out.remove(key);
     }
     let preserves = is_true(schema, PRESERVE);

@@ -539,6 +539,9 @@ impl Writer<'_> {
     /// Schema, whether it must be there, media types.
     fn taken(&self, body: Body) -> (Value, bool, Vec<&'static str>) {
         match body {
+            Body::Object(s) if self.resource.custom.is_some() => {
+                (s, true, vec!["application/json", "application/yaml"])
+            }
             Body::Object(s) => (s, true, vec!["*/*"]),
             Body::Optional(s) => (s, false, vec!["*/*"]),
             Body::Patch(s) => (s, true, self.patch_types()),

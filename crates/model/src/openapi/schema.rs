@@ -136,16 +136,22 @@ impl<'a> Schemas<'a> {
     fn field(&mut self, field: &Field) -> Value {
         let types = &self.catalogue.types;
         let mut schema = self.shape(field.ty, true);
-        if !field.pointer && types.structure(field.ty).is_some() {
+        let v3 = self.dialect == Dialect::V3;
+        if v3 && !field.pointer && types.structure(field.ty).is_some() {
             schema.insert("default", Value::object());
         }
         if let Some(facts) = &field.facts {
-            if let Some(default) = &facts.default {
+            if let Some(default) = facts.default.as_ref().filter(|_| v3) {
                 schema.insert("default", default.clone());
             }
             if !facts.one_of.is_empty() {
                 let values = facts.one_of.clone();
-                match schema.get_mut("items").and_then(Value::as_object_mut) {
+                let inner = if schema.contains_key("items") {
+                    "items"
+                } else {
+                    "additionalProperties"
+                };
+                match schema.get_mut(inner).and_then(Value::as_object_mut) {
                     Some(items) => items.insert("enum", values),
                     None => schema.insert("enum", values),
                 };
@@ -241,7 +247,7 @@ impl<'a> Schemas<'a> {
             _ => None,
         };
         let mut schema = self.shape(id, is_struct);
-        if let Some(zero) = zero {
+        if let Some(zero) = zero.filter(|_| self.dialect == Dialect::V3) {
             schema.insert("default", zero);
         }
         schema.into()
