@@ -1,7 +1,7 @@
 //! CustomResourceDefinitions compiled to the same [`Resource`] as built-in kinds.
 
 mod check;
-mod definition;
+pub(crate) mod definition;
 mod formats;
 mod prune;
 mod schema;

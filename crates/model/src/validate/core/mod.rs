@@ -11,9 +11,8 @@ mod service;
 pub(crate) mod storage;
 mod volumes;
 
-pub(crate) use containers::port_or_name;
-pub(crate) use scheduling::{node_selector, tolerations};
-pub(crate) use volumes::csi_driver_name;
+pub(super) use scheduling::tolerations;
+pub(super) use volumes::csi_driver_name;
 
 use super::read::Report;
 use crate::Value;

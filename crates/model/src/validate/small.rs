@@ -1,0 +1,545 @@
+//! Groups of one or two kinds: policy, scheduling, coordination, discovery, storage, node,
+//! certificates (kubernetes `pkg/apis/<group>/validation/validation.go`).
+
+use super::apps::{at_most_all, int_or_percent};
+use super::net;
+use super::read::{NOTHING, Read, Report, quantity};
+use crate::field::{FieldError, Path};
+use crate::meta::{check_label_selector, check_labels};
+use crate::{Value, rules};
+
+pub(super) fn disruption_budget(report: &mut Report, object: &Value) {
+    let spec = object.part("spec").unwrap_or(&NOTHING);
+    let path = Path::root("spec");
+    if spec.has("minAvailable") && spec.has("maxUnavailable") {
+        report.invalid(
+            path,
+            spec,
+            "minAvailable and maxUnavailable cannot be both set",
+        );
+    }
+    for field in ["minAvailable", "maxUnavailable"] {
+        if let Some(amount) = spec.part(field) {
+            int_or_percent(report, amount, path.child(field));
+            at_most_all(report, amount, path.child(field));
+        }
+    }
+    check_label_selector(
+        spec.part("selector"),
+        &path.child("selector"),
+        &mut report.errors,
+    );
+    let policy = spec.text("unhealthyPodEvictionPolicy");
+    report.one_of_if_set(
+        path.child("unhealthyPodEvictionPolicy"),
+        policy,
+        &["AlwaysAllow", "IfHealthyBudget"],
+    );
+}
+
+const HIGHEST_USER_PRIORITY: i64 = 1_000_000_000;
+
+pub(super) fn priority_class(report: &mut Report, object: &Value) {
+    let name = object.str_at(&["metadata", "name"]).unwrap_or_default();
+    let value = object.number("value");
+    if name.starts_with("system-") {
+        let known = match name {
+            "system-node-critical" => Some(2_000_001_000),
+            "system-cluster-critical" => Some(2_000_000_000),
+            _ => None,
+        };
+        let problem = match known {
+            None => Some(format!("{name} is not a known system priority class")),
+            Some(wanted) if wanted != value => {
+                Some(format!("value of {name} PriorityClass must be {wanted}"))
+            }
+            Some(_) if object.flag("globalDefault") => Some(format!(
+                "globalDefault of {name} PriorityClass must be false"
+            )),
+            Some(_) => None,
+        };
+        if let Some(problem) = problem {
+            let detail = format!(
+                "priority class names with 'system-' prefix are reserved for system use only. error: {problem}"
+            );
+            report.forbidden("metadata.name", detail);
+        }
+    } else if value > HIGHEST_USER_PRIORITY {
+        let detail =
+            format!("maximum allowed value of a user defined priority is {HIGHEST_USER_PRIORITY}");
+        report.forbidden("value", detail);
+    }
+    if let Some(policy) = object.string("preemptionPolicy") {
+        report.one_of(
+            Path::root("preemptionPolicy"),
+            policy,
+            &["PreemptLowerPriority", "Never"],
+        );
+    }
+}
+
+pub(super) fn priority_class_update(report: &mut Report, new: &Value, old: &Value) {
+    if new.number("value") != old.number("value") {
+        report.forbidden("value", "may not be changed in an update.");
+    }
+    report.immutable(
+        Path::root("preemptionPolicy"),
+        new.get("preemptionPolicy"),
+        old.get("preemptionPolicy"),
+    );
+}
+
+pub(super) fn lease(report: &mut Report, object: &Value) {
+    let spec = object.part("spec").unwrap_or(&NOTHING);
+    let path = Path::root("spec");
+    if let Some(seconds @ ..=0) = spec.int("leaseDurationSeconds") {
+        report.invalid_int(
+            path.child("leaseDurationSeconds"),
+            seconds,
+            "must be greater than 0",
+        );
+    }
+    if let Some(transitions @ ..=-1) = spec.int("leaseTransitions") {
+        let detail = "must be greater than or equal to 0";
+        report.invalid_int(path.child("leaseTransitions"), transitions, detail);
+    }
+    if let Some(strategy) = spec.string("strategy") {
+        let at = path.child("strategy");
+        if strategy.contains('/') {
+            report.problems(
+                at.child("strategy"),
+                strategy,
+                rules::qualified_name(strategy),
+            );
+        } else if strategy != "OldestEmulationVersion" {
+            report.not_supported(at.child("strategy"), strategy, &["OldestEmulationVersion"]);
+        }
+    }
+    if !spec.text("preferredHolder").is_empty() && spec.text("strategy").is_empty() {
+        report.forbidden(
+            path.child("preferredHolder"),
+            "may only be specified if `strategy` is defined",
+        );
+    }
+}
+
+pub(super) fn endpoint_slice(report: &mut Report, slice: &Value) {
+    let kind = slice.text("addressType");
+    report.one_of(Path::root("addressType"), kind, &["FQDN", "IPv4", "IPv6"]);
+    slice_ports(report, slice);
+    let path = Path::root("endpoints");
+    let endpoints = slice.list("endpoints");
+    if endpoints.len() > 1000 {
+        report
+            .errors
+            .push(FieldError::too_many(path, endpoints.len(), 1000));
+        return;
+    }
+    for (i, endpoint) in endpoints.iter().enumerate() {
+        self::endpoint(report, endpoint, kind, path.index(i));
+    }
+}
+
+fn endpoint(report: &mut Report, endpoint: &Value, kind: &str, at: Path<'_>) {
+    let list = at.child("addresses");
+    let addresses: Vec<&str> = endpoint.texts("addresses").collect();
+    match addresses.len() {
+        0 => report.required(list, "must contain at least 1 address"),
+        n if n > 100 => report.errors.push(FieldError::too_many(list, n, 100)),
+        _ => {}
+    }
+    for (i, address) in addresses.iter().enumerate() {
+        let here = list.index(i);
+        let before = report.errors.len();
+        match kind {
+            "IPv4" => drop(net::ip(report, here, address, &[])),
+            "IPv6" => net::canonical_ip(report, here, address),
+            "FQDN" => {
+                let name = address.strip_suffix('.').unwrap_or(address);
+                let problems = rules::dns1123_subdomain(name);
+                if name.is_empty() {
+                    report.required(here, "");
+                } else if !problems.is_empty() {
+                    report.invalid_str(here, name, problems.join(","));
+                } else if !name.contains('.') {
+                    let detail = "should be a domain with at least two segments separated by dots";
+                    report.invalid_str(here, name, detail);
+                }
+                continue;
+            }
+            _ => continue,
+        }
+        if report.errors.len() == before {
+            if net::sloppy(address).is_some_and(|ip| ip.is_ipv4() != (kind == "IPv4")) {
+                report.invalid_str(list, address, format!("must be an {kind} address"));
+            }
+            net::endpoint_ip(report, here, address);
+        }
+    }
+    if let Some(node) = endpoint.string("nodeName") {
+        report.problems(at.child("nodeName"), node, rules::dns1123_subdomain(node));
+    }
+    check_labels(
+        endpoint.part("deprecatedTopology"),
+        &at.child("deprecatedTopology"),
+        &mut report.errors,
+    );
+    if let Some(hostname) = endpoint.string("hostname") {
+        report.problems(
+            at.child("hostname"),
+            hostname,
+            rules::dns1123_label(hostname),
+        );
+    }
+    let hints = endpoint.part("hints").unwrap_or(&NOTHING);
+    let hints_at = at.child("hints");
+    for (field, rule) in [
+        (
+            "forZones",
+            rules::label_value as fn(&str) -> rules::Problems,
+        ),
+        ("forNodes", rules::dns1123_subdomain),
+    ] {
+        let list = hints_at.child(field);
+        let given = hints.list(field);
+        if given.len() > 8 {
+            report
+                .errors
+                .push(FieldError::too_many(list, given.len(), 8));
+            return;
+        }
+        for (i, hint) in given.iter().enumerate() {
+            let item = list.index(i);
+            let name = hint.text("name");
+            if given[..i].iter().any(|h| h.text("name") == name) {
+                report.duplicate(item.child("name"), name);
+            }
+            report.problems(item.child("name"), name, rule(name));
+        }
+    }
+}
+
+fn slice_ports(report: &mut Report, slice: &Value) {
+    let path = Path::root("ports");
+    let ports = slice.list("ports");
+    if ports.len() > 20_000 {
+        report
+            .errors
+            .push(FieldError::too_many(path, ports.len(), 20_000));
+        return;
+    }
+    let mut names = std::collections::HashSet::new();
+    for (i, port) in ports.iter().enumerate() {
+        let at = path.index(i);
+        let name = port.text("name");
+        if !name.is_empty() {
+            report.problems(at.child("name"), name, rules::dns1123_label(name));
+        }
+        if !names.insert(name) {
+            report.duplicate(at.child("name"), name);
+        }
+        report.one_of(
+            at.child("protocol"),
+            port.text("protocol"),
+            &["SCTP", "TCP", "UDP"],
+        );
+        if let Some(protocol) = port.string("appProtocol") {
+            report.problems(
+                at.child("appProtocol"),
+                protocol,
+                rules::qualified_name(protocol),
+            );
+        }
+    }
+}
+
+pub(super) fn storage_class(report: &mut Report, object: &Value) {
+    let provisioner = object.text("provisioner");
+    if provisioner.is_empty() {
+        report.required("provisioner", "");
+    } else {
+        let lower = provisioner.to_lowercase();
+        report.problems(
+            Path::root("provisioner"),
+            &lower,
+            rules::qualified_name(&lower),
+        );
+    }
+    parameters(report, object, true);
+    report.one_of_if_set(
+        Path::root("reclaimPolicy"),
+        object.text("reclaimPolicy"),
+        &["Delete", "Retain"],
+    );
+    match object.string("volumeBindingMode") {
+        None => report.required("volumeBindingMode", ""),
+        Some(mode) if ["Immediate", "WaitForFirstConsumer"].contains(&mode) => {}
+        Some(mode) => report.not_supported(
+            "volumeBindingMode",
+            mode,
+            &["Immediate", "WaitForFirstConsumer"],
+        ),
+    }
+    let path = Path::root("allowedTopologies");
+    for (i, term) in object.list("allowedTopologies").iter().enumerate() {
+        let item = path.index(i);
+        let list = item.child("matchLabelExpressions");
+        for (j, expression) in term.list("matchLabelExpressions").iter().enumerate() {
+            let at = list.index(j);
+            let key = expression.text("key");
+            if expression.list("values").is_empty() {
+                report.required(at.child("values"), "");
+            }
+            for (k, value) in expression.texts("values").enumerate() {
+                if expression.texts("values").take(k).any(|v| v == value) {
+                    report.duplicate(at.child("values").index(k), value);
+                }
+            }
+            report.problems(at.child("key"), key, rules::qualified_name(key));
+        }
+    }
+}
+
+fn parameters(report: &mut Report, object: &Value, may_be_empty: bool) {
+    let Some(given) = object.map("parameters").filter(|m| !m.is_empty()) else {
+        if !may_be_empty {
+            report.required("parameters", "must contain at least one key/value pair");
+        }
+        return;
+    };
+    if given.len() > 512 {
+        report.errors.push(FieldError::too_long("parameters", 512));
+        return;
+    }
+    let mut size = 0;
+    for (key, value) in given.iter() {
+        if key.is_empty() {
+            report.invalid_str("parameters", key, "field can not be empty.");
+        }
+        size += key.len() + value.as_str().map_or(0, str::len);
+    }
+    if size > 256 * 1024 {
+        report
+            .errors
+            .push(FieldError::too_long("parameters", 256 * 1024));
+    }
+}
+
+pub(super) fn storage_class_update(report: &mut Report, new: &Value, old: &Value) {
+    for field in [
+        "parameters",
+        "provisioner",
+        "reclaimPolicy",
+        "volumeBindingMode",
+    ] {
+        report.immutable(Path::root(field), new.get(field), old.get(field));
+    }
+}
+
+pub(super) fn volume_attributes_class(report: &mut Report, object: &Value) {
+    let driver = object.text("driverName");
+    super::core::csi_driver_name(report, driver, Path::root("driverName"));
+    parameters(report, object, false);
+}
+
+pub(super) fn csi_driver(report: &mut Report, object: &Value) {
+    let spec = object.part("spec").unwrap_or(&NOTHING);
+    let path = Path::root("spec");
+    for (field, shown) in [
+        ("attachRequired", "attachedRequired"),
+        ("podInfoOnMount", "podInfoOnMount"),
+        ("storageCapacity", "storageCapacity"),
+    ] {
+        if !spec.has(field) {
+            report.required(path.child(shown), "");
+        }
+    }
+    let policies = ["File", "None", "ReadWriteOnceWithFSType"];
+    report.one_of(
+        path.child("fsGroupPolicy"),
+        spec.text("fsGroupPolicy"),
+        &policies,
+    );
+    let modes = path.child("volumeLifecycleModes");
+    for mode in spec.texts("volumeLifecycleModes") {
+        report.one_of_if_set(modes, mode, &["Ephemeral", "Persistent"]);
+    }
+    if let Some(seconds @ ..10) = spec.int("nodeAllocatableUpdatePeriodSeconds") {
+        let at = path.child("nodeAllocatableUpdatePeriodSeconds");
+        report.invalid_int(at, seconds, "must be greater than or equal to 10 seconds");
+    }
+}
+
+pub(super) fn csi_driver_update(report: &mut Report, new: &Value, old: &Value) {
+    csi_driver(report, new);
+    let (spec, before) = (
+        new.part("spec").unwrap_or(&NOTHING),
+        old.part("spec").unwrap_or(&NOTHING),
+    );
+    let path = Path::root("spec");
+    report.immutable(
+        path.child("attachedRequired"),
+        spec.get("attachRequired"),
+        before.get("attachRequired"),
+    );
+    let (modes, modes_before) = (
+        spec.get("volumeLifecycleModes"),
+        before.get("volumeLifecycleModes"),
+    );
+    report.immutable(path.child("volumeLifecycleModes"), modes, modes_before);
+}
+
+pub(super) fn volume_attachment(report: &mut Report, object: &Value) {
+    let spec = object.part("spec").unwrap_or(&NOTHING);
+    let path = Path::root("spec");
+    if spec.text("attacher").is_empty() {
+        report.required(path.child("attacher"), "");
+    } else {
+        super::core::csi_driver_name(report, spec.text("attacher"), path.child("attacher"));
+    }
+    if spec.text("nodeName").is_empty() {
+        report.required(path.child("nodeName"), "");
+    } else {
+        let node = spec.text("nodeName");
+        report.problems(path.child("nodeName"), node, rules::dns1123_subdomain(node));
+    }
+    let source = spec.part("source").unwrap_or(&NOTHING);
+    let at = path.child("source");
+    match (
+        source.has("inlineVolumeSpec"),
+        source.string("persistentVolumeName"),
+    ) {
+        (true, Some(_)) => report.forbidden(
+            at,
+            "persistentVolumeName and inlineVolumeSpec are mutually exclusive",
+        ),
+        (false, None | Some("")) => report.required(
+            at,
+            "must specify exactly one of inlineVolumeSpec and persistentVolumeName",
+        ),
+        _ => {}
+    }
+}
+
+pub(super) fn runtime_class(report: &mut Report, object: &Value) {
+    report.required_name(
+        Path::root("handler"),
+        object.text("handler"),
+        rules::dns1123_label,
+    );
+    let root = Path::root("overhead");
+    let path = root.child("podFixed");
+    let fixed = object.part("overhead").and_then(|o| o.map("podFixed"));
+    for (name, amount) in fixed.into_iter().flat_map(|m| m.iter()) {
+        super::core::resources::resource_quantity(report, name, &quantity(amount), path.key(name));
+    }
+    if let Some(scheduling) = object.part("scheduling") {
+        let root = Path::root("scheduling");
+        check_labels(
+            scheduling.part("nodeSelector"),
+            &root.child("nodeSelector"),
+            &mut report.errors,
+        );
+        super::core::tolerations(
+            report,
+            scheduling.list("tolerations"),
+            root.child("tolerations"),
+        );
+    }
+}
+
+const USAGES: [&str; 23] = [
+    "any",
+    "cert sign",
+    "client auth",
+    "code signing",
+    "content commitment",
+    "crl sign",
+    "data encipherment",
+    "decipher only",
+    "digital signature",
+    "email protection",
+    "encipher only",
+    "ipsec end system",
+    "ipsec tunnel",
+    "ipsec user",
+    "key agreement",
+    "key encipherment",
+    "microsoft sgc",
+    "netscape sgc",
+    "ocsp signing",
+    "s/mime",
+    "server auth",
+    "signing",
+    "timestamping",
+];
+
+/// Whether the request is a sound PKCS#10 is for whoever signs it: this crate knows no X.509.
+pub(super) fn signing_request(report: &mut Report, object: &Value) {
+    let spec = object.part("spec").unwrap_or(&NOTHING);
+    let path = Path::root("spec");
+    let request = crate::bytes64::decode(spec.text("request")).unwrap_or_default();
+    let text = String::from_utf8_lossy(&request);
+    if !text.contains("-----BEGIN CERTIFICATE REQUEST-----") {
+        let shown = spec.part("request").unwrap_or(&NOTHING);
+        report.invalid(
+            path.child("request"),
+            shown,
+            "PEM block type must be CERTIFICATE REQUEST",
+        );
+    }
+    let usages = path.child("usages");
+    let given: Vec<&str> = spec.texts("usages").collect();
+    if given.is_empty() {
+        report.required(usages, "");
+    }
+    for (i, usage) in given.iter().enumerate() {
+        if !USAGES.contains(usage) {
+            report.not_supported(usages.index(i), usage, &USAGES);
+        }
+        if given[..i].contains(usage) {
+            report.duplicate(usages.index(i), usage);
+        }
+    }
+    signer_name(report, spec.text("signerName"), path.child("signerName"));
+    if let Some(seconds @ ..600) = spec.int("expirationSeconds") {
+        let detail = "may not specify a duration less than 600 seconds (10 minutes)";
+        report.invalid_int(path.child("expirationSeconds"), seconds, detail);
+    }
+}
+
+/// `example.com/signer`: kubernetes `pkg/apis/core/validation/names.go` `ValidateSignerName`.
+fn signer_name(report: &mut Report, name: &str, at: Path<'_>) {
+    if name.is_empty() {
+        return report.required(at, "");
+    }
+    if name == "kubernetes.io/legacy-unknown" {
+        return report.invalid_str(
+            at,
+            name,
+            "the legacy signerName is not allowed via this API version",
+        );
+    }
+    let parts: Vec<&str> = name.split('/').collect();
+    let [domain, path] = parts[..] else {
+        let detail =
+            "must be a fully qualified domain and path of the form 'example.com/signer-name'";
+        return report.invalid_str(at, name, detail);
+    };
+    report.problems(at, domain, rules::dns1123_subdomain(domain));
+    if !domain.contains('.') {
+        report.invalid_str(
+            at,
+            domain,
+            "should be a domain with at least two segments separated by dots",
+        );
+    }
+    for part in path.split('.') {
+        report.problems(at, part, rules::dns1123_subdomain(part));
+    }
+}
+
+pub(super) fn signing_request_update(report: &mut Report, new: &Value, old: &Value) {
+    // The spec is set once, by the server; here it can no longer differ.
+    report.immutable(Path::root("spec"), new.get("spec"), old.get("spec"));
+}
