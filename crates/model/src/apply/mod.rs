@@ -8,9 +8,12 @@
 mod fields;
 mod managed;
 mod reset;
+mod scale;
 mod schema;
 mod set;
 mod walk;
+
+pub use scale::apply_scale;
 
 use crate::catalogue::Resource;
 use crate::status::{Cause, Details};
@@ -94,6 +97,9 @@ pub fn apply(
 
 /// Records ownership after a create or update by `by.manager` (`live` is the old object).
 pub fn track_update(resource: &Resource, live: Option<&Value>, new: &mut Value, by: &Applier<'_>) {
+    if let (Some(live), "scale") = (live, by.subresource) {
+        return scale::track(resource, live, new, by);
+    }
     let request = Request::new(resource, by);
     let given = new.unset(&["metadata", "managedFields"]);
     let of_live = || live.and_then(Managers::read).unwrap_or_default();
@@ -206,9 +212,14 @@ impl<'a> Request<'a> {
     fn check_config(&self, config: &Value) -> Result<(), ApiError> {
         let text = |path: &[&str]| config.str_at(path).unwrap_or_default();
         let (version, kind) = (text(&["apiVersion"]), text(&["kind"]));
+        let shown = if version.contains('/') {
+            version.to_owned()
+        } else {
+            format!("/{version}")
+        };
         if version != self.version || kind != self.resource.kind {
             return Err(ApiError::bad_request(format!(
-                "invalid object type: {version}, Kind={kind}"
+                "invalid object type: {shown}, Kind={kind}"
             )));
         }
         if config
@@ -226,7 +237,7 @@ impl<'a> Request<'a> {
             many => format!("errors:\n  {}", many.join("\n  ")),
         };
         Err(ApiError::bad_request(format!(
-            "failed to create typed patch object ({}/{}; {version}, Kind={kind}): {errors}",
+            "failed to create typed patch object ({}/{}; {shown}, Kind={kind}): {errors}",
             text(&["metadata", "namespace"]),
             text(&["metadata", "name"]),
         )))

@@ -497,16 +497,21 @@ fn check_node(ty: Ty<'_>, value: &Value, path: &mut String, errors: &mut Vec<Str
                     )
             );
             if !fits {
-                add(format!("expected {}, got {}", wanted(kind), shown(value)));
+                let got = match kind {
+                    Scalar::Numeric => value.type_name().to_owned(),
+                    Scalar::String => format!("&value.valueUnstructured{{Value:{}}}", shown(value)),
+                    _ => format!("&{{{}}}", plain(value)),
+                };
+                add(format!("expected {}, got {got}", wanted(kind)));
             }
         }
         Atom::List(list) => match value {
             Value::Array(items) => check_list(list, items, path, errors),
-            other => add(format!("expected list, got {}", shown(other))),
+            other => add(format!("expected list, got &{{{}}}", plain(other))),
         },
         Atom::Map(fields) => match value {
             Value::Object(map) => check_map(fields, map, path, errors),
-            other => add(format!("expected map, got {}", shown(other))),
+            other => add(format!("expected map, got &{{{}}}", plain(other))),
         },
     }
 }
@@ -518,6 +523,11 @@ fn wanted(kind: Scalar) -> &'static str {
         Scalar::Bool => "boolean",
         Scalar::Any => "any scalar",
     }
+}
+
+/// A scalar without quotes.
+fn plain(value: &Value) -> String {
+    value.as_str().map_or_else(|| shown(value), str::to_owned)
 }
 
 fn shown(value: &Value) -> String {
@@ -562,7 +572,12 @@ fn check_map(fields: Fields<'_>, map: &Map, path: &mut String, errors: &mut Vec<
         path.push_str(key);
         match fields.ty(key) {
             Some(ty) => check_node(ty, value, path, errors),
-            None => errors.push(format!("{path}: field not declared in schema")),
+            None => {
+                // upstream stops at the first of these
+                errors.push(format!("{path}: field not declared in schema"));
+                path.truncate(length);
+                return;
+            }
         }
         path.truncate(length);
     }
