@@ -24,6 +24,8 @@ const LOOK_AGAIN: [Duration; 4] = [
     Duration::from_secs(20),
 ];
 const LOOK_ANYWAY: Duration = Duration::from_secs(900);
+/// After a failure at the start.
+const RETRY: Duration = Duration::from_secs(1);
 
 /// What works on a control plane.
 pub(crate) trait Controller: Send + Sync {
@@ -96,7 +98,8 @@ async fn follow_kinds(shared: &Arc<Shared>, controllers: &Arc<[Box<dyn Controlle
     let mut open: BTreeMap<Arc<Kind>, AbortHandle> = BTreeMap::new();
     let mut watches = FuturesUnordered::new();
     let mut look_at = Instant::now();
-    let mut steps = LOOK_AGAIN.iter();
+    // Nothing changed yet, so there is no reason to look twice.
+    let mut steps = [].iter();
     loop {
         tokio::select! {
             () = tokio::time::sleep_until(look_at) => {

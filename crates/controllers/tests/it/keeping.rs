@@ -1,0 +1,104 @@
+//! What is kept filled, gathered or tidy.
+
+use crate::world::{World, namespaced, unique};
+use serde_json::{Value, json};
+
+crate::on_both!(
+    a_token_secret_is_filled_and_goes_with_its_account,
+    a_gathering_role_follows_what_it_gathers,
+    an_expired_bootstrap_token_goes,
+);
+
+async fn a_token_secret_is_filled_and_goes_with_its_account(world: &'static World) {
+    let ns = world.namespace().await;
+    let account = world
+        .post(
+            &namespaced(&ns, "serviceaccounts", ""),
+            json!({"metadata": {"name": "robot"}}),
+        )
+        .await;
+    let secret = |name: &str| {
+        json!({"type": "kubernetes.io/service-account-token",
+            "metadata": {"name": name, "annotations": {"kubernetes.io/service-account.name": "robot"}}})
+    };
+    let secrets = namespaced(&ns, "secrets", "");
+    world.post(&secrets, secret("token")).await;
+    let path = format!("{secrets}/token");
+    let data = |s: Option<&Value>, key: &str| {
+        s.and_then(|s| s["data"][key].as_str())
+            .map(str::len)
+            .unwrap_or(0)
+    };
+    world
+        .becomes(&path, |s| {
+            data(s, "token") > 0 && data(s, "ca.crt") > 0 && data(s, "namespace") > 0
+        })
+        .await;
+    let filled = world.get(&path).await;
+    assert_eq!(
+        filled.map(|s| s["metadata"]["annotations"]["kubernetes.io/service-account.uid"].clone()),
+        Some(account["metadata"]["uid"].clone())
+    );
+    world
+        .delete(&namespaced(&ns, "serviceaccounts", "robot"), "Background")
+        .await;
+    world.goes(&path).await;
+}
+
+async fn a_gathering_role_follows_what_it_gathers(world: &'static World) {
+    let roles = "/apis/rbac.authorization.k8s.io/v1/clusterroles";
+    let (label, all) = (unique("gather"), unique("all"));
+    let rule =
+        |resource: &str| json!({"apiGroups": [""], "resources": [resource], "verbs": ["get"]});
+    let part = |name: &str, resource: &str| json!({"metadata": {"name": format!("{all}-{name}"), "labels": {label.as_str(): "yes"}}, "rules": [rule(resource)]});
+    let selector = json!({"matchLabels": {label.as_str(): "yes"}});
+    world
+        .post(roles, json!({"metadata": {"name": all}, "aggregationRule": {"clusterRoleSelectors": [selector]}, "rules": []}))
+        .await;
+    world.post(roles, part("b", "pods")).await;
+    world.post(roles, part("a", "secrets")).await;
+    let path = format!("{roles}/{all}");
+    world
+        .becomes(&path, |r| {
+            r.is_some_and(|r| r["rules"] == json!([rule("secrets"), rule("pods")]))
+        })
+        .await;
+    world
+        .delete(&format!("{roles}/{all}-a"), "Background")
+        .await;
+    world
+        .becomes(&path, |r| {
+            r.is_some_and(|r| r["rules"] == json!([rule("pods")]))
+        })
+        .await;
+    for name in ["admin", "edit", "view"] {
+        world
+            .becomes(&format!("{roles}/{name}"), |r| {
+                r.is_some_and(|r| r["rules"].is_array())
+            })
+            .await;
+    }
+}
+
+async fn an_expired_bootstrap_token_goes(world: &'static World) {
+    let secrets = namespaced("kube-system", "secrets", "");
+    let token = |id: &str, expiration: &str| {
+        json!({"type": "bootstrap.kubernetes.io/token", "metadata": {"name": format!("bootstrap-token-{id}")},
+            "stringData": {"token-id": id, "token-secret": "0123456789abcdef", "expiration": expiration}})
+    };
+    world
+        .post(&secrets, token("stayin", "2999-01-01T00:00:00Z"))
+        .await;
+    world
+        .post(&secrets, token("leavin", "2001-01-01T00:00:00Z"))
+        .await;
+    world
+        .goes(&format!("{secrets}/bootstrap-token-leavin"))
+        .await;
+    assert!(
+        world
+            .get(&format!("{secrets}/bootstrap-token-stayin"))
+            .await
+            .is_some()
+    );
+}
