@@ -6,6 +6,7 @@ pub(crate) mod create;
 mod ctx;
 mod delete;
 mod describe;
+mod detach;
 mod doctor;
 mod down;
 mod get;

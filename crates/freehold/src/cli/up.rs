@@ -1,15 +1,10 @@
 //! `freehold up`
 
 use super::printer::Tone;
-use super::{DataDir, Global, Printer, Trouble, names};
+use super::{DataDir, Global, Printer, Trouble, detach, names};
 use crate::host::{Host, Options};
 use anyhow::{Context as _, Result};
-use serde::{Deserialize, Serialize};
-use std::io::{BufRead as _, BufReader, Read as _, Seek as _};
 use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
-use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
 #[derive(Debug, clap::Args)]
@@ -33,23 +28,10 @@ pub(crate) struct Args {
     background: bool,
 }
 
-/// What a background host says to the process that started it.
-#[derive(Deserialize, Serialize)]
-struct Ready {
-    pid: u32,
-    server: String,
-    kubeconfig: PathBuf,
-    millis: u128,
-}
-
-/// A background host is ready within this time, or something is wrong.
-const READY_LIMIT: Duration = Duration::from_secs(30);
-const LOG: &str = "host.log";
-
 pub(crate) async fn run(args: &Args, global: &Global, out: &Printer) -> Result<()> {
     let options = options(&args.data, args.listen, &args.advertise, &args.sleep_after)?;
     if args.detach {
-        return detach(args, &options, out).await;
+        return detach::run(args, &options, out).await;
     }
     start_logging(global);
     if args.background {
@@ -60,7 +42,7 @@ pub(crate) async fn run(args: &Args, global: &Global, out: &Printer) -> Result<(
     let mut terminate = signal(SignalKind::terminate())?;
     let host = Host::start(&options).await?;
     if args.background {
-        let ready = Ready {
+        let ready = detach::Ready {
             pid: std::process::id(),
             server: host.server.clone(),
             kubeconfig: host.kubeconfig.clone(),
@@ -144,102 +126,4 @@ pub(crate) fn start_logging(global: &Global) {
         .finish();
     // Set once per process; a second start in the same process keeps the first.
     let _ = tracing::subscriber::set_global_default(subscriber);
-}
-
-/// Starts ourselves again in the background and waits for its word.
-async fn detach(args: &Args, options: &Options, out: &Printer) -> Result<()> {
-    if let Some(holder) = crate::host::data_dir::holder(&options.data_dir)? {
-        return Err(Trouble::new(format!(
-            "the data directory {} is held by process {} ({})",
-            options.data_dir.display(),
-            holder.pid,
-            holder.address
-        ))
-        .advise(format!(
-            "Stop it with `freehold down --data-dir {}`.",
-            options.data_dir.display()
-        ))
-        .into());
-    }
-    std::fs::create_dir_all(&options.data_dir).with_context(|| {
-        format!(
-            "cannot create the data directory {}",
-            options.data_dir.display()
-        )
-    })?;
-    let log_path = options.data_dir.join(LOG);
-    let mut log = std::fs::OpenOptions::new()
-        .create(true)
-        .append(true)
-        .read(true)
-        .open(&log_path)
-        .with_context(|| format!("cannot write {}", log_path.display()))?;
-    let from = log.seek(std::io::SeekFrom::End(0))?;
-    let mut command = Command::new(std::env::current_exe().context("cannot find our own program")?);
-    command
-        .args(["up", "--background", "--sleep-after", &args.sleep_after])
-        .arg("--data-dir")
-        .arg(&options.data_dir);
-    if out.verbose > 0 {
-        command.arg(format!("-{}", "v".repeat(usize::from(out.verbose))));
-    }
-    if let Some(listen) = args.listen {
-        command.arg("--listen").arg(listen.to_string());
-    }
-    for name in &args.advertise {
-        command.arg("--advertise").arg(name);
-    }
-    command
-        .current_dir("/")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::from(log.try_clone()?));
-    let mut child = command
-        .spawn()
-        .context("cannot start the background process")?;
-    let pipe = child
-        .stdout
-        .take()
-        .context("the background process has no pipe")?;
-    let line = tokio::task::spawn_blocking(move || {
-        let mut line = String::new();
-        BufReader::new(pipe).read_line(&mut line).map(|_| line)
-    });
-    let said = tokio::time::timeout(READY_LIMIT, line).await;
-    let ready = said
-        .ok()
-        .and_then(|l| l.ok()?.ok())
-        .and_then(|l| serde_json::from_str::<Ready>(&l).ok());
-    let Some(ready) = ready else {
-        let _ = child.kill();
-        let mut why = String::new();
-        log.seek(std::io::SeekFrom::Start(from))?;
-        log.read_to_string(&mut why)?;
-        let why = why
-            .trim()
-            .strip_prefix("error: ")
-            .unwrap_or(why.trim())
-            .to_owned();
-        return Err(Trouble::new(format!(
-            "the host did not start: {}",
-            if why.is_empty() {
-                "it said nothing"
-            } else {
-                &why
-            }
-        ))
-        .advise(format!("The whole log is in {}.", log_path.display()))
-        .into());
-    };
-    announce(&ready.server, &ready.kubeconfig, ready.millis, out);
-    out.line(format!(
-        "Process:     {} (log: {})",
-        ready.pid,
-        log_path.display()
-    ));
-    out.line(format!(
-        "Stop it:     freehold down --data-dir {}",
-        options.data_dir.display()
-    ));
-    Ok(())
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read as _, Seek as _, Write as _};
 use std::net::SocketAddr;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 /// A data directory that this process holds.
@@ -35,18 +35,7 @@ pub(crate) struct Remembered {
 impl DataDir {
     /// Creates the directory when it is new and takes it, or says who has it.
     pub(crate) fn take(path: &Path) -> Result<Self> {
-        std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(path)
-            .map_err(|e| {
-                Trouble::new(format!(
-                    "cannot create the data directory {}",
-                    path.display()
-                ))
-                .because(e)
-                .advise("Choose another one with --data-dir or FREEHOLD_DATA_DIR.")
-            })?;
+        create(path)?;
         let file = path.join("lock");
         let lock = open_lock(&file).map_err(|e| {
             Trouble::new(format!("cannot open {}", file.display()))
@@ -126,6 +115,27 @@ impl DataDir {
     }
 }
 
+/// Makes the directory when it is new; in any case only its owner may look inside.
+pub(crate) fn create(path: &Path) -> Result<()> {
+    let made = || -> std::io::Result<()> {
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(path)?;
+        let mode = std::fs::metadata(path)?.permissions().mode();
+        if mode & 0o077 != 0 {
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700))?;
+        }
+        Ok(())
+    };
+    made().map_err(|e| {
+        Trouble::new(format!("cannot use the data directory {}", path.display()))
+            .because(e)
+            .advise("Choose another one with --data-dir or FREEHOLD_DATA_DIR.")
+            .into()
+    })
+}
+
 /// Who holds the directory now; nobody when its lock is free.
 pub(crate) fn holder(path: &Path) -> Result<Option<Holder>> {
     let file = path.join("lock");
@@ -150,7 +160,7 @@ pub(crate) fn holder(path: &Path) -> Result<Option<Holder>> {
     }
 }
 
-fn held(path: &Path) -> Trouble {
+pub(crate) fn held(path: &Path) -> Trouble {
     let by = match holder(path) {
         Ok(Some(h)) if h.address.is_empty() => format!("process {}, which is just starting", h.pid),
         Ok(Some(h)) => format!("process {}, which answers at {}", h.pid, h.address),
@@ -202,7 +212,6 @@ pub(crate) fn write_private(file: &Path, bytes: &[u8]) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt as _;
 
     #[test]
     fn the_second_to_take_a_directory_learns_who_holds_it() {

@@ -11,7 +11,7 @@ use freehold_model::{ApiError, Catalogue};
 use freehold_store::Keyspaces;
 use freehold_tenancy::kubeconfig::Kubeconfig;
 use freehold_tenancy::pki::{Authority, Pair, TokenKeys};
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinSet;
@@ -193,7 +193,7 @@ pub(crate) fn keep_kubeconfig_fresh(
     Ok(())
 }
 
-fn write_kubeconfig(ca: &Authority, server: &str, file: &PathBuf) -> Result<()> {
+fn write_kubeconfig(ca: &Authority, server: &str, file: &Path) -> Result<()> {
     let admin = ca.client("kubernetes-admin", &["system:masters"], ADMIN_VALID)?;
     let text = Kubeconfig {
         name: "freehold",
