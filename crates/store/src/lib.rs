@@ -10,6 +10,7 @@ pub mod etcd;
 pub mod limits;
 pub mod memory;
 mod proto;
+pub mod server;
 pub mod span;
 mod types;
 

@@ -338,7 +338,7 @@ impl Store for EtcdStore {
     }
 
     async fn progress(&self) -> Result<()> {
-        self.progress.ask();
+        self.progress.ask(self.client.head().await?);
         Ok(())
     }
 }

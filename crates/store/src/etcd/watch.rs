@@ -15,7 +15,7 @@ const RETRY: Duration = Duration::from_millis(200);
 /// Failed attempts to connect again before the watch ends with an error.
 const ATTEMPTS: u32 = 50;
 
-/// Wishes for progress: how many there were.
+/// Wishes for progress: up to which revision.
 #[derive(Clone)]
 pub(super) struct Progress(Arc<signal::Sender<u64>>);
 
@@ -26,8 +26,8 @@ impl Default for Progress {
 }
 
 impl Progress {
-    pub(super) fn ask(&self) {
-        self.0.send_modify(|n| *n += 1);
+    pub(super) fn ask(&self, rev: u64) {
+        self.0.send_modify(|wanted| *wanted = rev.max(*wanted));
     }
 }
 
@@ -132,21 +132,17 @@ async fn follow(
     };
     let mut worked = false;
     // The first mark says that history has been delivered.
-    let mut owed = true;
+    let mut owed = Some(*wishes.borrow_and_update());
     loop {
-        if owed {
+        if owed.is_some() {
             drop(requests.try_send(progress_request()));
         }
         let answer = tokio::select! {
             answer = answers.next() => answer,
             // The etcd is silent about progress while any watch is behind: ask again.
-            () = tokio::time::sleep(RETRY), if owed => continue,
-            changed = wishes.changed() => {
-                owed |= changed.is_ok();
-                if changed.is_err() {
-                    // Nobody can wish any more; only events are left to wait for.
-                    std::future::pending::<()>().await;
-                }
+            () = tokio::time::sleep(RETRY), if owed.is_some() => continue,
+            Ok(()) = wishes.changed() => {
+                owed = Some(*wishes.borrow_and_update());
                 continue;
             }
         };
@@ -162,7 +158,14 @@ async fn follow(
             }
         };
         worked = true;
-        owed &= !is_progress(&answer);
+        // An answer to an earlier question does not settle a later one.
+        let at = answer
+            .header
+            .as_ref()
+            .map_or(0, |header| rev(header.revision));
+        if is_progress(&answer) && owed.is_some_and(|wanted| at >= wanted) {
+            owed = None;
+        }
         if !deliver(answer, wanted, items).await {
             return Over::Ended;
         }

@@ -2,6 +2,7 @@
 
 use crate::contract;
 use crate::real_etcd::RealEtcd;
+use freehold_store::Keyspaces;
 use freehold_store::embedded::{Embedded, Options};
 use freehold_store::etcd;
 use freehold_store::memory::Memory;
@@ -27,4 +28,21 @@ async fn a_real_etcd_keeps_the_contract() {
     };
     let keyspaces = etcd::Etcd::connect(etcd::Options::new(vec![etcd.url.clone()], "/freehold"));
     contract::run("etcd", keyspaces.await.expect("connect")).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_etcd_endpoint_over_the_embedded_engine_keeps_the_contract() {
+    let dir = tempfile::tempdir().expect("dir");
+    let engine = Embedded::open(dir.path(), Options::default())
+        .await
+        .expect("open");
+    let store = engine.open("served").await.expect("keyspace");
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+        .await
+        .expect("bind");
+    let url = format!("http://{}", listener.local_addr().expect("bound"));
+    let server = tokio::spawn(freehold_store::server::serve(listener, store));
+    let keyspaces = etcd::Etcd::connect(etcd::Options::new(vec![url], "/freehold"));
+    contract::run("endpoint", keyspaces.await.expect("connect")).await;
+    server.abort();
 }

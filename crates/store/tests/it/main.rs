@@ -5,6 +5,7 @@ mod crash;
 mod drivers;
 mod durability;
 mod faults;
+mod measure;
 mod random;
 mod real_etcd;
 mod sim_disk;
