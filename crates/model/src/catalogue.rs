@@ -70,6 +70,8 @@ pub struct Field {
     pub omit_empty: bool,
     /// a pointer in Go: an explicit zero (`replicas: 0`) is kept
     pub pointer: bool,
+    /// a struct held by value: to Go it is always there
+    pub nested: bool,
     pub patch_merge_key: Option<Str>,
     /// strategic merge: `merge`, `replace`, `retainKeys`
     pub patch_merge: bool,

@@ -177,10 +177,12 @@ impl Parsed {
             .map_or((line, None), |(l, d)| (l, Some(d)));
         let mut words = line.split(' ');
         let json = words.next().unwrap_or_default().into();
-        let ty = self.ty(words.next().unwrap_or("j"));
+        let text = words.next().unwrap_or("j");
+        let ty = self.ty(text);
         let mut field = Field {
             json,
             ty,
+            nested: self.structs.contains_key(text),
             since,
             until,
             ..Field::default()
@@ -203,7 +205,7 @@ impl Parsed {
                 None => match flag {
                     "!" => field.required = true,
                     "o" => field.omit_empty = true,
-                    "*" => field.pointer = true,
+                    "*" => (field.pointer, field.nested) = (true, false),
                     "pm" => field.patch_merge = true,
                     "pr" => field.patch_retain_keys = true,
                     "ma" => field.map_atomic = true,

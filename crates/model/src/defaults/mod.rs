@@ -173,11 +173,8 @@ impl Walk<'_> {
     }
 
     fn structure(&self, id: TypeId, s: &Struct, map: &mut Map) {
-        for field in &s.fields {
-            if !field.pointer
-                && is_absent(map, &field.json)
-                && self.types.structure(field.ty).is_some()
-            {
+        for field in s.fields.iter().filter(|f| f.nested) {
+            if is_absent(map, &field.json) {
                 map.insert(field.json.clone(), Value::object());
             }
         }
@@ -200,32 +197,31 @@ impl Walk<'_> {
                 return false;
             };
             self.value(field.ty, value, rounds);
-            true
+            self.is_written(field, value)
         });
-        for field in &s.fields {
-            self.as_go_writes(field, map);
+        for field in s.fields.iter().filter(|f| !f.omit_empty) {
+            if !map.contains_key(&field.json) {
+                map.insert(field.json.clone(), self.unset(field));
+            }
         }
     }
 
-    fn as_go_writes(&self, field: &Field, map: &mut Map) {
-        let shape = self.types.get(field.ty);
-        match map.get(&field.json) {
-            None if field.omit_empty => {}
-            None | Some(Value::Null) if !field.omit_empty => {
-                map.insert(
-                    field.json.clone(),
-                    if field.pointer {
-                        Value::Null
-                    } else {
-                        zero(shape)
-                    },
-                );
-            }
-            Some(Value::Null) => _ = map.remove(&field.json),
-            Some(value) if field.omit_empty && !field.pointer && is_zero(shape, value) => {
-                _ = map.remove(&field.json)
-            }
-            _ => {}
+    /// Whether Go writes a field with this value; null becomes Go's zero where one is written.
+    fn is_written(&self, field: &Field, value: &mut Value) -> bool {
+        if field.omit_empty {
+            return !value.is_null() && (field.pointer || !is_zero(value));
+        }
+        if value.is_null() {
+            *value = self.unset(field);
+        }
+        true
+    }
+
+    fn unset(&self, field: &Field) -> Value {
+        if field.pointer {
+            Value::Null
+        } else {
+            zero(self.types.get(field.ty))
         }
     }
 }
@@ -253,10 +249,10 @@ fn is_zero_scalar(value: &Value) -> bool {
     }
 }
 
-fn is_zero(shape: &Shape, value: &Value) -> bool {
-    match (shape, value) {
-        (_, Value::Object(map)) => map.is_empty(),
-        (_, Value::Array(items)) => items.is_empty(),
+fn is_zero(value: &Value) -> bool {
+    match value {
+        Value::Object(map) => map.is_empty(),
+        Value::Array(items) => items.is_empty(),
         _ => is_zero_scalar(value),
     }
 }
@@ -277,6 +273,7 @@ fn zero(shape: &Shape) -> Value {
 /// Validation says what is wrong with a quantity that does not parse.
 fn canonical_quantity(value: &mut Value, rounds: bool) {
     let text = match value {
+        Value::String(s) if is_canonical(s) => return,
         Value::String(s) => s.to_string(),
         Value::Int(i) => i.to_string(),
         Value::Float(f) => f.to_string(),
@@ -289,6 +286,17 @@ fn canonical_quantity(value: &mut Value, rounds: bool) {
         quantity.round_up(-3);
     }
     *value = quantity.to_string().into();
+}
+
+/// Up to three digits and a usual suffix: nothing to shorten, nothing to round.
+fn is_canonical(text: &str) -> bool {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    matches!(digits, 1..=3)
+        && !text.starts_with('0')
+        && matches!(
+            &text[digits..],
+            "" | "m" | "k" | "M" | "G" | "T" | "Ki" | "Mi" | "Gi" | "Ti"
+        )
 }
 
 /// Neither there nor null: `nil` in Go.
