@@ -632,7 +632,8 @@ impl OwnedScalar {
     }
 }
 
-fn go_type(value: &Value) -> &'static str {
+/// The Go type that a decoder gives a value.
+pub(crate) fn go_type(value: &Value) -> &'static str {
     match value {
         Value::Null => "<nil>",
         Value::Bool(_) => "bool",
@@ -645,7 +646,7 @@ fn go_type(value: &Value) -> &'static str {
 }
 
 /// As Go prints a value with `%v`: `map[a:1 b:[x y]]`.
-fn go_value(out: &mut String, value: &Value) {
+pub(crate) fn go_value(out: &mut String, value: &Value) {
     match value {
         Value::Null => out.push_str("<nil>"),
         Value::Bool(b) => out.push_str(&b.to_string()),

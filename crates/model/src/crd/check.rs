@@ -112,6 +112,12 @@ fn unsupported(map: &Map) -> Option<String> {
             ));
         }
     }
+    if map.get("x-kubernetes-preserve-unknown-fields") == Some(&Value::Bool(false)) {
+        return Some(
+            "internal error: 'x-kubernetes-preserve-unknown-fields' must be true or undefined"
+                .into(),
+        );
+    }
     if matches!(map.get("items"), Some(Value::Array(_))) {
         return Some("OpenAPIV3Schema 'items' must be a schema, but is an array".into());
     }

@@ -6,8 +6,8 @@
 
 use super::schema::{MAX_NODES, Schema};
 use super::{check, prune, validate};
-use crate::field::{FieldError, quote};
-use crate::{Value, rules};
+use crate::field::{ErrorKind, FieldError, quote};
+use crate::{Value, json, rules};
 
 const APPROVED: &str = "api-approved.kubernetes.io";
 const MAX_VERSIONS: usize = 32;
@@ -28,6 +28,7 @@ pub fn validate_create(crd: &Value) -> Vec<FieldError> {
         ));
     }
     spec(crd, &mut errors);
+    stored_versions(crd, &mut errors);
     approved(crd, None, &mut errors);
     preserve_unknown(crd, None, &mut errors);
     errors
@@ -68,12 +69,32 @@ pub fn validate_update(crd: &Value, old: &Value) -> Vec<FieldError> {
 }
 
 fn stored_versions(crd: &Value, errors: &mut Vec<FieldError>) {
+    const PATH: &str = "status.storedVersions";
     let stored = super::status::stored_versions(crd);
-    let names: Vec<&str> = versions(crd)
+    let list = stored.as_array().unwrap_or_default();
+    if list.is_empty() {
+        errors.push(FieldError::invalid(
+            PATH,
+            &Value::Null,
+            "must have at least one stored version",
+        ));
+        return;
+    }
+    for version in versions(crd)
         .iter()
-        .filter_map(|v| v.str_at(&["name"]))
-        .collect();
-    for (i, version) in stored.as_array().unwrap_or_default().iter().enumerate() {
+        .filter(|v| v.get("storage") == Some(&Value::Bool(true)))
+    {
+        let name = text(version, &["name"]);
+        if !list.iter().any(|v| v.as_str() == Some(name)) {
+            errors.push(FieldError::invalid(
+                PATH,
+                &stored,
+                format!("must have the storage version {name}"),
+            ));
+        }
+    }
+    let names: Vec<&str> = versions(crd).iter().map(|v| text(v, &["name"])).collect();
+    for (i, version) in list.iter().enumerate() {
         let Some(v) = version.as_str().filter(|v| !names.contains(v)) else {
             continue;
         };
@@ -82,12 +103,49 @@ fn stored_versions(crd: &Value, errors: &mut Vec<FieldError>) {
              spec.versions until a storage migration ensures no data remains persisted in {v} and removes \
              {v} from status.storedVersions"
         );
-        errors.push(FieldError::invalid_str(
-            format!("status.storedVersions[{i}]"),
-            v,
-            why,
-        ));
+        errors.push(FieldError::invalid_str(format!("{PATH}[{i}]"), v, why));
     }
+}
+
+/// The versions as messages show them: with the names of upstream's internal type in their order,
+/// and without what all versions have in common.
+fn shown_versions(crd: &Value) -> String {
+    const FIELDS: [(&str, &str); 9] = [
+        ("name", "Name"),
+        ("served", "Served"),
+        ("storage", "Storage"),
+        ("deprecated", "Deprecated"),
+        ("deprecationWarning", "DeprecationWarning"),
+        ("schema", "Schema"),
+        ("subresources", "Subresources"),
+        ("additionalPrinterColumns", "AdditionalPrinterColumns"),
+        ("selectableFields", "SelectableFields"),
+    ];
+    let field = |version: &Value, key: &str, shown: &str| {
+        let absent = if key == "deprecated" {
+            Value::Bool(false)
+        } else {
+            Value::Null
+        };
+        let scalar = !FIELDS[5..].iter().any(|(k, _)| *k == key);
+        let value = version
+            .get(key)
+            .filter(|_| scalar || !common(crd, key))
+            .unwrap_or(&absent);
+        format!(
+            "\"{shown}\":{}",
+            String::from_utf8_lossy(&json::to_vec(value))
+        )
+    };
+    let one = |version: &Value| {
+        let fields: Vec<String> = FIELDS
+            .iter()
+            .map(|(key, shown)| field(version, key, shown))
+            .collect();
+        format!("{{{}}}", fields.join(","))
+    };
+    let all: Vec<String> = versions(crd).iter().map(one).collect();
+    format!("[{}]", all.join(","))
 }
 
 fn versions(crd: &Value) -> &[Value] {
@@ -138,16 +196,26 @@ fn spec(crd: &Value, errors: &mut Vec<FieldError>) {
     }
     schemas_present(crd, errors);
     each_version(crd, errors);
-    let all = crd.at(&["spec", "versions"]).cloned().unwrap_or_default();
+    let all = shown_versions(crd);
     let names: Vec<&str> = versions(crd).iter().map(|v| text(v, &["name"])).collect();
+    let first = names.first().copied().unwrap_or_default();
+    let wrong = rules::dns1035_label(first);
+    if !first.is_empty() && !wrong.is_empty() {
+        errors.push(FieldError::invalid_str(
+            "spec.version",
+            first,
+            wrong.join(","),
+        ));
+    }
     if names
         .iter()
         .enumerate()
         .any(|(i, n)| names[..i].contains(n))
     {
-        errors.push(FieldError::invalid(
+        errors.push(FieldError::new(
+            ErrorKind::Invalid,
             "spec.versions",
-            &all,
+            all.as_str(),
             "must contain unique version names",
         ));
     }
@@ -158,7 +226,12 @@ fn spec(crd: &Value, errors: &mut Vec<FieldError>) {
         != 1
     {
         let why = "must have exactly one version marked as storage version";
-        errors.push(FieldError::invalid("spec.versions", &all, why));
+        errors.push(FieldError::new(
+            ErrorKind::Invalid,
+            "spec.versions",
+            all.as_str(),
+            why,
+        ));
     }
     if versions(crd).len() > MAX_VERSIONS {
         errors.push(FieldError::too_many(
@@ -294,7 +367,7 @@ fn schema(version: &Value, path: &str, errors: &mut Vec<FieldError>) {
     // Size first: everything after walks the schema recursively.
     let read = Schema::read(raw, &path, &mut budget);
     if let Err(e) = &read {
-        if e.kind == crate::field::ErrorKind::Forbidden {
+        if e.kind == ErrorKind::Forbidden {
             errors.push(e.clone());
             return;
         }
@@ -495,19 +568,15 @@ fn selectable(version: &Value, path: &str, errors: &mut Vec<FieldError>) {
         let found = simple
             .split('.')
             .try_fold(&raw, |s, name| s.at(&["properties", name]));
-        if simple.split('.').next() == Some("metadata") {
-            errors.push(FieldError::invalid_str(
-                at.as_str(),
-                value,
-                "must not point to fields in metadata",
-            ));
-        }
         match found.map(|s| text(s, &["type"])) {
             None => {
-                let missing = simple.split('.').next_back().unwrap_or_default();
-                let why = format!("is an invalid path: does not refer to a valid field: {missing}");
+                let why = "is an invalid path: does not refer to a valid field";
                 errors.push(FieldError::invalid_str(at.as_str(), value, why));
                 continue;
+            }
+            Some(_) if simple.split('.').next() == Some("metadata") => {
+                let why = "must not point to fields in metadata";
+                errors.push(FieldError::invalid_str(at.as_str(), value, why));
             }
             Some("string" | "boolean" | "integer") => {}
             Some(_) => {

@@ -4,6 +4,7 @@ mod check;
 pub(crate) mod definition;
 mod formats;
 mod prune;
+mod scale;
 mod schema;
 mod status;
 mod types;
@@ -14,7 +15,7 @@ pub use schema::Schema;
 pub use status::{UsedNames, accepted_status, stored_versions};
 
 use crate::catalogue::{Column, Resource, Subresource};
-use crate::field::{ErrorKind, FieldError};
+use crate::field::FieldError;
 use crate::{Str, Value};
 use std::sync::Arc;
 
@@ -256,7 +257,7 @@ pub fn validate(resource: &Resource, object: &Value, old: Option<&Value>) -> Vec
         return Vec::new();
     };
     let mut errors = validate::schema(&custom.root, object, old, "");
-    scale(custom, object, &mut errors);
+    scale::check(custom, object, &mut errors);
     validate::embedded(&custom.root, object, "", true, &mut errors);
     let mut before = Vec::new();
     if let Some(old) = old {
@@ -295,47 +296,6 @@ pub fn simple_path<'a>(object: &'a Value, path: &str) -> Option<&'a Value> {
     path.trim_start_matches('.')
         .split('.')
         .try_fold(object, |v, name| v.get(name))
-}
-
-/// What the scale subresource reads must be numbers and a string.
-fn scale(custom: &Custom, object: &Value, errors: &mut Vec<FieldError>) {
-    let Some([spec, status, selector]) = &custom.scale else {
-        return;
-    };
-    for path in [spec, status] {
-        match simple_path(object, path) {
-            None => {}
-            Some(Value::Int(n)) if *n < 0 => {
-                errors.push(FieldError::invalid_int(
-                    path.as_str(),
-                    *n,
-                    "should be a non-negative integer",
-                ));
-            }
-            Some(Value::Int(n)) if *n > i64::from(i32::MAX) => {
-                let why = format!("should be less than or equal to {}", i32::MAX);
-                errors.push(FieldError::invalid_int(path.as_str(), *n, why));
-            }
-            Some(Value::Int(_)) => {}
-            Some(other) => {
-                let why = format!(
-                    "{path} accessor error: the value is of the type {}, expected int64",
-                    other.type_name()
-                );
-                errors.push(FieldError::new(ErrorKind::Invalid, path.as_str(), "0", why));
-            }
-        }
-    }
-    match simple_path(object, selector).filter(|_| !selector.is_empty()) {
-        None | Some(Value::String(_)) => {}
-        Some(other) => {
-            let why = format!(
-                "{selector} accessor error: the value is of the type {}, expected string",
-                other.type_name()
-            );
-            errors.push(FieldError::invalid_str(selector.as_str(), "", why));
-        }
-    }
 }
 
 #[cfg(test)]

@@ -174,6 +174,12 @@ fn take_names(
             conflict = Some((reason, message));
         }
     }
+    // Go writes these also when they were refused
+    for key in ["plural", "kind"] {
+        if accepted.get(key).is_none() {
+            accepted.set(&[key], "");
+        }
+    }
     match wanted.get("categories") {
         Some(value) => accepted.set(&["categories"], value.clone()),
         None => drop(accepted.unset(&["categories"])),

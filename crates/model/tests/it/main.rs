@@ -1,6 +1,8 @@
 //! Integration tests of the model against recordings.
 
 mod apply;
+mod custom;
 mod proto;
 mod table;
 mod texts;
+mod validations;
