@@ -14,8 +14,8 @@ pub(crate) struct Ty<'a> {
 
 #[derive(Clone, Copy)]
 enum TyKind {
-    /// a declared type; `true`: atomic in this place
-    Declared(TypeId, bool),
+    /// a declared type; `Some`: this place says whether it is atomic
+    Declared(TypeId, Option<bool>),
     /// free-form: maps are granular, lists atomic
     Deduced,
     /// free-form and atomic throughout
@@ -57,7 +57,7 @@ impl<'a> Ty<'a> {
     pub(crate) fn root(types: &'a Types, root: TypeId) -> Self {
         Self {
             types,
-            kind: TyKind::Declared(root, false),
+            kind: TyKind::Declared(root, None),
         }
     }
 
@@ -95,17 +95,17 @@ impl<'a> Ty<'a> {
                     types: self.types,
                     declared: Some(s),
                     rest: open.then(|| self.with(TyKind::Deduced)),
-                    atomic: s.atomic || atomic_here,
+                    atomic: atomic_here.unwrap_or(s.atomic),
                 })
             }
             Shape::Map(item) => Atom::Map(Fields {
                 types: self.types,
                 declared: None,
-                rest: Some(self.with(TyKind::Declared(*item, false))),
-                atomic: atomic_here,
+                rest: Some(self.with(TyKind::Declared(*item, None))),
+                atomic: atomic_here.unwrap_or(false),
             }),
             Shape::List(list) => Atom::List(List {
-                item: self.with(TyKind::Declared(list.item, false)),
+                item: self.with(TyKind::Declared(list.item, None)),
                 kind: &list.kind,
             }),
             Shape::String | Shape::Bytes => Atom::Scalar(Scalar::String),
@@ -121,7 +121,7 @@ impl<'a> Ty<'a> {
             | Shape::Json
             | Shape::SchemaOrBool(_)
             | Shape::SchemaOrArray(_)
-            | Shape::SchemaOrStrings(_) => free(TyKind::Deduced, atomic_here),
+            | Shape::SchemaOrStrings(_) => free(TyKind::Deduced, atomic_here.unwrap_or(false)),
         }
     }
 
@@ -158,7 +158,10 @@ impl<'a> Fields<'a> {
         match self.field(name) {
             Some(f) => Some(Ty {
                 types: self.types,
-                kind: TyKind::Declared(f.ty, f.map_atomic),
+                kind: TyKind::Declared(
+                    f.ty,
+                    (f.map_atomic || f.map_granular).then_some(f.map_atomic),
+                ),
             }),
             None => self.rest,
         }
