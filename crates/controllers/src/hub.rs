@@ -136,11 +136,7 @@ async fn follow_kinds(shared: &Arc<Shared>, controllers: &Arc<[Box<dyn Controlle
 
 fn next_look(steps: &mut std::slice::Iter<'_, Duration>, nothing_yet: bool) -> Duration {
     let next = steps.next().copied();
-    next.unwrap_or(if nothing_yet {
-        Duration::from_secs(20)
-    } else {
-        LOOK_ANYWAY
-    })
+    next.unwrap_or(if nothing_yet { RETRY } else { LOOK_ANYWAY })
 }
 
 async fn look(shared: &Shared) -> Option<Arc<[Arc<Kind>]>> {

@@ -2,6 +2,7 @@
 
 use crate::world::{World, namespaced, unique};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
 crate::on_both!(
     a_token_secret_is_filled_and_goes_with_its_account,
@@ -101,4 +102,90 @@ async fn an_expired_bootstrap_token_goes(world: &'static World) {
             .await
             .is_some()
     );
+}
+
+/// Upstream's server made its own; ours come from `freehold-policy`. `admin`, `edit` and `view`
+/// are gathered there by our controller.
+#[test]
+fn the_roles_a_cluster_starts_with_are_upstreams() {
+    match crate::upstream::world() {
+        Some(world) => crate::world::run(world, compare_bootstrap_roles),
+        None => println!("skipped: run `cargo xtask upstream`"),
+    }
+}
+
+async fn compare_bootstrap_roles(world: &'static World) {
+    for resource in [
+        "clusterroles",
+        "clusterrolebindings",
+        "roles",
+        "rolebindings",
+    ] {
+        let ours: BTreeMap<String, Value> = freehold_policy::bootstrap::objects()
+            .iter()
+            .map(|object| {
+                serde_json::from_slice::<Value>(&freehold_model::json::to_vec(object))
+                    .expect("JSON")
+            })
+            .filter(|object| {
+                format!(
+                    "{}s",
+                    object["kind"].as_str().unwrap_or_default().to_lowercase()
+                ) == resource
+            })
+            .map(|object| {
+                (
+                    object["metadata"]["name"].to_string()
+                        + &object["metadata"]["namespace"].to_string(),
+                    object,
+                )
+            })
+            .collect();
+        let path = format!(
+            "/apis/rbac.authorization.k8s.io/v1/{resource}?labelSelector=kubernetes.io%2Fbootstrapping%3Drbac-defaults"
+        );
+        let same = |list: Option<&Value>| {
+            let items = list
+                .and_then(|l| l["items"].as_array())
+                .cloned()
+                .unwrap_or_default();
+            let theirs: BTreeMap<String, Value> = items
+                .into_iter()
+                .map(|mut object| {
+                    for field in [
+                        "uid",
+                        "resourceVersion",
+                        "creationTimestamp",
+                        "managedFields",
+                    ] {
+                        object["metadata"].as_object_mut().map(|m| m.remove(field));
+                    }
+                    object["apiVersion"] = "rbac.authorization.k8s.io/v1".into();
+                    (
+                        object["metadata"]["name"].to_string()
+                            + &object["metadata"]["namespace"].to_string(),
+                        object,
+                    )
+                })
+                .collect();
+            let differ = |name: &&String| {
+                let mut theirs = theirs.get(*name).cloned().unwrap_or_default();
+                if let (Some(theirs), Some(ours)) = (theirs.as_object_mut(), ours.get(*name)) {
+                    theirs.insert("kind".into(), ours["kind"].clone());
+                }
+                ours.get(*name) != Some(&theirs)
+            };
+            let different: Vec<&String> = ours.keys().chain(theirs.keys()).filter(differ).collect();
+            for name in &different {
+                println!(
+                    "{resource} {name}: ours {:?} theirs {:?}",
+                    ours.get(*name),
+                    theirs.get(*name)
+                );
+            }
+            different.is_empty()
+        };
+        // Gathered rules arrive a little after the start.
+        world.becomes(&path, same).await;
+    }
 }
