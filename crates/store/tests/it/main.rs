@@ -5,6 +5,7 @@ mod crash;
 mod drivers;
 mod durability;
 mod faults;
+mod kube_apiserver;
 mod measure;
 mod random;
 mod real_etcd;
