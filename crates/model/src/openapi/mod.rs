@@ -10,6 +10,7 @@ use crate::{Map, Str, Value, json};
 use std::sync::Arc;
 
 mod custom;
+mod gnostic;
 mod paths;
 mod schema;
 
@@ -104,13 +105,23 @@ pub fn hash(catalogue: &Catalogue, custom: &[Arc<Resource>], path: &str) -> Stri
 /// The v2 document of everything, as JSON bytes.
 #[must_use]
 pub fn v2(catalogue: &Catalogue, custom: &[Arc<Resource>]) -> Vec<u8> {
+    json::to_vec(&v2_document(catalogue, custom))
+}
+
+/// The same as protobuf, for `Accept: application/com.github.proto-openapi.spec.v2@v1.0+protobuf`.
+#[must_use]
+pub fn v2_protobuf(catalogue: &Catalogue, custom: &[Arc<Resource>]) -> Vec<u8> {
+    gnostic::document(&v2_document(catalogue, custom))
+}
+
+fn v2_document(catalogue: &Catalogue, custom: &[Arc<Resource>]) -> Value {
     let mut schemas = schema::Schemas::new(catalogue, Dialect::V2);
     let mut routes = Map::new();
     for resource in catalogue.resources.iter().chain(custom) {
         paths::add(resource, &mut routes, &mut schemas);
     }
     let everything = |_: &str, _: &str| true;
-    let document = object([
+    object([
         ("swagger", "2.0".into()),
         ("info", info(catalogue)),
         ("paths", routes.into()),
@@ -120,8 +131,7 @@ pub fn v2(catalogue: &Catalogue, custom: &[Arc<Resource>]) -> Vec<u8> {
             "security",
             vec![object([("BearerToken", Value::Array(Vec::new()))])].into(),
         ),
-    ]);
-    json::to_vec(&document)
+    ])
 }
 
 /// FNV-1a over 128 bits: the hash tells versions of one tenant's document apart, nothing else.

@@ -207,3 +207,14 @@ fn custom_resources_are_published_as_upstream_does() {
     assert!(field("any").get("type").is_none() && field("port").get("anyOf").is_none());
     assert!(property(tab, &["spec"]).get("required").is_none());
 }
+
+#[test]
+fn the_protobuf_form_holds_the_same_definitions() {
+    let catalogue = Catalogue::builtin(36).expect("36 is built in");
+    let bytes = super::v2_protobuf(&catalogue, &[]);
+    // Document.definitions.additional_properties.name = "io.k8s.api.apps.v1.Deployment"
+    let name = b"\x0a\x1dio.k8s.api.apps.v1.Deployment\x12";
+    assert!(memchr::memmem::find(&bytes, name).is_some());
+    let extension = br#"[{"group":"apps","kind":"Deployment","version":"v1"}]"#;
+    assert!(memchr::memmem::find(&bytes, extension).is_some());
+}
