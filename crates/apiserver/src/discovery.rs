@@ -109,7 +109,7 @@ fn group_list(served: &Served) -> Groups {
         }
     }
     for (_, versions) in &mut groups[builtin..] {
-        versions.sort_by(|a, b| version_order(b).cmp(&version_order(a)));
+        versions.sort_by_key(|v| std::cmp::Reverse(version_order(v)));
     }
     groups[builtin..].sort();
     groups
@@ -463,7 +463,7 @@ mod tests {
         let mut v = [
             "v1alpha1", "foo", "v2", "v1beta2", "v10", "v1", "v1beta10", "bar",
         ];
-        v.sort_by(|a, b| version_order(b).cmp(&version_order(a)));
+        v.sort_by_key(|v| std::cmp::Reverse(version_order(v)));
         assert_eq!(
             v,
             [

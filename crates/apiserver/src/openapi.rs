@@ -4,7 +4,7 @@ use crate::control_plane::ControlPlane;
 use crate::request::Query;
 use crate::{Body, respond};
 use freehold_model::{ApiError, openapi};
-use http::header::{CACHE_CONTROL, ETAG, IF_NONE_MATCH, VARY};
+use http::header::{ACCEPT, CACHE_CONTROL, ETAG, IF_NONE_MATCH, VARY};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 
 pub(crate) fn v3(
@@ -35,6 +35,9 @@ pub(crate) fn v3(
     Ok(response)
 }
 
+/// What client-go's discovery asks for: `…@v1.0+protobuf`, of old `….v1.0+protobuf`.
+const GNOSTIC: &str = "application/com.github.proto-openapi.spec.v2";
+
 pub(crate) fn v2(cp: &ControlPlane, headers: &HeaderMap) -> Response<Body> {
     let served = cp.registry.now();
     let custom = served.custom_resources();
@@ -42,8 +45,17 @@ pub(crate) fn v2(cp: &ControlPlane, headers: &HeaderMap) -> Response<Body> {
     if is_known(headers, &hash) {
         return not_modified(&hash);
     }
-    let bytes = openapi::v2(&served.catalogue, &custom);
-    let mut response = tagged(respond::bytes(200, bytes, "application/json"), &hash);
+    let accept = headers.get(ACCEPT).and_then(|v| v.to_str().ok());
+    let (bytes, media) = if accept.is_some_and(|a| a.starts_with(GNOSTIC)) {
+        let bytes = openapi::v2_protobuf(&served.catalogue, &custom);
+        (
+            bytes,
+            "application/com.github.proto-openapi.spec.v2.v1.0+protobuf",
+        )
+    } else {
+        (openapi::v2(&served.catalogue, &custom), "application/json")
+    };
+    let mut response = tagged(respond::bytes(200, bytes, media), &hash);
     response
         .headers_mut()
         .insert(VARY, HeaderValue::from_static("Accept"));

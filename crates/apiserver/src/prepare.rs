@@ -159,9 +159,6 @@ impl Call {
         ] {
             value.unset(&["metadata", field]);
         }
-        if track {
-            value.unset(&["metadata", "managedFields"]);
-        }
         value.set(&["metadata", "uid"], uuid::Uuid::new_v4().to_string());
         value.set(&["metadata", "creationTimestamp"], self.rfc3339());
         if hooks::has_generation(&self.resource) {
@@ -225,6 +222,7 @@ impl Call {
         if track {
             self.track(Some(previous), value);
         }
+        apply::keep_times_of_unchanged(previous, value);
         Ok(())
     }
 

@@ -6,7 +6,7 @@ use freehold_model::{ApiError, Value};
 use futures::future::BoxFuture;
 use http::Response;
 
-fn kind<'a>(call: &'a Call) -> Option<&'a str> {
+fn kind(call: &Call) -> Option<&str> {
     let asked = call.info.verb == "create" && call.info.subresource.is_empty();
     let group = call.info.group.as_str();
     let plural = call.info.resource.as_str();

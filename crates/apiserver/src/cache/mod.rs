@@ -24,6 +24,8 @@ use view::Change;
 
 /// How long a read waits for the cache before it answers 504.
 const FRESH_WAIT: Duration = Duration::from_secs(10);
+/// Revisions that are replayed when a cache opens.
+const REPLAY: u64 = 1_000;
 const LOAD_PAGE: usize = 2_000;
 /// Events that stay in a view however old they are.
 const KEEP_OLD_EVENTS: usize = 64;
@@ -68,13 +70,22 @@ impl Cache {
             observers: Mutex::default(),
             stop: CancellationToken::new(),
         });
-        let rev = cache.load().await?;
+        let head = cache.store.head().await?;
+        // Beginning a little in the past fills the event windows, so that watches go on across a
+        // restart or a sleep.
+        let past = head.rev.saturating_sub(REPLAY).max(head.compact_rev).max(1);
+        // Revision 0 would mean "now"; a new keyspace has no other.
+        let rev = match cache.load(past.min(head.rev)).await {
+            Err(freehold_store::Error::Compacted(_)) => cache.load(0).await?,
+            loaded => loaded?,
+        };
         let stream = cache.follow_from(rev + 1).await?;
-        tokio::spawn(Self::run(
-            Arc::downgrade(&cache),
-            stream,
-            cache.stop.clone(),
-        ));
+        let run = Self::run(Arc::downgrade(&cache), stream, cache.stop.clone());
+        tokio::spawn(run);
+        if cache.reach(head.rev).await.is_err() {
+            let why = "the watch of the datastore does not catch up".to_owned();
+            return Err(freehold_store::Error::Unavailable(why));
+        }
         Ok(cache)
     }
 
@@ -175,19 +186,21 @@ impl Cache {
         (objects, bytes + self.window_bytes.load(Ordering::Relaxed))
     }
 
-    async fn load(&self) -> freehold_store::Result<u64> {
+    /// Loads everything as of `rev` (0: now).
+    async fn load(&self, rev: u64) -> freehold_store::Result<u64> {
         let mut range = Range {
             lo: vec![0].into(),
             hi: vec![0].into(),
             limit: LOAD_PAGE,
+            rev,
             ..Range::default()
         };
         loop {
             let reply = self.store.range(range.clone()).await?;
             if range.rev == 0 {
                 range.rev = reply.head_rev;
-                self.floor.store(reply.head_rev, Ordering::Release);
             }
+            self.floor.store(range.rev, Ordering::Release);
             for kv in &reply.kvs {
                 self.load_one(kv);
             }

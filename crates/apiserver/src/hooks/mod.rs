@@ -5,6 +5,7 @@ pub(crate) mod crds;
 mod events;
 mod namespaces;
 mod pods;
+mod scale;
 mod services;
 pub(crate) mod subresource;
 
@@ -55,8 +56,8 @@ pub(crate) fn spec_differs(resource: &Resource, a: &Value, b: &Value) -> bool {
             .map(|m| {
                 m.iter()
                     .filter(|(k, _)| {
-                        !matches!(*k, "metadata" | "apiVersion" | "kind")
-                            && !(has_status && *k == "status")
+                        !(matches!(*k, "metadata" | "apiVersion" | "kind")
+                            || has_status && *k == "status")
                     })
                     .map(|(k, v)| (k.to_owned(), v.clone()))
                     .collect()

@@ -145,57 +145,55 @@ fn option_error(field: &str, kind: ErrorKind, value: &str, detail: &str) -> ApiE
 }
 
 /// Rules of apimachinery `pkg/apis/internalversion/validation/validation.go`.
+fn check_match(rev: &str, rule: &str, token: &str) -> Result<(), ApiError> {
+    let forbidden = |detail: &str| {
+        Err(option_error(
+            "resourceVersionMatch",
+            ErrorKind::Forbidden,
+            "",
+            detail,
+        ))
+    };
+    match rule {
+        "" => Ok(()),
+        _ if rev.is_empty() => {
+            forbidden("resourceVersionMatch is forbidden unless resourceVersion is provided")
+        }
+        _ if !token.is_empty() => {
+            forbidden("resourceVersionMatch is forbidden when continue is provided")
+        }
+        "Exact" if rev == "0" => {
+            forbidden("resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"")
+        }
+        "Exact" | "NotOlderThan" => Ok(()),
+        other => Err(option_error(
+            "resourceVersionMatch",
+            ErrorKind::NotSupported,
+            &format!("{other:?}"),
+            "supported values: \"Exact\", \"NotOlderThan\", \"\"",
+        )),
+    }
+}
+
 fn asked(call: &Call) -> Result<Asked, ApiError> {
     let q = &call.query;
-    let (rev, rule, token) = (
-        q.text("resourceVersion"),
-        q.text("resourceVersionMatch"),
-        q.text("continue"),
-    );
-    let forbidden =
-        |detail: &str| option_error("resourceVersionMatch", ErrorKind::Forbidden, "", detail);
+    let (rev, token) = (q.text("resourceVersion"), q.text("continue"));
+    let rule = q.text("resourceVersionMatch");
     if q.get("sendInitialEvents").is_some() {
+        let detail = "sendInitialEvents is forbidden for list";
         return Err(option_error(
             "sendInitialEvents",
             ErrorKind::Forbidden,
             "",
-            "sendInitialEvents is forbidden for list",
+            detail,
         ));
     }
     let limit = q.int("limit")?.unwrap_or(0);
     let limit = usize::try_from(limit).map_err(|_| {
-        option_error(
-            "limit",
-            ErrorKind::Invalid,
-            &limit.to_string(),
-            "must be greater than or equal to 0",
-        )
+        let detail = "must be greater than or equal to 0";
+        option_error("limit", ErrorKind::Invalid, &limit.to_string(), detail)
     })?;
-    if !rule.is_empty() {
-        if rev.is_empty() {
-            return Err(forbidden(
-                "resourceVersionMatch is forbidden unless resourceVersion is provided",
-            ));
-        }
-        if !token.is_empty() {
-            return Err(forbidden(
-                "resourceVersionMatch is forbidden when continue is provided",
-            ));
-        }
-        if !matches!(rule, "Exact" | "NotOlderThan") {
-            return Err(option_error(
-                "resourceVersionMatch",
-                ErrorKind::NotSupported,
-                &format!("{rule:?}"),
-                "supported values: \"Exact\", \"NotOlderThan\", \"\"",
-            ));
-        }
-        if rule == "Exact" && rev == "0" {
-            return Err(forbidden(
-                "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"",
-            ));
-        }
-    }
+    check_match(rev, rule, token)?;
     if !token.is_empty() {
         if !rev.is_empty() && rev != "0" {
             return Err(ApiError::bad_request(

@@ -5,7 +5,7 @@ use crate::pipeline::{self, Call};
 use crate::write::{Change, Existing, Target};
 use crate::{Body, codec, hooks};
 use freehold_model::json::{self, Decoded};
-use freehold_model::{ApiError, Value, apply, patch as patches, strategic, yaml};
+use freehold_model::{ApiError, Value, apply, patch as patches, strategic, strict, yaml};
 use http::Response;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -190,6 +190,7 @@ fn apply_to(call: &Call, old: &Existing, patch: &Decoded) -> Result<Change, ApiE
     let now = call.rfc3339();
     let by = applier(call, &manager, &now);
     let mut new = apply::apply(&call.resource, Some(&old.value), &config, &by)?;
+    drop_nulls(call, &mut new)?;
     call.prepare_update(&mut new, old, false)?;
     Ok(finish(call, new))
 }
@@ -215,8 +216,14 @@ fn apply_new(call: &Call, patch: &Decoded) -> Result<Change, ApiError> {
         &config,
         &applier(call, &manager, &now),
     )?;
+    drop_nulls(call, &mut new)?;
     call.prepare_create(&mut new, false)?;
     Ok(Change::Put(new))
+}
+
+/// What an apply removed may be left as null.
+fn drop_nulls(call: &Call, object: &mut Value) -> Result<(), ApiError> {
+    strict::check_and_prune(&call.resource, object).map(|_| ())
 }
 
 fn applier<'a>(call: &'a Call, manager: &'a str, now: &'a str) -> apply::Applier<'a> {

@@ -1,6 +1,7 @@
 //! What somebody without rights is told, path by path; limits.
 
 use crate::harness::{Client, Cluster};
+use freehold_apiserver::Limits;
 use freehold_model::{Value, value};
 use freehold_policy::User;
 
@@ -203,8 +204,10 @@ async fn unknown_paths_kinds_and_methods_are_told_apart() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_control_plane_takes_only_so_many_objects() {
-    let mut limits = freehold_apiserver::Limits::default();
-    limits.objects = 1;
+    let limits = Limits {
+        objects: 1,
+        ..Limits::default()
+    };
     let cluster = Cluster::with_limits(limits).await;
     let a = cluster
         .client()

@@ -161,6 +161,11 @@ fn session(k: &Kubectl) {
         r#"[{"op":"remove","path":"/metadata/labels/tier"}]"#,
     ]);
     run(&["create", "deploy", "dry", "--image=x", "--dry-run=server"]);
+    let applied = k.run(
+        &["apply", "--server-side", "--force-conflicts", "-f", "-"],
+        DEPLOYMENT,
+    );
+    assert_eq!(applied.trim(), "deployment.apps/web serverside-applied");
     run(&["delete", "deploy", "web"]);
     run(&["delete", "configmap", "c"]);
     assert!(run(&["get", "all"]).contains("service/kubernetes"));

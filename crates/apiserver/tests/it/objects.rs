@@ -439,3 +439,66 @@ async fn a_collection_is_deleted_by_selector() {
     api.get(&format!("{CMS}/a")).await.expect(404);
     api.get(&format!("{CMS}/b")).await.expect(200);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn applied_fields_have_an_owner() {
+    let (_cluster, api) = admin().await;
+    let path = format!("{CMS}/a");
+    let apply = |manager: &'static str, data: &'static str, force: bool| {
+        let (api, path) = (api.clone(), path.clone());
+        async move {
+            let url = format!("{path}?fieldManager={manager}&force={force}");
+            let mut body = config_map("a", data);
+            body.set(&["data", manager], "mine");
+            api.send(
+                "PATCH",
+                &url,
+                "application/apply-patch+yaml",
+                json::to_vec(&body),
+            )
+            .await
+        }
+    };
+    let first = apply("one", "1", false).await.expect(201);
+    assert!(
+        !first
+            .body
+            .at(&["metadata", "managedFields"])
+            .unwrap()
+            .is_null()
+    );
+    // Applied again, nothing is written.
+    let again = apply("one", "1", false).await.expect(200);
+    assert_eq!(
+        again.text(&["metadata", "resourceVersion"]),
+        first.text(&["metadata", "resourceVersion"])
+    );
+    let conflict = apply("two", "2", false).await.expect(409);
+    assert!(
+        conflict
+            .text(&["message"])
+            .contains("conflict with \"one\""),
+        "{}",
+        conflict.text(&["message"])
+    );
+    let forced = apply("two", "2", true).await.expect(200);
+    assert_eq!(
+        (forced.text(&["data", "k"]), forced.text(&["data", "one"])),
+        ("2", "mine")
+    );
+    // What an owner no longer applies goes.
+    let less =
+        json::to_vec(&value!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}}));
+    let url = format!("{path}?fieldManager=one");
+    let rest = api
+        .send("PATCH", &url, "application/apply-patch+yaml", less.clone())
+        .await
+        .expect(200);
+    assert_eq!(
+        (rest.text(&["data", "k"]), rest.text(&["data", "one"])),
+        ("2", "")
+    );
+    api.send("PATCH", &path, "application/apply-patch+yaml", less)
+        .await
+        .expect(422);
+}

@@ -2,6 +2,7 @@
 
 use crate::harness::{Client, Cluster, Watch};
 use crate::objects::config_map;
+use freehold_apiserver::Limits;
 use freehold_model::{Value, value};
 
 const CMS: &str = "/api/v1/namespaces/default/configmaps";
@@ -142,8 +143,10 @@ async fn entering_and_leaving_a_selection_are_additions_and_deletions() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_revision_that_is_gone_is_an_error_event() {
-    let mut limits = freehold_apiserver::Limits::default();
-    limits.window_events = 4;
+    let limits = Limits {
+        window_events: 4,
+        ..Limits::default()
+    };
     let cluster = Cluster::with_limits(limits).await;
     let api = cluster.client();
     let rev = api
@@ -205,8 +208,10 @@ async fn shutting_down_ends_watches_and_refuses_requests() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn watchers_have_a_limit() {
-    let mut limits = freehold_apiserver::Limits::default();
-    limits.watches = 1;
+    let limits = Limits {
+        watches: 1,
+        ..Limits::default()
+    };
     let cluster = Cluster::with_limits(limits).await;
     let api = cluster.client();
     let first = api.watch(&format!("{CMS}?watch=1")).await;
@@ -254,4 +259,24 @@ async fn every_watcher_sees_every_change_in_order() {
     for w in watchers {
         w.await.unwrap();
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_goes_on_across_a_restart() {
+    let (cluster, api) = admin().await;
+    let rev = api
+        .post(CMS, &config_map("a", "0"))
+        .await
+        .text(&["metadata", "resourceVersion"])
+        .to_owned();
+    api.post(CMS, &config_map("b", "0")).await.expect(201);
+    api.delete(&format!("{CMS}/a")).await.expect(200);
+    drop(api);
+    let cluster = cluster.restart().await;
+    let mut w = cluster
+        .client()
+        .watch(&format!("{CMS}?watch=1&resourceVersion={rev}"))
+        .await;
+    assert_eq!(next(&mut w).await, pair("ADDED", "b"));
+    assert_eq!(next(&mut w).await, pair("DELETED", "a"));
 }
