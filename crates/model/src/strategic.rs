@@ -264,7 +264,14 @@ fn set_element_orders(original: &mut Map, patch: &mut Map, at: At<'_>) -> Result
             (Some(_), Some(wanted)) => wanted,
         };
         let live = live.unwrap_or_default();
-        element_kind(&[&live, wanted.as_deref().unwrap_or_default()])?;
+        let kind = element_kind(&[&live, wanted.as_deref().unwrap_or_default()])?;
+        if kind == Kind::Map && field.patch_merge_key.is_none() {
+            // maps without a merge key have no order that could be set
+            let all = merged.iter().chain(&order).chain(&live);
+            if let Some(map) = all.filter_map(Value::as_object).next() {
+                return Err(no_merge_key(map, ""));
+            }
+        }
         let merged = arrange(merged, &order, &live, field.patch_merge_key.as_deref())?;
         original.insert(name, Value::Array(merged));
         patch.remove(name);
@@ -288,32 +295,35 @@ fn check_order(patch: &[Value], order: &[Value], merge_key: Option<&str>) -> Res
     if patch.is_empty() || order.is_empty() {
         return Ok(());
     }
-    let mut positions = order.iter();
-    for item in patch {
+    let deleted = |item: &&Value| item.get(PATCH).and_then(Value::as_str) == Some("delete");
+    let mut items = patch
+        .iter()
+        .filter(|item| merge_key.is_none() || !deleted(item))
+        .peekable();
+    let mut positions = order.iter().peekable();
+    while let (Some(item), Some(candidate)) = (items.peek(), positions.peek()) {
         if item.get(PATCH).is_some() {
+            items.next();
             continue;
         }
-        let mut found = false;
-        for candidate in positions.by_ref() {
-            if element_key(item, merge_key)? == element_key(candidate, merge_key)? {
-                found = true;
-                break;
-            }
+        if element_key(item, merge_key)? == element_key(candidate, merge_key)? {
+            items.next();
         }
-        if !found {
-            let list = |items: &[Value]| {
-                let mut s = String::new();
-                go_list(&mut s, items);
-                s
-            };
-            return Err(bad(format!(
-                "The order in patch list:\n{}\n doesn't match {ELEMENT_ORDER} list:\n{}\n",
-                list(patch),
-                list(order)
-            )));
-        }
+        positions.next();
     }
-    Ok(())
+    if items.peek().is_none() {
+        return Ok(());
+    }
+    let list = |items: &[Value]| {
+        let mut s = String::new();
+        go_list(&mut s, items);
+        s
+    };
+    Err(bad(format!(
+        "The order in patch list:\n{}\n doesn't match {ELEMENT_ORDER} list:\n{}\n",
+        list(patch),
+        list(order)
+    )))
 }
 
 /// What identifies an element: the value of its merge key, or itself.

@@ -2,6 +2,7 @@
 
 mod apply;
 mod custom;
+mod patch;
 mod proto;
 mod table;
 mod texts;
