@@ -80,10 +80,15 @@ async fn fetch(client: &Client, query: &Query<'_>, accept: &str) -> Result<Value
         Some(name) => format!("{} {name}", query.kind.noun()),
         None => format!("{}s", query.kind.noun()),
     };
-    Ok(client
-        .request::<Value>(request)
-        .await
-        .map_err(|e| Trouble::from_api("get", &shown, e))?)
+    Ok(client.request::<Value>(request).await.map_err(|e| {
+        let forbidden = matches!(&e, kube::Error::Api(s) if s.is_forbidden());
+        let trouble = Trouble::from_api("get", &shown, e);
+        if forbidden && query.kind == Kind::ControlPlane && query.namespace.is_none() {
+            trouble.advise("You may not see those of every tenant; say whose: --tenant T.")
+        } else {
+            trouble
+        }
+    })?)
 }
 
 fn not_found(query: &Query<'_>) -> anyhow::Error {

@@ -58,6 +58,7 @@ impl Host {
     /// Starts everything; returns when the host answers and serves our objects.
     pub(crate) async fn start(options: &Options) -> Result<Self> {
         let began = Instant::now();
+        raise_file_limit();
         let mut data = DataDir::take(&options.data_dir)?;
         let before = data.remembered()?;
         let bound = address::bind(options.listen, &options.advertise, &before).await?;
@@ -128,6 +129,16 @@ impl Host {
         }
         self.tasks.abort_all();
         self.store.close();
+    }
+}
+
+/// Connections and keyspaces are files; the usual soft limit is meant for programs that have few.
+fn raise_file_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "the limit of open files could not be raised");
     }
 }
 

@@ -17,7 +17,7 @@ use kube::{Api, ResourceExt};
 use plane::Plane;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
@@ -39,8 +39,15 @@ pub(crate) struct Surroundings {
 /// The control planes served by this process.
 pub(crate) struct Pool {
     around: Surroundings,
+    planes: RwLock<Planes>,
+}
+
+/// What is served, found both ways.
+#[derive(Default)]
+struct Planes {
     /// by uid: a name may be used again by another control plane
-    planes: RwLock<BTreeMap<String, Arc<Plane>>>,
+    by_uid: BTreeMap<String, Arc<Plane>>,
+    by_server_name: BTreeMap<String, Arc<Plane>>,
 }
 
 /// Control planes are looked at for idleness this often.
@@ -58,41 +65,46 @@ impl Pool {
 
     /// The control plane of a server name (lower case), if it is served here.
     pub(crate) fn backend(&self, server_name: &str) -> Option<Arc<dyn Backend>> {
-        self.all()
-            .into_iter()
-            .find(|p| p.server_name == server_name)
-            .map(|p| p as Arc<dyn Backend>)
+        let plane = self.read().by_server_name.get(server_name).cloned();
+        plane.map(|p| p as Arc<dyn Backend>)
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Planes> {
+        self.planes.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Planes> {
+        self.planes.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn all(&self) -> Vec<Arc<Plane>> {
-        self.planes
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .values()
-            .cloned()
-            .collect()
+        self.read().by_uid.values().cloned().collect()
     }
 
     fn get(&self, uid: &str) -> Option<Arc<Plane>> {
-        self.planes
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(uid)
-            .cloned()
+        self.read().by_uid.get(uid).cloned()
     }
 
-    fn put(&self, plane: Arc<Plane>) -> Option<Arc<Plane>> {
-        self.planes
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(plane.uid.clone(), plane)
+    fn put(&self, plane: Arc<Plane>) {
+        let mut planes = self.write();
+        planes
+            .by_server_name
+            .insert(plane.server_name.clone(), plane.clone());
+        planes.by_uid.insert(plane.uid.clone(), plane);
     }
 
     fn take(&self, uid: &str) -> Option<Arc<Plane>> {
-        self.planes
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(uid)
+        let mut planes = self.write();
+        let taken = planes.by_uid.remove(uid)?;
+        // The name may belong to a successor by now.
+        if planes
+            .by_server_name
+            .get(&taken.server_name)
+            .is_some_and(|p| p.uid == taken.uid)
+        {
+            planes.by_server_name.remove(&taken.server_name);
+        }
+        Some(taken)
     }
 
     /// Reconciles until shutdown.

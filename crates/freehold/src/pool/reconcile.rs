@@ -36,12 +36,30 @@ pub(super) async fn reconcile(
         object.namespace().unwrap_or_default(),
         object.name_any()
     );
-    guard::caught(Box::pin(one(&object, &pool)))
-        .await
-        .map_err(|why| {
-            tracing::warn!(control_plane = %shown, error = %why, "the pool failed; it tries again");
-            Failed(why)
-        })
+    let why = match guard::caught(Box::pin(one(&object, &pool))).await {
+        Ok(action) => return Ok(action),
+        Err(why) => why,
+    };
+    tracing::warn!(control_plane = %shown, error = %why, "the pool failed; it tries again");
+    tell(&object, &pool, &why).await;
+    Err(Failed(why))
+}
+
+/// Whoever waits for a control plane sees why it is not served. This is not worth a failure itself.
+async fn tell(object: &ControlPlane, pool: &Pool, why: &str) {
+    let Some(namespace) = object.namespace() else {
+        return;
+    };
+    let api: Api<ControlPlane> = Api::namespaced(pool.around.host.clone(), &namespace);
+    let serving = Condition::no(types::SERVING, "Failed", why);
+    let said = Said {
+        endpoint: None,
+        version: None,
+        serving,
+    };
+    if let Err(error) = say(&api, object, &said).await {
+        tracing::debug!(error = %crate::cli::said(&error), "the failure could not be written into the status");
+    }
 }
 
 pub(super) fn again(_: Arc<ControlPlane>, _: &Failed, _: Arc<Pool>) -> Action {

@@ -83,3 +83,28 @@ fn kill_9(sandbox: &Sandbox) {
         .status();
     assert!(killed.is_ok_and(|status| status.success()));
 }
+
+#[test]
+fn a_deletion_that_a_crash_interrupts_goes_on_after_the_restart() {
+    needs_kubectl!();
+    let mut sandbox = Sandbox::with_host();
+    let admin = sandbox.admin();
+    sandbox.control_plane("acme", "dev");
+    sandbox.control_plane("acme", "test");
+    sandbox
+        .kubectl(
+            &admin,
+            &["delete", "tenants.freehold.dev", "acme", "--wait=false"],
+        )
+        .done();
+    sandbox.kill();
+    sandbox.up_with(&[]);
+    sandbox.until("nothing is left", || {
+        let kinds = "tenants.freehold.dev,controlplanes.freehold.dev,namespaces";
+        let left = sandbox
+            .kubectl(&admin, &["get", kinds, "-A", "-o", "name"])
+            .ok();
+        !left.contains("acme") && !left.contains("controlplane")
+    });
+    sandbox.control_plane("acme", "dev");
+}
