@@ -235,7 +235,12 @@ async fn resource(
         served,
         query,
         user,
-        headers,
+        // A watch lives long and has no use for them.
+        headers: if info.verb == "watch" {
+            HeaderMap::new()
+        } else {
+            headers
+        },
         resource,
         storage,
         mixed,

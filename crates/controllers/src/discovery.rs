@@ -3,7 +3,24 @@
 use crate::api::{Kind, Result};
 use kube::core::discovery::Scope;
 use kube::discovery::Discovery;
+use parking_lot::Mutex;
+use std::collections::BTreeSet;
 use std::sync::Arc;
+
+/// Most kinds are the same in every control plane of the process: they are kept once.
+static SHARED: Mutex<BTreeSet<Arc<Kind>>> = Mutex::new(BTreeSet::new());
+
+fn shared(kind: Kind) -> Arc<Kind> {
+    let mut shared = SHARED.lock();
+    if let Some(known) = shared.get(&kind) {
+        return known.clone();
+    }
+    let kind = Arc::new(kind);
+    // What only this set still knows went with its definition or control plane.
+    shared.retain(|known| Arc::strong_count(known) > 1);
+    shared.insert(kind.clone());
+    kind
+}
 
 /// Every kind once, in its most stable version, sorted.
 pub(crate) async fn kinds(client: &kube::Client) -> Result<Vec<Arc<Kind>>> {
@@ -15,7 +32,7 @@ pub(crate) async fn kinds(client: &kube::Client) -> Result<Vec<Arc<Kind>>> {
     let mut kinds = Vec::new();
     for group in discovery.groups() {
         for (resource, can) in group.resources_by_stability() {
-            kinds.push(Arc::new(Kind {
+            kinds.push(shared(Kind {
                 group: resource.group.into(),
                 version: resource.version.into(),
                 kind: resource.kind.into(),

@@ -12,7 +12,7 @@ use parking_lot::RwLock;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
 
 /// Kinds are looked up anew after a definition changed, several times because it takes effect
@@ -44,7 +44,12 @@ pub(crate) struct Shared {
     /// kinds whose first list is not complete
     pending: RwLock<BTreeSet<Arc<Kind>>>,
     definitions_changed: Notify,
+    /// so many lists and beginnings of watches at a time: with dozens of kinds, all at once would
+    /// cost memory that idleness never gives back
+    opening: Semaphore,
 }
+
+const OPEN_AT_ONCE: usize = 2;
 
 impl Shared {
     /// The kinds served, as last looked up.
@@ -73,6 +78,7 @@ pub(crate) async fn run(client: kube::Client, config: Config) {
         kinds: RwLock::new(Arc::new([])),
         pending: RwLock::default(),
         definitions_changed: Notify::new(),
+        opening: Semaphore::new(OPEN_AT_ONCE),
     });
     let controllers: Arc<[Box<dyn Controller>]> = Arc::new([
         Box::new(namespaces::Namespaces::new(&shared)),
@@ -155,7 +161,7 @@ async fn follow_kind(
     kind: Arc<Kind>,
 ) {
     let api = shared.api.clone();
-    watch::follow(api, kind, move |event| {
+    watch::follow(api, kind, &shared.opening, |event| {
         match event.what {
             What::Listed => {
                 shared.pending.write().remove(&event.kind);

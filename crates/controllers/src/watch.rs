@@ -10,6 +10,7 @@ use kube::client::Body;
 use serde::Deserialize;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Semaphore;
 
 const PARTIAL: &str =
     "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json";
@@ -58,14 +59,17 @@ enum Ended {
     Failed,
 }
 
-/// Tells `see` about every object of `kind`, for ever.
-pub(crate) async fn follow(api: Api, kind: Arc<Kind>, see: impl Fn(Event)) {
+/// Tells `see` about every object of `kind`, for ever; `opening` bounds how many do so at once.
+pub(crate) async fn follow(api: Api, kind: Arc<Kind>, opening: &Semaphore, see: impl Fn(Event)) {
     let mut listed = false;
     let mut pause = FIRST_PAUSE;
     let mut revision = String::new();
     loop {
         if revision.is_empty() {
-            match Box::pin(list(&api, &kind, listed, &see)).await {
+            let turn = opening.acquire().await;
+            let at = Box::pin(list(&api, &kind, listed, &see)).await;
+            drop(turn);
+            match at {
                 Ok(at) => {
                     revision = at;
                     listed = true;
@@ -77,7 +81,7 @@ pub(crate) async fn follow(api: Api, kind: Arc<Kind>, see: impl Fn(Event)) {
             }
         }
         if !revision.is_empty() {
-            match watch(&api, &kind, &mut revision, &see).await {
+            match watch(&api, &kind, opening, &mut revision, &see).await {
                 Ended::Normally => {
                     pause = FIRST_PAUSE;
                     continue;
@@ -139,8 +143,17 @@ async fn open(api: &Api, kind: &Kind, revision: &str) -> kube::Result<Response<B
         .await
 }
 
-async fn watch(api: &Api, kind: &Arc<Kind>, revision: &mut String, see: &impl Fn(Event)) -> Ended {
-    let mut body = match Box::pin(open(api, kind, revision)).await {
+async fn watch(
+    api: &Api,
+    kind: &Arc<Kind>,
+    opening: &Semaphore,
+    revision: &mut String,
+    see: &impl Fn(Event),
+) -> Ended {
+    let turn = opening.acquire().await;
+    let opened = Box::pin(open(api, kind, revision)).await;
+    drop(turn);
+    let mut body = match opened {
         Ok(response) if response.status() == 410 => return Ended::TooOld,
         Ok(response) if response.status().is_success() => response.into_body(),
         Ok(_) | Err(_) => return Ended::Failed,
