@@ -1,6 +1,8 @@
 //! The committed definitions are those of the types.
 
-include!("text.rs");
+mod text;
+
+use text::text;
 
 #[test]
 fn the_committed_definitions_are_fresh() {
