@@ -146,6 +146,13 @@ impl ControlPlane {
         self.cache.close();
     }
 
+    /// Whether it answers nothing but 503 any more: it was shut down, or its datastore went away
+    /// under it. Whoever owns it starts a new one.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.cache.closed().is_cancelled()
+    }
+
     /// The name of the configuration: `host` or `<namespace>/<name>`.
     #[must_use]
     pub fn name(&self) -> &str {

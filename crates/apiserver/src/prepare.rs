@@ -6,7 +6,7 @@
 use crate::pipeline::{self, Call};
 use crate::write::{Existing, OPTIMISTIC_LOCK};
 use crate::{codec, hooks};
-use freehold_model::field::{ErrorKind, FieldError};
+use freehold_model::field::{ErrorKind, FieldError, Path};
 use freehold_model::{ApiError, Str, Value, apply, crd, defaults, meta, strict, validate};
 
 /// What to do about fields that the kind does not have.
@@ -33,6 +33,23 @@ impl Call {
                 Err(ApiError::invalid("meta.k8s.io", "CreateOptions", "", &[e]))
             }
         }
+    }
+
+    /// Checks the parameters of a write; whether it is a dry run.
+    pub(crate) fn write_options(&self) -> Result<bool, ApiError> {
+        let manager = self.query.text("fieldManager");
+        let mut errors = Vec::new();
+        meta::check_field_manager(manager, &Path::root("fieldManager"), &mut errors);
+        if !manager.is_empty() && !errors.is_empty() {
+            return Err(ApiError::invalid(
+                "meta.k8s.io",
+                "CreateOptions",
+                "",
+                &errors,
+            ));
+        }
+        self.strictness()?;
+        self.dry_run()
     }
 
     /// `fieldManager`, else the first word of the user agent.

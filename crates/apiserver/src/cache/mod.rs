@@ -11,6 +11,7 @@ pub use object::Object;
 pub use view::{Event, TooOld, View};
 
 use freehold_model::ApiError;
+use freehold_model::status::Cause;
 use freehold_store::{Range, Store, Watch, WatchItem};
 use futures::StreamExt as _;
 use parking_lot::{Mutex, RwLock};
@@ -23,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use view::Change;
 
 /// How long a read waits for the cache before it answers 504.
-const FRESH_WAIT: Duration = Duration::from_secs(10);
+const FRESH_WAIT: Duration = Duration::from_secs(3);
 /// Revisions that are replayed when a cache opens.
 const REPLAY: u64 = 1_000;
 const LOAD_PAGE: usize = 2_000;
@@ -162,10 +163,7 @@ impl Cache {
         };
         match tokio::time::timeout(FRESH_WAIT, wait).await {
             Ok(done) => done,
-            Err(_) => Err(ApiError::timeout(format!(
-                "Too large resource version: {rev}, current: {}",
-                self.rev()
-            ))),
+            Err(_) => Err(too_large(rev, self.rev())),
         }
     }
 
@@ -258,6 +256,8 @@ impl Cache {
         mut stream: freehold_store::WatchStream,
         stop: CancellationToken,
     ) {
+        // However this ends, by a panic too: a cache that does not follow must not answer.
+        let _close = stop.clone().drop_guard();
         let mut sweep = tokio::time::interval(SWEEP_EVERY);
         sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -396,6 +396,22 @@ impl Cache {
 
 fn closed() -> ApiError {
     ApiError::unavailable("this control plane is shutting down or going to sleep; try again")
+}
+
+/// As `NewTooLargeResourceVersionError` of apiserver `pkg/storage/errors.go`: clients know it by its
+/// cause and try again.
+fn too_large(rev: u64, current: u64) -> ApiError {
+    let mut e = ApiError::timeout(format!(
+        "Too large resource version: {rev}, current: {current}"
+    ));
+    let details = e.details.get_or_insert_default();
+    details.retry_after_seconds = 1;
+    details.causes.push(Cause {
+        reason: "ResourceVersionTooLarge".into(),
+        message: "Too large resource version".into(),
+        field: String::new(),
+    });
+    e
 }
 
 /// A store's error as clients see it.

@@ -1,6 +1,7 @@
 //! Where upstream treats a kind specially: facts about kinds, and small steps of the generic
 //! verbs. Everything not named here is handled alike.
 
+mod certificates;
 pub(crate) mod crds;
 mod events;
 mod namespaces;
@@ -199,7 +200,9 @@ pub(crate) fn before_create(call: &Call, object: &mut Value) -> Result<(), ApiEr
         }
         ("", "secrets") => take_string_data(object),
         ("", "services") => services::create(call, object)?,
-        ("certificates.k8s.io", "certificatesigningrequests") => set_requester(call, object),
+        ("certificates.k8s.io", "certificatesigningrequests") => {
+            certificates::create(call, object)?
+        }
         ("apiextensions.k8s.io", "customresourcedefinitions") => crds::create(call, object)?,
         _ => {}
     }
@@ -209,9 +212,11 @@ pub(crate) fn before_create(call: &Call, object: &mut Value) -> Result<(), ApiEr
 /// Completes the new state of an object; refuses what may not change.
 pub(crate) fn before_update(call: &Call, object: &mut Value, old: &Value) -> Result<(), ApiError> {
     let r = &call.resource;
+    let is_request = is(r, "certificates.k8s.io", &["certificatesigningrequests"]);
     match call.info.subresource.as_str() {
         "" => {}
-        "approval" => return confirm_approval(call, object),
+        "approval" => return certificates::approve(call, object, old),
+        "status" if is_request => return certificates::sign(call, object, old),
         _ => return Ok(()),
     }
     match (r.group.as_str(), r.plural.as_str()) {
@@ -301,29 +306,6 @@ fn confirm_grant(call: &Call, object: &Value, old: Option<&Value>) -> Result<(),
     call.cp.authz.confirm_no_escalation(&call.user, &write)
 }
 
-/// Who approves a certificate must be allowed to for its signer
-/// (plugin/pkg/admission/certificates/approval).
-fn confirm_approval(call: &Call, object: &Value) -> Result<(), ApiError> {
-    let signer = object.str_at(&["spec", "signerName"]).unwrap_or("");
-    let domain = signer.split('/').next().unwrap_or("");
-    let may = |name: &str| {
-        let asked = freehold_policy::Attributes {
-            verb: "approve".into(),
-            group: "certificates.k8s.io".into(),
-            version: "*".into(),
-            resource: "signers".into(),
-            name: name.into(),
-            ..Default::default()
-        };
-        call.cp.authz.authorize(&call.user, &asked).allowed
-    };
-    if may(signer) || may(&format!("{domain}/*")) {
-        return Ok(());
-    }
-    let why = format!("user not permitted to approve requests with signerName {signer:?}");
-    Err(call.forbidden(&call.info.name, &why))
-}
-
 /// `stringData` becomes part of `data` and is never stored.
 fn take_string_data(object: &mut Value) {
     use base64::Engine as _;
@@ -335,22 +317,5 @@ fn take_string_data(object: &mut Value) {
             let encoded = base64::engine::general_purpose::STANDARD.encode(text);
             object.set(&["data", key], encoded);
         }
-    }
-}
-
-/// Who asks for a certificate is never taken from the request.
-fn set_requester(call: &Call, object: &mut Value) {
-    object.set(&["spec", "username"], call.user.name.as_str());
-    for field in ["uid", "groups", "extra"] {
-        object.unset(&["spec", field]);
-    }
-    if !call.user.uid.is_empty() {
-        object.set(&["spec", "uid"], call.user.uid.as_str());
-    }
-    if !call.user.groups.is_empty() {
-        object.set(&["spec", "groups"], call.user.groups.clone());
-    }
-    for (key, values) in &call.user.extra {
-        object.set(&["spec", "extra", key], values.clone());
     }
 }

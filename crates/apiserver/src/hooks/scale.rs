@@ -127,7 +127,7 @@ pub(super) async fn answer(call: &Call, body: Body) -> Result<Response<Body>, Ap
         scale.set(&["metadata", "resourceVersion"], object.rev.to_string());
         return call.answer_value(200, &scale);
     }
-    let dry_run = call.dry_run()?;
+    let dry_run = call.write_options()?;
     let bytes = codec::read(body).await?;
     let namespace = if call.resource.namespaced {
         call.info.namespace.as_str()

@@ -11,7 +11,7 @@ use http::Response;
 const NAME_ATTEMPTS: usize = 8;
 
 pub(super) async fn create(call: &Call, body: Body) -> Result<Response<Body>, ApiError> {
-    let dry_run = call.dry_run()?;
+    let dry_run = call.write_options()?;
     let bytes = codec::read(body).await?;
     let value = call.decode_object(&bytes)?;
     let done = create_value(call, value, dry_run).await?;

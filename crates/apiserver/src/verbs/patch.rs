@@ -44,7 +44,7 @@ impl Kind {
 
 pub(super) async fn patch(call: &Call, body: Body) -> Result<Response<Body>, ApiError> {
     let kind = Kind::of(call)?;
-    let dry_run = call.dry_run()?;
+    let dry_run = call.write_options()?;
     let bytes = codec::read(body).await?;
     let patch = if kind == Kind::Apply {
         yaml::parse(&bytes)?

@@ -7,7 +7,7 @@ use freehold_model::{ApiError, Value};
 use http::Response;
 
 pub(super) async fn update(call: &Call, body: Body) -> Result<Response<Body>, ApiError> {
-    let dry_run = call.dry_run()?;
+    let dry_run = call.write_options()?;
     let bytes = codec::read(body).await?;
     let value = call.decode_object(&bytes)?;
     check_name(call, &value)?;

@@ -262,13 +262,88 @@ async fn a_certificate_request_says_who_really_asks() {
             .map(<[_]>::len),
         Some(1)
     );
-    let status = api
-        .merge(
-            &format!("{all}/c/status"),
-            &value!({"status": {"certificate": "YQ=="}}),
-        )
-        .await;
-    assert!(matches!(status.code, 200 | 422), "{}", status.code);
+    // Decisions are not made through the status, and signing needs its right.
+    let status =
+        value!({"status": {"conditions": [{"type": "Denied", "status": "True", "reason": "x"}]}});
+    let kept = api
+        .merge(&format!("{all}/c/status"), &status)
+        .await
+        .expect(200);
+    let types: Vec<_> = kept
+        .body
+        .at(&["status", "conditions"])
+        .and_then(Value::as_array)
+        .unwrap()
+        .to_vec();
+    assert_eq!(types.len(), 1);
+    assert_eq!(types[0].str_at(&["type"]), Some("Approved"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_asks_for_the_group_that_may_do_anything() {
+    let cluster = Cluster::start().await;
+    let csr = value!({
+        "apiVersion": "certificates.k8s.io/v1", "kind": "CertificateSigningRequest",
+        "metadata": {"name": "c"},
+        "spec": {"request": (request_pem()), "signerName": "kubernetes.io/kube-apiserver-client", "usages": ["client auth"]}
+    });
+    let all = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
+    let refused = cluster.client().post(all, &csr).await.expect(403);
+    assert!(refused.text(&["message"]).contains("system:masters"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_may_write_the_status_may_not_therefore_sign() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.client();
+    let all = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
+    let csr = value!({
+        "apiVersion": "certificates.k8s.io/v1", "kind": "CertificateSigningRequest",
+        "metadata": {"name": "c"},
+        "spec": {"request": (request_pem()), "signerName": "example.com/x", "usages": ["client auth"]}
+    });
+    admin.post(all, &csr).await.expect(201);
+    let role = value!({"metadata": {"name": "w"}, "rules": [{
+        "apiGroups": ["certificates.k8s.io"],
+        "resources": ["certificatesigningrequests/status", "certificatesigningrequests/approval"],
+        "verbs": ["update", "patch"]
+    }]});
+    let rbac = "/apis/rbac.authorization.k8s.io/v1";
+    admin
+        .post(&format!("{rbac}/clusterroles"), &role)
+        .await
+        .expect(201);
+    let binding = value!({
+        "metadata": {"name": "w"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "w"},
+        "subjects": [{"kind": "User", "name": "wil", "apiGroup": "rbac.authorization.k8s.io"}]
+    });
+    admin
+        .post(&format!("{rbac}/clusterrolebindings"), &binding)
+        .await
+        .expect(201);
+    let wil = cluster.client_of(User {
+        name: "wil".into(),
+        ..User::default()
+    });
+    let condition =
+        value!({"status": {"conditions": [{"type": "Approved", "status": "True", "reason": "x"}]}});
+    let no = wil
+        .merge(&format!("{all}/c/approval"), &condition)
+        .await
+        .expect(403);
+    assert!(
+        no.text(&["message"]).contains("not permitted to approve"),
+        "{}",
+        no.text(&["message"])
+    );
+    let failed =
+        value!({"status": {"conditions": [{"type": "Failed", "status": "True", "reason": "x"}]}});
+    let no = wil
+        .merge(&format!("{all}/c/status"), &failed)
+        .await
+        .expect(403);
+    assert!(no.text(&["message"]).contains("not permitted to sign"));
 }
 
 fn request_pem() -> String {
@@ -278,6 +353,10 @@ fn request_pem() -> String {
     params
         .distinguished_name
         .push(rcgen::DnType::CommonName, "x");
+    let masters = "system:masters";
+    params
+        .distinguished_name
+        .push(rcgen::DnType::OrganizationName, masters);
     let pem = params.serialize_request(&key).unwrap().pem().unwrap();
     base64::engine::general_purpose::STANDARD.encode(pem)
 }
