@@ -281,7 +281,7 @@ impl Store for MemoryStore {
         Ok(Head {
             rev: model.rev,
             compact_rev: model.compacted,
-            bytes: bytes,
+            bytes,
             keys: model.within(&all, model.rev).len() as u64,
         })
     }

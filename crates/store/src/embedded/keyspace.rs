@@ -60,6 +60,13 @@ impl Slot {
         }
     }
 
+    /// What it takes to write a checkpoint, while in memory.
+    pub(crate) fn loaded_bytes(&self) -> Option<u64> {
+        let loaded = self.loaded.read().clone()?;
+        let bytes = loaded.state.read().bytes;
+        Some(bytes)
+    }
+
     /// Reads checkpoint and log into a state. The caller holds `busy`.
     pub(crate) fn read(&self, dir: &Path, disk: &dyn Disk, now_ms: u64) -> Result<State> {
         let expected = self.entry.lock().checkpointed;

@@ -475,12 +475,8 @@ mod tests {
                 let scan = scan_of(dir.path(), &cut).expect("cut off, not an error");
                 assert_eq!(scan.last_batch, 2, "{len}");
                 assert_eq!(scan.records[&7].len(), 2, "{len}");
-                let nothing = len == starts[2];
-                assert_eq!(
-                    scan.cut,
-                    (!nothing).then_some((1, starts[2] as u64)),
-                    "{len}"
-                );
+                assert_eq!(scan.torn, len != starts[2], "{len}");
+                assert_eq!(scan.end, Some((1, starts[2] as u64)), "{len}");
             }
         }
     }

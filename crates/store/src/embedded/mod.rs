@@ -43,9 +43,6 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::sync::oneshot;
 use upkeep::Upkeep;
 
-/// Segments that may exist before checkpoints are written, however short they are.
-const MANY_SEGMENTS: u64 = 8;
-
 pub(crate) fn now_ms() -> u64 {
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)
@@ -241,16 +238,25 @@ impl Shared {
     /// The log goes on in another segment.
     fn rotated(&self, segment: u64) {
         self.active.store(segment, Ordering::Release);
-        if self.segments_to_keep() > self.oldest.load(Ordering::Acquire) {
-            self.upkeep.truncate();
-        }
+        self.upkeep.truncate();
     }
 
-    /// The oldest segment that may stay.
+    /// The oldest segment that may stay. The log may grow to as much as it would take to write
+    /// what is in memory once more, so that checkpoints cost at most as much as the log.
     fn segments_to_keep(&self) -> u64 {
         let active = self.active.load(Ordering::Acquire);
-        let by_size = self.options.checkpoint_after / self.options.segment_bytes.max(1);
-        active.saturating_sub(by_size.clamp(1, MANY_SEGMENTS))
+        let oldest = self.oldest.load(Ordering::Acquire);
+        let loaded: u64 = self
+            .all_slots()
+            .iter()
+            .filter_map(|slot| slot.loaded_bytes())
+            .sum();
+        let limit = (self.options.checkpoint_after + loaded) / self.options.segment_bytes.max(1);
+        if active - oldest <= limit.max(1) {
+            oldest
+        } else {
+            active - (active - oldest) / 2
+        }
     }
 
     /// Removes segments before `first`, oldest first: what stays has no gap.

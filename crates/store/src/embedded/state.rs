@@ -392,7 +392,7 @@ impl State {
 
     /// Rebuilds what a checkpoint does not say: history, sizes, lease keys.
     pub(crate) fn rebuild(&mut self, now_ms: u64) -> Option<()> {
-        let mut events: BTreeMap<(u64, u32), Event> = BTreeMap::new();
+        let mut events: Vec<(u64, u32, Event)> = Vec::new();
         let mut attached: Vec<(Bytes, LeaseId)> = Vec::new();
         (self.bytes, self.keys) = (0, 0);
         for entry in self.index.entries() {
@@ -405,7 +405,7 @@ impl State {
                         deleted: !version.alive(),
                         prev: prev.filter(|p| p.alive()).map(|p| p.to_kv(&entry.key)),
                     };
-                    events.insert((version.mod_rev, version.sub), event);
+                    events.push((version.mod_rev, version.sub, event));
                 }
                 prev = Some(version);
             }
@@ -417,7 +417,8 @@ impl State {
         for (key, lease) in attached {
             self.leases.get_mut(&lease)?.keys.insert(key);
         }
-        for ((rev, _), event) in events {
+        events.sort_unstable_by_key(|(rev, sub, _)| (*rev, *sub));
+        for (rev, _, event) in events {
             let bytes = (event.kv.key.len() + event.kv.value.len() + 64) as u64;
             self.history_bytes += bytes;
             match self.history.back_mut().filter(|commit| commit.rev == rev) {

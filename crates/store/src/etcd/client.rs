@@ -146,9 +146,9 @@ impl Client {
             revision,
             physical: false,
         };
-        let done: HeaderResponse = self.write("/etcdserverpb.KV/Compact", request).await?;
-        drop(done);
-        Ok(())
+        self.write("/etcdserverpb.KV/Compact", request)
+            .await
+            .map(|_: HeaderResponse| ())
     }
 
     pub(super) async fn lease_grant(&self, ttl: i64) -> Result<LeaseGrantResponse> {

@@ -134,8 +134,17 @@ async fn follow(
     // The first mark says that history has been delivered.
     let mut owed = Some(*wishes.borrow_and_update());
     loop {
-        if owed.is_some() {
-            drop(requests.try_send(progress_request()));
+        if let Some(rev) = owed {
+            // The etcd does not answer for a watch that starts in its future; but then nothing
+            // up to here can be missing.
+            if rev > 0 && rev < wanted.next {
+                owed = None;
+                if items.send(Ok(WatchItem::Progress { rev })).await.is_err() {
+                    return Over::Ended;
+                }
+            } else {
+                drop(requests.try_send(progress_request()));
+            }
         }
         let answer = tokio::select! {
             answer = answers.next() => answer,
@@ -163,6 +172,9 @@ async fn follow(
             .header
             .as_ref()
             .map_or(0, |header| rev(header.revision));
+        if answer.created && at < wanted.next {
+            owed = owed.map(|wanted| wanted.max(at));
+        }
         if is_progress(&answer) && owed.is_some_and(|wanted| at >= wanted) {
             owed = None;
         }

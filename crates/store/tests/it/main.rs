@@ -1,5 +1,11 @@
 //! Integration tests of the datastore.
 
+#![allow(
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "everything in here is a test or serves one"
+)]
+
 mod contract;
 mod crash;
 mod drivers;

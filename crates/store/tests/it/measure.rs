@@ -74,27 +74,10 @@ async fn timed(name: &str, count: u32, mut work: impl AsyncFnMut()) {
 
 async fn one(name: &str, keyspaces: &dyn Keyspaces) {
     let store = keyspaces.open("bench").await.expect("open");
-    writers(
-        &format!("{name}: put, 1 client"),
-        &[store.clone()],
-        1,
-        false,
-    )
-    .await;
-    writers(
-        &format!("{name}: put, 64 clients"),
-        &[store.clone()],
-        64,
-        false,
-    )
-    .await;
-    writers(
-        &format!("{name}: create, 64 clients"),
-        &[store.clone()],
-        64,
-        true,
-    )
-    .await;
+    let single = [store.clone()];
+    writers(&format!("{name}: put, 1 client"), &single, 1, false).await;
+    writers(&format!("{name}: put, 64 clients"), &single, 64, false).await;
+    writers(&format!("{name}: create, 64 clients"), &single, 64, true).await;
     let mut tenants = Vec::new();
     for n in 0..10 {
         tenants.push(keyspaces.open(&format!("tenant-{n}")).await.expect("open"));
@@ -127,7 +110,11 @@ async fn one(name: &str, keyspaces: &dyn Keyspaces) {
         assert_eq!(big.range(range).await.expect("range").count, 100_000);
     })
     .await;
-    let mut stream = watch_all(&*store, 0).await;
+    events(name, &*store).await;
+}
+
+async fn events(name: &str, store: &dyn Store) {
+    let mut stream = watch_all(store, 0).await;
     while !matches!(
         next(&mut stream).await,
         Some(Ok(WatchItem::Progress { .. }))

@@ -98,6 +98,9 @@ impl SimDisk {
 
 /// Each sector that was not synced is old or new.
 fn torn(file: &Contents, random: &mut Random) -> Vec<u8> {
+    if file.dirty.start == file.dirty.end {
+        return file.now.clone();
+    }
     let len = if random.below(2) == 0 {
         file.now.len()
     } else {

@@ -3,7 +3,7 @@
 use super::Fixture;
 use crate::support::{all, delete, everything, get, put, put_if, put_op, value};
 use bytes::Bytes;
-use freehold_store::{Compare, Error, Op, OpResult, Range, Txn};
+use freehold_store::{Compare, Error, Op, OpResult, Range, RangeReply, Store, Txn};
 
 fn key(text: &str) -> Bytes {
     text.to_owned().into()
@@ -194,6 +194,10 @@ pub(super) async fn a_range_is_ordered_limited_and_counted_exactly(fixture: Fixt
     };
     let keys = store.range(keys).await.expect("keys").kvs;
     assert!(keys.iter().all(|kv| kv.value.is_empty() && kv.mod_rev > 0));
+    pages_add_up(&*store, &whole).await;
+}
+
+async fn pages_add_up(store: &dyn Store, whole: &RangeReply) {
     let mut seen = Vec::new();
     let mut lo = Bytes::from_static(&[0]);
     loop {

@@ -256,6 +256,11 @@ pub(super) async fn a_watch_from_now_sees_nothing_older(fixture: Fixture) {
     let store = fixture.fresh().await;
     put(&*store, "a", "1").await;
     let mut stream = watch_all(&*store, 0).await;
+    let first = next(&mut stream).await.expect("item").expect("item");
+    assert!(
+        matches!(first, WatchItem::Progress { .. }),
+        "it is told that it is up to date"
+    );
     let rev = put(&*store, "b", "1").await;
     assert_eq!(next_events(&mut stream).await.expect("events").0, rev);
 }
