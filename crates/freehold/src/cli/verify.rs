@@ -2,7 +2,7 @@
 
 use super::printer::Tone;
 use super::{Format, Global, Printer, Target, Trouble, names};
-use crate::verify::{Outcome, Report};
+use crate::verify::{Check, Outcome, Report};
 use anyhow::Result;
 use serde_json::json;
 use std::time::Instant;
@@ -51,13 +51,43 @@ fn show(report: &Report, began: Instant, out: &Printer) -> Result<()> {
         }
         Format::Table | Format::Wide => {}
     }
-    let mut between = "";
-    for check in &report.checks {
-        if check.between != between {
-            out.line(out.tone(Tone::Strong, &check.between));
-            between = &check.between;
-        }
+    let in_full = out.verbose > 0 || out.format == Format::Wide;
+    for checks in report.checks.chunk_by(|a, b| a.between == b.between) {
+        show_boundary(checks, in_full, out);
+    }
+    for note in &report.notes {
+        out.line(note);
+    }
+    if !in_full {
+        out.line("Each check by name: freehold verify -o wide");
+    }
+    out.line(format!(
+        "{} checks: {} held, {} FAILED, {} not made, in {} ms",
+        report.checks.len(),
+        report.checks.len() - report.failed() - report.not_made(),
+        report.failed(),
+        report.not_made(),
+        began.elapsed().as_millis()
+    ));
+    Ok(())
+}
+
+/// One line for a boundary that held, with what did not hold or was not tried below it.
+fn show_boundary(checks: &[Check], in_full: bool, out: &Printer) {
+    let held = checks
+        .iter()
+        .filter(|c| matches!(c.outcome, Outcome::Held(_)))
+        .count();
+    let between = checks.first().map_or("", |c| c.between.as_str());
+    let all = checks.len();
+    let tone = if held == all { Tone::Good } else { Tone::Warn };
+    out.line(format!(
+        "{} {between}",
+        out.tone(tone, &format!("{:<12}", format!("{held} of {all} held")))
+    ));
+    for check in checks {
         let tone = match check.outcome {
+            Outcome::Held(_) if !in_full => continue,
             Outcome::Held(_) => Tone::Good,
             Outcome::Failed(_) => Tone::Bad,
             Outcome::NotMade(_) => Tone::Warn,
@@ -69,16 +99,4 @@ fn show(report: &Report, began: Instant, out: &Printer) -> Result<()> {
             check.outcome.detail()
         ));
     }
-    for note in &report.notes {
-        out.line(note);
-    }
-    out.line(format!(
-        "{} checks: {} held, {} FAILED, {} not made, in {} ms",
-        report.checks.len(),
-        report.checks.len() - report.failed() - report.not_made(),
-        report.failed(),
-        report.not_made(),
-        began.elapsed().as_millis()
-    ));
-    Ok(())
 }
