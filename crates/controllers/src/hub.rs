@@ -160,8 +160,7 @@ async fn follow_kind(
     controllers: Arc<[Box<dyn Controller>]>,
     kind: Arc<Kind>,
 ) {
-    let api = shared.api.clone();
-    watch::follow(api, kind, &shared.opening, |event| {
+    watch::follow(&shared.api, &kind, &shared.opening, |event| {
         match event.what {
             What::Listed => {
                 shared.pending.write().remove(&event.kind);

@@ -60,14 +60,14 @@ enum Ended {
 }
 
 /// Tells `see` about every object of `kind`, for ever; `opening` bounds how many do so at once.
-pub(crate) async fn follow(api: Api, kind: Arc<Kind>, opening: &Semaphore, see: impl Fn(Event)) {
+pub(crate) async fn follow(api: &Api, kind: &Arc<Kind>, opening: &Semaphore, see: impl Fn(Event)) {
     let mut listed = false;
     let mut pause = FIRST_PAUSE;
     let mut revision = String::new();
     loop {
         if revision.is_empty() {
             let turn = opening.acquire().await;
-            let at = Box::pin(list(&api, &kind, listed, &see)).await;
+            let at = Box::pin(list(api, kind, listed, &see)).await;
             drop(turn);
             match at {
                 Ok(at) => {
@@ -81,7 +81,7 @@ pub(crate) async fn follow(api: Api, kind: Arc<Kind>, opening: &Semaphore, see: 
             }
         }
         if !revision.is_empty() {
-            match watch(&api, &kind, opening, &mut revision, &see).await {
+            match watch(api, kind, opening, &mut revision, &see).await {
                 Ended::Normally => {
                     pause = FIRST_PAUSE;
                     continue;
