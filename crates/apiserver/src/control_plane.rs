@@ -2,6 +2,7 @@
 
 use crate::budget::Budget;
 use crate::cache::Cache;
+use crate::metrics::Requests;
 use crate::pipeline::{self, Origin};
 use crate::registry::Registry;
 use crate::{Body, BoxError, Config, Identity, authn, authz, bootstrap, hooks};
@@ -16,6 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
+use tracing::Instrument as _;
 
 /// Why a control plane could not start.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +49,7 @@ pub struct ControlPlane {
     pub(crate) authz: authz::Authz,
     pub(crate) registry: Arc<Registry>,
     pub(crate) budget: Budget,
+    pub(crate) requests: Requests,
     /// held by writers of kinds that allocate addresses, ports or names
     pub(crate) allocation: tokio::sync::Mutex<()>,
     /// the store lease of new events, and since when it is used
@@ -85,6 +88,11 @@ impl ControlPlane {
     /// # Errors
     /// See [`StartError`].
     pub async fn start(config: Config) -> Result<Arc<Self>, StartError> {
+        let span = tracing::info_span!("control_plane", name = %config.name);
+        Self::start_inside(config).instrument(span).await
+    }
+
+    async fn start_inside(config: Config) -> Result<Arc<Self>, StartError> {
         let cache = Cache::open(config.store.clone(), config.limits).await?;
         let authn =
             authn::Authn::new(&config, cache.clone()).map_err(|e| StartError::Config(e.message))?;
@@ -99,6 +107,7 @@ impl ControlPlane {
             authz,
             registry,
             budget,
+            requests: Requests::default(),
             allocation: tokio::sync::Mutex::default(),
             event_lease: tokio::sync::Mutex::default(),
             outside: Arc::new(Visits {
@@ -109,7 +118,7 @@ impl ControlPlane {
         });
         bootstrap::write(&cp).await.map_err(StartError::Bootstrap)?;
         hooks::crds::resume(&cp);
-        tokio::spawn(crate::compaction::run(Arc::downgrade(&cp)));
+        tokio::spawn(crate::compaction::run(Arc::downgrade(&cp)).in_current_span());
         Ok(cp)
     }
 

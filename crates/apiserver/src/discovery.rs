@@ -3,7 +3,7 @@
 use crate::control_plane::ControlPlane;
 use crate::registry::Served;
 use crate::request::Query;
-use crate::{Body, openapi, respond};
+use crate::{Body, metrics, openapi, respond};
 use freehold_model::{ApiError, Map, Resource, Str, Value, json, value};
 use http::header::{ACCEPT, CONTENT_TYPE, VARY};
 use http::{HeaderMap, HeaderValue, Method, Response};
@@ -54,7 +54,7 @@ pub(crate) async fn answer(
             cp.authn.issuer().openid_configuration(),
             "application/json",
         )),
-        ["metrics"] => Ok(metrics(cp)),
+        ["metrics"] => Ok(text(200, &metrics::text(cp))),
         _ => Err(ApiError::no_such_path()),
     }
 }
@@ -443,15 +443,6 @@ async fn health(
 
 fn text(code: u16, body: &str) -> Response<Body> {
     respond::bytes(code, body.to_owned(), "text/plain; charset=utf-8")
-}
-
-fn metrics(cp: &ControlPlane) -> Response<Body> {
-    let a = cp.activity();
-    let body = format!(
-        "# TYPE apiserver_storage_objects_total gauge\napiserver_storage_objects_total {}\n# TYPE freehold_cache_bytes gauge\nfreehold_cache_bytes {}\n# TYPE freehold_requests_in_flight gauge\nfreehold_requests_in_flight {}\n",
-        a.objects, a.bytes, a.requests
-    );
-    text(200, &body)
 }
 
 #[cfg(test)]

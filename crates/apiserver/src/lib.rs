@@ -18,6 +18,7 @@ mod control_plane;
 mod discovery;
 mod hooks;
 pub mod listen;
+mod metrics;
 mod openapi;
 mod pipeline;
 mod prepare;

@@ -5,7 +5,7 @@ use crate::codec::{self, Accept};
 use crate::control_plane::ControlPlane;
 use crate::registry::Served;
 use crate::request::{Query, RequestInfo};
-use crate::{Body, Identity, authn, clock, discovery, respond, verbs};
+use crate::{Body, Identity, authn, clock, discovery, metrics, respond, verbs};
 use freehold_model::{ApiError, Resource};
 use freehold_policy::User;
 use futures::FutureExt as _;
@@ -14,6 +14,7 @@ use http::{HeaderMap, Method, Request, Response};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
+use tracing::Instrument as _;
 
 /// As upstream's `--request-timeout`; watches have their own.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
@@ -116,17 +117,24 @@ pub(crate) fn handle(
     cp: Arc<ControlPlane>,
     request: Request<Body>,
 ) -> BoxFuture<'static, Response<Body>> {
-    Box::pin(async move {
-        let name = cp.config.name.clone();
-        match AssertUnwindSafe(route(cp, request)).catch_unwind().await {
+    let span = tracing::info_span!("control_plane", name = %cp.config.name);
+    let answering = async move {
+        let method = metrics::label(request.method());
+        let response = match AssertUnwindSafe(route(cp.clone(), request))
+            .catch_unwind()
+            .await
+        {
             Ok(Ok(response)) => response,
             Ok(Err(e)) => respond::error(&e),
             Err(_) => {
-                tracing::error!(control_plane = %name, "a request handler panicked");
+                tracing::error!("a request handler panicked");
                 respond::error(&ApiError::internal("the request could not be answered"))
             }
-        }
-    })
+        };
+        cp.requests.count(method, response.status().as_u16());
+        response
+    };
+    Box::pin(answering.instrument(span))
 }
 
 async fn route(cp: Arc<ControlPlane>, request: Request<Body>) -> Result<Response<Body>, ApiError> {

@@ -21,6 +21,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 use view::Change;
 
 /// How long a read waits for the cache before it answers 504.
@@ -82,7 +83,7 @@ impl Cache {
         };
         let stream = cache.follow_from(rev + 1).await?;
         let run = Self::run(Arc::downgrade(&cache), stream, cache.stop.clone());
-        tokio::spawn(run);
+        tokio::spawn(run.in_current_span());
         if cache.reach(head.rev).await.is_err() {
             let why = "the watch of the datastore does not catch up".to_owned();
             return Err(freehold_store::Error::Unavailable(why));

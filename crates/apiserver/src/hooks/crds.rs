@@ -12,6 +12,7 @@ use freehold_policy::User;
 use http::{Method, Request};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
+use tracing::Instrument as _;
 
 const GROUP: &str = "apiextensions.k8s.io";
 const FINALIZER: &str = "customresourcecleanup.apiextensions.k8s.io";
@@ -162,7 +163,9 @@ fn is_waiting(crd: &Value) -> bool {
 /// Starts the clean-up of a CRD that was just marked.
 pub(super) fn clean_up_when_deleted(cp: &Arc<ControlPlane>, object: &Object) {
     if is_waiting(&object.parse()) {
-        tokio::spawn(clean_up(Arc::downgrade(cp), object.name().to_owned()));
+        let work = clean_up(Arc::downgrade(cp), object.name().to_owned());
+        let span = tracing::info_span!("control_plane", name = cp.name());
+        tokio::spawn(work.instrument(span));
     }
 }
 

@@ -224,4 +224,17 @@ async fn activity_counts_outside_requests_only() {
     let a = cluster.cp.activity();
     assert_eq!(a.requests, 0);
     assert!(a.objects > 50 && a.bytes > 10_000, "{a:?}");
+    let r = cluster
+        .client()
+        .raw("GET", "/metrics", &[], Vec::new())
+        .await;
+    let text = http_body_util::BodyExt::collect(r.into_body())
+        .await
+        .unwrap()
+        .to_bytes();
+    let text = String::from_utf8_lossy(&text).into_owned();
+    assert!(
+        text.contains("apiserver_request_total{verb=\"GET\",code=\"200\"} 1\n"),
+        "{text}"
+    );
 }
