@@ -4,6 +4,7 @@ mod apply;
 mod custom;
 mod patch;
 mod proto;
+mod sequences;
 mod table;
 mod texts;
 mod validations;
