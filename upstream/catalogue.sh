@@ -11,7 +11,8 @@ types=$cache/catalogue
 work=$(mktemp -d)
 pids=()
 finish() {
-    for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null || true; done
+    # Nothing of theirs is kept, and kube-apiserver would wait for a store that is gone.
+    for pid in "${pids[@]}"; do kill -KILL "$pid" 2>/dev/null || true; done
     wait || true
     rm -rf "$work"
 }

@@ -94,8 +94,14 @@ func goMod(dir, release string) (string, error) {
 	staging := "v0" + strings.TrimPrefix(release, "1")
 	var mod strings.Builder
 	fmt.Fprintf(&mod, "module freehold.dev/upstream/catalogue\n\ngo 1.26.0\n\nrequire k8s.io/kubernetes v%s\n\n", release)
+	// Not every mirror of the checksum database has every release; these types never change.
+	elsewhere := map[string]string{"k8s.io/kube-aggregator v0.31.14": "v0.31.10"}
 	for _, m := range regexp.MustCompile(`(?m)^[ \t]*(?:require )?(k8s\.io/[a-z0-9-]+) v0\.0\.0(?:[ \t].*)?$`).FindAllStringSubmatch(string(text), -1) {
-		fmt.Fprintf(&mod, "replace %s => %s %s\n", m[1], m[1], staging)
+		at := staging
+		if other := elsewhere[m[1]+" "+staging]; other != "" {
+			at = other
+		}
+		fmt.Fprintf(&mod, "replace %s => %s %s\n", m[1], m[1], at)
 	}
 	return mod.String(), nil
 }

@@ -202,3 +202,95 @@ fn all_minor_versions_together_are_small() {
     );
     assert!(bytes < 4 << 20, "{bytes}");
 }
+
+/// From the API changelogs: what came and went between the versions.
+#[test]
+fn each_minor_version_serves_what_it_had() {
+    let served = |minor: u8, group: &str, version: &str, plural: &str| {
+        Catalogue::builtin(minor)
+            .expect("built in")
+            .lookup(group, version, plural)
+            .is_some()
+    };
+    let since = [
+        (
+            30,
+            "admissionregistration.k8s.io",
+            "validatingadmissionpolicies",
+        ),
+        (
+            36,
+            "admissionregistration.k8s.io",
+            "mutatingadmissionpolicies",
+        ),
+        (29, "flowcontrol.apiserver.k8s.io", "flowschemas"),
+        (33, "networking.k8s.io", "ipaddresses"),
+        (33, "networking.k8s.io", "servicecidrs"),
+        (34, "resource.k8s.io", "resourceclaims"),
+        (34, "storage.k8s.io", "volumeattributesclasses"),
+        (28, "apps", "deployments"),
+        (28, "", "pods"),
+    ];
+    for minor in super::OLDEST_MINOR..=super::NEWEST_MINOR {
+        for (first, group, plural) in since {
+            assert_eq!(
+                served(minor, group, "v1", plural),
+                minor >= first,
+                "{plural} in 1.{minor}"
+            );
+        }
+        for (last, version) in [(28, "v1beta2"), (31, "v1beta3")] {
+            let found = served(
+                minor,
+                "flowcontrol.apiserver.k8s.io",
+                version,
+                "flowschemas",
+            );
+            assert_eq!(found, minor <= last, "{version} in 1.{minor}");
+        }
+        let catalogue = Catalogue::builtin(minor).expect("built in");
+        let pods = catalogue.lookup("", "v1", "pods").expect("pods");
+        assert_eq!(pods.subresource("resize").is_some(), minor >= 33);
+        assert_eq!(
+            catalogue.groups.iter().any(|g| g.name == "resource.k8s.io"),
+            minor >= 34
+        );
+        for r in &catalogue.resources {
+            let stored = catalogue.lookup(&r.storage_group, &r.storage_version, &r.plural);
+            assert!(
+                stored.is_some(),
+                "{} {} in 1.{minor} is stored as nothing",
+                r.group,
+                r.plural
+            );
+        }
+    }
+}
+
+#[test]
+fn fields_come_and_go_with_their_versions() {
+    let has = |minor: u8, kind: &str, name: &str| {
+        let catalogue = Catalogue::builtin(minor).expect("built in");
+        let (types, id) = catalogue
+            .type_named(&format!("io.k8s.api.core.v1.{kind}"))
+            .expect("a type");
+        types.structure(id).is_some_and(|s| s.field(name).is_some())
+    };
+    // Dates of the fields in k8s.io/api core/v1/types.go.
+    for (kind, field, first) in [
+        ("Container", "restartPolicyRules", 34),
+        ("PodSpec", "resources", 32),
+        ("LifecycleHandler", "sleep", 29),
+        ("ServiceSpec", "trafficDistribution", 30),
+        ("VolumeMount", "recursiveReadOnly", 30),
+        ("Container", "image", 28),
+    ] {
+        for minor in super::OLDEST_MINOR..=super::NEWEST_MINOR {
+            assert_eq!(
+                has(minor, kind, field),
+                minor >= first,
+                "{kind}.{field} in 1.{minor}"
+            );
+        }
+    }
+}
