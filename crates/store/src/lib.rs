@@ -1,9 +1,46 @@
-//! The datastore contract: one [`Store`] value is one tenant's keyspace.
+//! The datastore contract, its engines and drivers, and the etcd v3 protocol over them.
 //!
-//! Semantics are etcd's: a single revision counter per keyspace that grows by one per writing
-//! transaction; every key remembers its create and modification revision and version; reads may
-//! be pinned to a revision that is not compacted; watches are ordered, unique, atomic per
-//! revision, reliable and resumable. A write is durable before its reply.
+//! One [`Store`] value is one tenant's keyspace; a [`Keyspaces`] value is all keyspaces of a node
+//! or of a server that somebody else runs.
+//!
+//! # Semantics
+//!
+//! They are etcd's, so that a kube-apiserver can run on any of them:
+//!
+//! * **Revisions.** A keyspace has one counter. A transaction that changes something takes the
+//!   next revision, one that changes nothing takes none. An empty keyspace is at revision 1. (On
+//!   an etcd shared with others the counter is the etcd's: it grows, but not by one.)
+//! * **Keys** remember the revision that created them, the one that changed them last, and how
+//!   often they were put since creation. Deleting and creating again starts over.
+//! * **Durable before the reply.** A transaction that is answered with success survives the
+//!   machine. One that is answered with an error did not happen, except [`Error::Unavailable`]:
+//!   that may or may not have happened, and says so where it is not known.
+//! * **Transactions** see one state, change it at once, and see their own changes. A key may be
+//!   put once, and not be put and deleted ([`Error::Invalid`]).
+//! * **Reads** are strictly serializable: they see everything that was acknowledged before they
+//!   began, and never anything that is not durable. A range is of one revision: the newest, or a
+//!   pinned one from the compact revision on. `count` is exact whatever the limit.
+//! * **Compaction** to a revision forgets what was superseded at or before it. Reading at the
+//!   compact revision works, below it is [`Error::Compacted`]; above the newest is
+//!   [`Error::Future`].
+//! * **Watches** are ordered by revision, without repetition or gap; all events of one revision
+//!   come in one item; they start at any revision from the compact revision on (a deletion at the
+//!   compact revision is still delivered). [`WatchItem::Progress`] follows when history has been
+//!   delivered and after [`Store::progress`]: nothing up to its revision is missing. A start that
+//!   was compacted yields [`WatchItem::Compacted`] and the end. A reader that falls too far behind
+//!   gets [`Error::SlowWatcher`] and the end; it costs nobody else anything.
+//! * **Leases** end at a point in time that is on disk: a restart does not prolong them. Their
+//!   keys are deleted in one revision. A keyspace that is asleep ends its leases when it wakes.
+//! * **Limits**: see [`limits`]; bytes and keys per keyspace are the engine's options. Over quota,
+//!   or with a full disk, puts are [`Error::NoSpace`] and reads, deletions and compaction go on.
+//!
+//! # What is here
+//!
+//! [`embedded`]: the engine of a node, the default. [`etcd`]: keyspaces on an etcd that is already
+//! there. [`memory`]: the model, for tests. [`server`]: the etcd v3 protocol over any [`Store`].
+//! All of them pass one suite, `tests/it/contract`, also a real etcd through the driver.
+//!
+//! Absent: consensus (who outgrows a machine uses [`etcd`]), and any knowledge of Kubernetes.
 
 pub mod embedded;
 pub mod etcd;

@@ -63,6 +63,15 @@ impl Catalog {
         Ok(())
     }
 
+    /// Puts a keyspace in the place of another, in one durable write.
+    pub(crate) fn replace(&mut self, old: u64, entry: &CatalogEntry) -> Result<()> {
+        let slot = self.slots.iter().position(|s| *s == Some(old));
+        let slot = slot.ok_or(Error::Deleted)?;
+        self.store(slot, &encode(entry))?;
+        self.slots[slot] = Some(entry.number);
+        Ok(())
+    }
+
     /// Forgets a keyspace and its key; durable.
     pub(crate) fn erase(&mut self, number: u64) -> Result<()> {
         if let Some(slot) = self.slots.iter().position(|s| *s == Some(number)) {

@@ -17,6 +17,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 const MAGIC: &[u8; 8] = b"FHCKPT\0\x01";
+/// Ending of a file that is not complete yet.
+pub(crate) const DRAFT: &str = "new";
+/// Bytes of a checkpoint that may wait for the disk at once.
+const SYNC_EVERY: u64 = 2 << 20;
 const BLOCK: usize = 256 << 10;
 
 /// A consistent, durable copy of a keyspace; cheap, since it shares everything.
@@ -50,6 +54,22 @@ impl Source {
 
 pub(crate) fn path(dir: &Path, number: u64) -> PathBuf {
     dir.join("keyspaces").join(format!("{number:016x}.ckpt"))
+}
+
+/// What a file is sealed with, and whose it is.
+#[derive(Clone, Copy)]
+pub(crate) struct Seal<'a> {
+    pub(crate) cipher: &'a Cipher,
+    pub(crate) number: u64,
+}
+
+impl Slot {
+    fn seal(&self) -> Seal<'_> {
+        Seal {
+            cipher: &self.ciphers.checkpoint,
+            number: self.number,
+        }
+    }
 }
 
 struct Writer<'a> {
@@ -96,12 +116,22 @@ fn aad(number: u64, block: u32, last: bool) -> [u8; 13] {
 
 /// Writes a checkpoint beside the old one and puts it in its place; durable.
 pub(crate) fn write(dir: &Path, disk: &dyn Disk, slot: &Slot, source: &Source) -> Result<()> {
-    let target = path(dir, slot.number);
-    let draft = target.with_extension("new");
+    write_to(disk, &path(dir, slot.number), slot.seal(), source)
+}
+
+/// The same with a name and a seal of the caller's.
+pub(crate) fn write_to(
+    disk: &dyn Disk,
+    target: &Path,
+    seal: Seal<'_>,
+    source: &Source,
+) -> Result<()> {
+    let draft = target.with_extension(DRAFT);
     let salt = random()?;
-    let done = write_file(disk, &draft, slot, source, salt)
-        .and_then(|()| disk.rename(&draft, &target))
-        .and_then(|()| disk.sync_dir(&dir.join("keyspaces")));
+    let parent = target.parent().unwrap_or(Path::new("."));
+    let done = write_file(disk, &draft, seal, source, salt)
+        .and_then(|()| disk.rename(&draft, target))
+        .and_then(|()| disk.sync_dir(parent));
     done.map_err(|error| {
         // The old checkpoint and the log still hold everything; the draft is only waste.
         drop(disk.remove(&draft));
@@ -112,7 +142,7 @@ pub(crate) fn write(dir: &Path, disk: &dyn Disk, slot: &Slot, source: &Source) -
 fn write_file(
     disk: &dyn Disk,
     draft: &Path,
-    slot: &Slot,
+    seal: Seal<'_>,
     source: &Source,
     salt: [u8; 8],
 ) -> io::Result<()> {
@@ -121,18 +151,18 @@ fn write_file(
     let mut start = MAGIC.to_vec();
     start.extend_from_slice(&salt);
     file.write_at(&start, 0)?;
-    let cipher = &slot.ciphers.checkpoint;
     let offset = start.len() as u64;
     let mut writer = Writer {
         file,
-        cipher,
-        number: slot.number,
+        cipher: seal.cipher,
+        number: seal.number,
         salt,
         block: 0,
         offset,
     };
     writer.block(&encode_head(source), false)?;
     let mut plain = Vec::with_capacity(BLOCK + 4096);
+    let mut synced = 0;
     for entry in source.index.entries() {
         let versions = kept(entry, source);
         if versions.is_empty() {
@@ -149,6 +179,11 @@ fn write_file(
         if plain.len() >= BLOCK {
             writer.block(&plain, false)?;
             plain.clear();
+            // One large flush would hold up the log's small ones.
+            if writer.offset >= synced + SYNC_EVERY {
+                writer.file.sync_data()?;
+                synced = writer.offset;
+            }
         }
     }
     writer.block(&plain, true)?;
@@ -216,16 +251,27 @@ pub(crate) fn read(
         Err(error) => return Err(unavailable(&error)),
     };
     let (mut state, batch) =
-        decode(slot, data).ok_or_else(|| damaged("fails its authentication"))?;
+        decode(slot.seal(), data).ok_or_else(|| damaged("fails its authentication"))?;
     state
         .rebuild(now_ms)
         .ok_or_else(|| damaged("contradicts itself"))?;
     Ok((state, batch))
 }
 
-fn decode(slot: &Slot, mut data: Vec<u8>) -> Option<(State, u64)> {
-    let start = data.split_off(16.min(data.len()));
-    let mut rest = start;
+/// Reads a file of [`write_to`].
+pub(crate) fn read_from(path: &Path, seal: Seal<'_>, now_ms: u64) -> Result<State> {
+    let data = std::fs::read(path).map_err(|e| unavailable(&e))?;
+    let name = path.display();
+    let (mut state, _) = decode(seal, data)
+        .ok_or_else(|| Error::Corrupt(format!("{name} is damaged, or this is not its key")))?;
+    state
+        .rebuild(now_ms)
+        .ok_or_else(|| Error::Corrupt(format!("{name} contradicts itself")))?;
+    Ok(state)
+}
+
+fn decode(seal: Seal<'_>, mut data: Vec<u8>) -> Option<(State, u64)> {
+    let (data, mut left) = data.split_at_mut_checked(16)?;
     if data.get(..8)? != MAGIC {
         return None;
     }
@@ -233,17 +279,13 @@ fn decode(slot: &Slot, mut data: Vec<u8>) -> Option<(State, u64)> {
     let mut state = State::new();
     let mut batch = 0;
     let mut block = 0;
-    let mut left = &mut rest[..];
     loop {
         let header = left.get(..5)?;
         let len = u32::from_le_bytes(header[..4].try_into().ok()?) as usize;
         let last = header[4] == 1;
         let (sealed, behind) = left[5..].split_at_mut_checked(len)?;
-        let aad = aad(slot.number, block, last);
-        let plain = slot
-            .ciphers
-            .checkpoint
-            .open(nonce(salt, block), &aad, sealed)?;
+        let aad = aad(seal.number, block, last);
+        let plain = seal.cipher.open(nonce(salt, block), &aad, sealed)?;
         if block == 0 {
             batch = decode_head(&mut state, plain)?;
         } else {

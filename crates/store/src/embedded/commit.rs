@@ -189,6 +189,9 @@ impl Committer {
             return;
         }
         let before = self.log.segment;
+        if self.log.wants_spare() && self.shared.upkeep.spare() {
+            self.log.has_spare();
+        }
         let reserved = self
             .log
             .rotate()

@@ -23,6 +23,9 @@ const BATCH_HEADER: usize = 32;
 const BATCH_EXTRA: usize = BATCH_HEADER + 4;
 const RECORD_HEADER: usize = 20;
 const ZERO_STEP: usize = 1 << 20;
+/// Segment files are zeroed in advance, so that a commit only overwrites: it then waits for
+/// nothing but its own bytes.
+const SPARE: &str = "spare";
 
 /// Where a record is.
 #[derive(Clone, Copy, Debug)]
@@ -51,6 +54,7 @@ pub(crate) struct Log {
     pub(crate) batch: u64,
     counter: u64,
     zeroes: Vec<u8>,
+    spare: bool,
 }
 
 /// A payload under construction.
@@ -119,7 +123,7 @@ impl Log {
         segment: u64,
         batch: u64,
     ) -> io::Result<Self> {
-        let file = create_segment(&*disk, dir, segment, batch + 1)?;
+        let file = create_segment(&*disk, dir, segment, batch + 1, false)?;
         let mut log = Self {
             dir: dir.to_owned(),
             disk,
@@ -131,6 +135,7 @@ impl Log {
             batch,
             counter: 0,
             zeroes: vec![0; ZERO_STEP],
+            spare: false,
         };
         // A full disk must not keep anybody from opening and reading.
         match log.reserve(ZERO_STEP) {
@@ -152,14 +157,35 @@ impl Log {
     /// Goes on to the next segment when this one is full. Only between batches: a record is
     /// sealed for the segment it goes to.
     pub(crate) fn rotate(&mut self) -> io::Result<()> {
-        if self.pos >= self.segment_bytes {
-            let file = create_segment(&*self.disk, &self.dir, self.segment + 1, self.batch + 1)?;
-            self.file = file;
-            self.segment += 1;
-            self.pos = SEGMENT_HEADER as u64;
-            self.zeroed = self.pos;
+        if self.pos < self.segment_bytes {
+            return Ok(());
         }
+        let spare = std::mem::take(&mut self.spare);
+        if spare {
+            let path = segment_path(&self.dir, self.segment + 1);
+            self.disk.rename(&self.dir.join(SPARE), &path)?;
+        }
+        self.file = create_segment(
+            &*self.disk,
+            &self.dir,
+            self.segment + 1,
+            self.batch + 1,
+            spare,
+        )?;
+        self.segment += 1;
+        self.pos = SEGMENT_HEADER as u64;
+        self.zeroed = if spare { self.segment_bytes } else { self.pos };
         Ok(())
+    }
+
+    /// Whether it is time to prepare the next segment.
+    pub(crate) fn wants_spare(&self) -> bool {
+        !self.spare && self.pos > self.segment_bytes / 2
+    }
+
+    /// The next segment is prepared.
+    pub(crate) fn has_spare(&mut self) {
+        self.spare = true;
     }
 
     /// Makes room for `size` bytes. When the disk is full the room that was there stays.
@@ -184,11 +210,33 @@ impl Log {
     }
 }
 
+/// Writes the zeroes of a segment to come, in slices that hold up nobody for long.
+pub(crate) fn prepare_spare(disk: &dyn Disk, dir: &Path, segment_bytes: u64) -> io::Result<()> {
+    let zeroes = vec![0; ZERO_STEP];
+    let mut file = disk.open(&dir.join(SPARE))?;
+    let mut offset = 0;
+    while offset < segment_bytes {
+        let len = zeroes
+            .len()
+            .min(usize::try_from(segment_bytes - offset).unwrap_or(ZERO_STEP));
+        file.write_at(&zeroes[..len], offset)?;
+        file.sync_data()?;
+        offset += len as u64;
+    }
+    Ok(())
+}
+
+/// Removes a spare segment, complete or not.
+pub(crate) fn remove_spare(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
+    disk.remove(&dir.join(SPARE))
+}
+
 fn create_segment(
     disk: &dyn Disk,
     dir: &Path,
     segment: u64,
     first: u64,
+    prepared: bool,
 ) -> io::Result<Box<dyn DiskFile>> {
     let mut header = Vec::with_capacity(SEGMENT_HEADER);
     header.extend_from_slice(SEGMENT_MAGIC);
@@ -198,8 +246,10 @@ fn create_segment(
     header.extend_from_slice(&crc.to_le_bytes());
     header.resize(SEGMENT_HEADER, 0);
     let mut file = disk.open(&segment_path(dir, segment))?;
-    // A file of this name can only be what a failed attempt left.
-    file.set_len(0)?;
+    if !prepared {
+        // A file of this name can only be what a failed attempt left.
+        file.set_len(0)?;
+    }
     file.write_at(&header, 0)?;
     file.sync_data()?;
     disk.sync_dir(dir)?;

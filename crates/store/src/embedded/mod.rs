@@ -8,6 +8,7 @@
 //!
 //! A keyspace in memory is an ordered multi-version index; asleep it is a few hundred bytes.
 
+mod backup;
 mod catalog;
 mod checkpoint;
 mod commit;
@@ -22,6 +23,7 @@ mod store;
 mod upkeep;
 mod watch;
 
+pub use backup::Checked;
 pub use options::Options;
 
 use crate::{Error, Keyspaces, Result, Store};
@@ -85,8 +87,10 @@ impl Embedded {
         }
         let lock = lock_dir(&dir)?;
         let (catalog, entries) = Catalog::open(&dir, &*options.disk)?;
+        backup::remove_strays(&dir, &options, &entries)?;
         let mut scan = log::scan(&*options.disk, &log_dir)?;
         cut_tail(&*options.disk, &log_dir, &mut scan)?;
+        log::remove_spare(&*options.disk, &log_dir).map_err(|e| unavailable(&e))?;
         let active = scan.segments.last().map_or(1, |last| last + 1);
         let started = log::Log::start(
             &log_dir,
@@ -367,14 +371,19 @@ impl Shared {
         erased?;
         slot.deleted.store(true, Ordering::Release);
         self.slots.lock().remove(&slot.id());
-        *slot.loaded.write() = None;
+        self.forget(slot)
+    }
+
+    /// Drops what is left of a keyspace that is no longer in the catalog.
+    fn forget(&self, slot: &Slot) -> Result<()> {
+        let loaded = slot.loaded.write().take();
         slot.pending.lock().clear();
         if let Some(loaded) = loaded {
             for watcher in std::mem::take(&mut loaded.state.write().watchers) {
                 watcher.finish(Error::Deleted);
             }
         }
-        // The key is gone; the file is only ciphertext now, and the next start removes it too.
+        // Its key is gone: the file is only ciphertext now, and the next start removes it too.
         let removed = self
             .options
             .disk

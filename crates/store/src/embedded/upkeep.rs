@@ -22,7 +22,19 @@ struct Todo {
     /// keyspaces with history to forget
     purge: Vec<Arc<Loaded>>,
     truncate: bool,
+    spare: Spare,
     stopping: bool,
+}
+
+/// The log's next segment file.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Spare {
+    #[default]
+    Absent,
+    Wanted,
+    Ready,
+    /// the disk has no room for it; asked for again with the next segment
+    Failed,
 }
 
 struct Deadline {
@@ -85,9 +97,33 @@ impl Upkeep {
         }
     }
 
+    /// The log goes on in another segment.
     pub(crate) fn truncate(&self) {
-        self.todo.lock().truncate = true;
+        let mut todo = self.todo.lock();
+        todo.truncate = true;
+        if todo.spare == Spare::Failed {
+            todo.spare = Spare::Absent;
+        }
+        drop(todo);
         self.changed.notify_one();
+    }
+
+    /// Takes the spare segment if there is one, or asks for it.
+    pub(crate) fn spare(&self) -> bool {
+        let mut todo = self.todo.lock();
+        match todo.spare {
+            Spare::Ready => {
+                todo.spare = Spare::Absent;
+                true
+            }
+            Spare::Absent => {
+                todo.spare = Spare::Wanted;
+                drop(todo);
+                self.changed.notify_one();
+                false
+            }
+            Spare::Wanted | Spare::Failed => false,
+        }
     }
 
     pub(crate) fn stop(&self) {
@@ -114,7 +150,8 @@ pub(crate) fn run(shared: &Arc<Shared>) {
                 if let Some(Reverse(first)) = todo.leases.peek() {
                     due = due.min(first.at_ms);
                 }
-                if !todo.purge.is_empty() || todo.truncate || due <= now {
+                let wanted = todo.spare == Spare::Wanted;
+                if !todo.purge.is_empty() || todo.truncate || wanted || due <= now {
                     break;
                 }
                 shared
@@ -140,6 +177,7 @@ pub(crate) fn run(shared: &Arc<Shared>) {
         for deadline in ended {
             end_lease(shared, &deadline);
         }
+        prepare_spare(shared);
         for loaded in purge {
             forget(shared, &loaded);
         }
@@ -151,6 +189,23 @@ pub(crate) fn run(shared: &Arc<Shared>) {
             truncate_log(shared);
         }
     }
+}
+
+fn prepare_spare(shared: &Shared) {
+    if shared.upkeep.todo.lock().spare != Spare::Wanted {
+        return;
+    }
+    let dir = shared.dir.join("log");
+    let disk = &*shared.options.disk;
+    let spare = match super::log::prepare_spare(disk, &dir, shared.options.segment_bytes) {
+        Ok(()) => Spare::Ready,
+        Err(error) => {
+            tracing::debug!(%error, "no segment could be prepared");
+            drop(super::log::remove_spare(disk, &dir));
+            Spare::Failed
+        }
+    };
+    shared.upkeep.todo.lock().spare = spare;
 }
 
 fn sweep_every(shared: &Shared) -> u64 {

@@ -396,3 +396,119 @@ fn copy_dir(from: &Path, to: &Path) {
         }
     }
 }
+
+#[tokio::test]
+async fn a_backup_under_load_restores_to_one_revision_and_never_lowers_it() {
+    let dir = tempfile::tempdir().expect("dir");
+    let engine = open(&dir.path().join("store")).await;
+    let store = engine.open("one").await.expect("keyspace");
+    let writer = tokio::spawn({
+        let store = store.clone();
+        async move {
+            for n in 0..400 {
+                // Both keys change together: a torn backup would show.
+                let then = vec![put_op("a", &n.to_string()), put_op("b", &n.to_string())];
+                store
+                    .txn(Txn {
+                        then,
+                        ..Txn::default()
+                    })
+                    .await
+                    .expect("txn");
+            }
+        }
+    });
+    until("there is something", || async {
+        store.head().await.expect("head").rev > 50
+    })
+    .await;
+    let file = dir.path().join("backup");
+    let saved = engine.backup("one", &file, &[9; 32]).await.expect("backup");
+    writer.await.expect("writer");
+    let refused = engine.restore("two", &file, &[8; 32]).await;
+    assert!(
+        matches!(refused, Err(Error::Corrupt(_))),
+        "another key: {refused:?}"
+    );
+
+    engine
+        .restore("two", &file, &[9; 32])
+        .await
+        .expect("restore");
+    let two = engine.open("two").await.expect("keyspace");
+    assert_eq!(two.head().await.expect("head").rev, saved.rev);
+    assert_eq!(value(&*two, "a").await, value(&*two, "b").await);
+    assert_eq!(
+        all(&*two, saved.rev - 1)
+            .await
+            .expect("history is inside")
+            .count,
+        2
+    );
+
+    let before = store.head().await.expect("head").rev;
+    let mut watch = watch_all(&*store, 0).await;
+    assert!(matches!(
+        next(&mut watch).await,
+        Some(Ok(WatchItem::Progress { .. }))
+    ));
+    let head = engine
+        .restore("one", &file, &[9; 32])
+        .await
+        .expect("restore");
+    assert_eq!(
+        head.rev,
+        before + 1,
+        "a revision that was seen does not come again"
+    );
+    assert_eq!(next(&mut watch).await, Some(Err(Error::Deleted)));
+    assert_eq!(
+        store.head().await,
+        Err(Error::Deleted),
+        "what was open is of the past"
+    );
+    let one = engine.open("one").await.expect("keyspace");
+    assert_eq!(value(&*one, "a").await, value(&*two, "a").await);
+    assert_eq!(all(&*one, before).await, Err(Error::Compacted(head.rev)));
+    let rev = put(&*one, "c", "later").await;
+    drop(engine);
+    let engine = open(&dir.path().join("store")).await;
+    let one = engine.open("one").await.expect("keyspace");
+    assert_eq!(one.head().await.expect("head").rev, rev);
+}
+
+#[tokio::test]
+async fn a_check_names_what_is_damaged() {
+    let dir = tempfile::tempdir().expect("dir");
+    let engine = open(dir.path()).await;
+    for name in ["one", "two"] {
+        let store = engine.open(name).await.expect("keyspace");
+        put(&*store, "k", "v").await;
+    }
+    engine.sleep("one").await.expect("sleep");
+    let busy = Embedded::check(dir.path(), Options::default()).await;
+    assert!(matches!(busy, Err(Error::Unavailable(_))), "{busy:?}");
+    drop(engine);
+    let good = Embedded::check(dir.path(), Options::default())
+        .await
+        .expect("check");
+    assert_eq!((good.keyspaces, good.keys, good.damage.len()), (2, 2, 0));
+    let keyspaces = dir.path().join("keyspaces");
+    let path = std::fs::read_dir(&keyspaces)
+        .expect("dir")
+        .next()
+        .expect("one")
+        .expect("entry")
+        .path();
+    let mut data = std::fs::read(&path).expect("checkpoint");
+    *data.last_mut().expect("data") ^= 1;
+    std::fs::write(&path, data).expect("damage");
+    let bad = Embedded::check(dir.path(), Options::default())
+        .await
+        .expect("check");
+    assert_eq!(
+        bad.damage,
+        ["the checkpoint of keyspace one fails its authentication"]
+    );
+    assert_eq!(bad.keys, 1);
+}

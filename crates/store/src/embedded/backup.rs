@@ -1,0 +1,211 @@
+//! Backups of single keyspaces while they are used, restoring them, and checking a directory.
+
+use super::catalog::{Catalog, CatalogEntry};
+use super::checkpoint::{self, Seal, Source};
+use super::keyspace::Slot;
+use super::log::{self, unavailable};
+use super::record::{Ciphers, random};
+use super::state::{Phase, State};
+use super::{Embedded, Options, Shared, blocking, lock_dir, now_ms};
+use crate::{Error, Head, Result};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// What [`Embedded::check`] found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Checked {
+    pub keyspaces: usize,
+    pub keys: u64,
+    /// one sentence for each thing that is damaged
+    pub damage: Vec<String>,
+}
+
+impl Embedded {
+    /// Writes a keyspace as it is now, history and leases included, to one file sealed with
+    /// `key`. Writers go on meanwhile.
+    pub async fn backup(&self, id: &str, target: &Path, key: &[u8; 32]) -> Result<Head> {
+        let slot = self.shared.slots.lock().get(id).cloned();
+        let slot = slot.ok_or_else(|| Error::Invalid(format!("there is no keyspace {id}")))?;
+        let loaded = self.shared.load(&slot).await?;
+        let (shared, target) = (self.shared.clone(), target.to_owned());
+        let ciphers = Ciphers::new(key);
+        blocking(move || {
+            let source = {
+                let _busy = slot.busy.blocking_lock();
+                let source = shared.snapshot_blocking(&loaded, None)?;
+                // This is no checkpoint: the log is needed as before.
+                let mut state = loaded.state.write();
+                state.dirty_from = state
+                    .saving
+                    .take()
+                    .into_iter()
+                    .chain(state.dirty_from)
+                    .min();
+                source
+            };
+            let seal = Seal {
+                cipher: &ciphers.checkpoint,
+                number: 0,
+            };
+            checkpoint::write_to(&*shared.options.disk, &target, seal, &source)?;
+            Ok(source.head())
+        })
+        .await
+    }
+
+    /// Makes a keyspace what a backup says. One that exists is replaced, in one step; its
+    /// revision only grows, and whoever watches it is told to start anew.
+    pub async fn restore(&self, id: &str, source: &Path, key: &[u8; 32]) -> Result<Head> {
+        let known = self.shared.slots.lock().get(id).cloned();
+        let old = match known {
+            Some(slot) => {
+                self.shared.load(&slot).await?;
+                Some(slot)
+            }
+            None => None,
+        };
+        let (shared, id, source) = (self.shared.clone(), id.to_owned(), source.to_owned());
+        let ciphers = Ciphers::new(key);
+        blocking(move || shared.restore(&id, old, &source, &ciphers)).await
+    }
+
+    /// Reads everything in a directory that no engine uses and says what is damaged.
+    pub async fn check(dir: impl Into<PathBuf>, options: Options) -> Result<Checked> {
+        let dir = dir.into();
+        blocking(move || check(&dir, &options)).await
+    }
+}
+
+impl Source {
+    fn of(state: &mut State) -> Self {
+        Self::take(state, 0, None)
+    }
+
+    fn head(&self) -> Head {
+        let live = |entry: &&super::index::Entry| entry.at(self.rev).is_some();
+        let keys = self.index.entries().filter(live).count() as u64;
+        Head {
+            rev: self.rev,
+            compact_rev: self.compacted,
+            bytes: 0,
+            keys,
+        }
+    }
+}
+
+impl Shared {
+    fn restore(
+        self: &Arc<Self>,
+        id: &str,
+        old: Option<Arc<Slot>>,
+        source: &Path,
+        ciphers: &Ciphers,
+    ) -> Result<Head> {
+        let seal = Seal {
+            cipher: &ciphers.checkpoint,
+            number: 0,
+        };
+        let mut state = checkpoint::read_from(source, seal, now_ms())?;
+        let busy = old.as_ref().map(|slot| slot.busy.blocking_lock());
+        let replaced = match &old {
+            Some(slot) => slot.loaded.read().clone(),
+            None => None,
+        };
+        if let Some(loaded) = &replaced {
+            // From here on nobody writes to what is replaced.
+            let last = self.snapshot_blocking(loaded, Some(Phase::Deleted))?;
+            // What a client has seen of a revision must not change under it.
+            state.visible = state.visible.max(last.rev) + 1;
+            state.applied = state.visible;
+            state.compacted = state.visible;
+        }
+        let entry = CatalogEntry {
+            id: id.to_owned(),
+            number: u64::from_le_bytes(random()?),
+            data_key: random()?,
+            checkpointed: true,
+        };
+        let source = Source::of(&mut state);
+        let slot = Arc::new(Slot::new(entry.clone(), Vec::new()));
+        let written =
+            checkpoint::write(&self.dir, &*self.options.disk, &slot, &source).and_then(|()| {
+                match &old {
+                    Some(old) => self.catalog.lock().replace(old.number, &entry),
+                    None => self.catalog.lock().write(&entry),
+                }
+            });
+        if let Err(error) = written {
+            if let Some(loaded) = &replaced {
+                loaded.state.write().phase = Phase::Open;
+            }
+            return Err(error);
+        }
+        self.slots.lock().insert(id.to_owned(), slot);
+        drop(busy);
+        if let Some(old) = old {
+            old.deleted.store(true, Ordering::Release);
+            self.forget(&old)?;
+        }
+        Ok(source.head())
+    }
+}
+
+fn check(dir: &Path, options: &Options) -> Result<Checked> {
+    if !dir.join("catalog").exists() {
+        return Err(Error::Invalid(format!(
+            "{} holds no datastore",
+            dir.display()
+        )));
+    }
+    let _lock = lock_dir(dir)?;
+    let mut found = Checked::default();
+    let mut records = match log::scan(&*options.disk, &dir.join("log")) {
+        Ok(scan) => scan.records,
+        Err(Error::Corrupt(text)) => {
+            found.damage.push(text);
+            Default::default()
+        }
+        Err(error) => return Err(error),
+    };
+    let entries = match Catalog::open(dir, &*options.disk) {
+        Ok((_, entries)) => entries,
+        Err(Error::Corrupt(text)) => {
+            found.damage.push(text);
+            return Ok(found);
+        }
+        Err(error) => return Err(error),
+    };
+    for entry in entries {
+        found.keyspaces += 1;
+        let slot = Slot::new(
+            entry.clone(),
+            records.remove(&entry.number).unwrap_or_default(),
+        );
+        match slot.read(dir, &*options.disk, now_ms()) {
+            Ok(state) => found.keys += state.live_keys(),
+            Err(Error::Corrupt(text)) => found.damage.push(text),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(found)
+}
+
+/// Removes checkpoints that belong to no keyspace: remains of deletions and of crashes.
+pub(super) fn remove_strays(dir: &Path, options: &Options, entries: &[CatalogEntry]) -> Result<()> {
+    let folder = dir.join("keyspaces");
+    let known: std::collections::BTreeSet<_> = entries
+        .iter()
+        .map(|entry| checkpoint::path(dir, entry.number))
+        .collect();
+    for name in options.disk.list(&folder).map_err(|e| unavailable(&e))? {
+        let path = folder.join(name);
+        let ours = path
+            .extension()
+            .is_some_and(|e| e == "ckpt" || e == checkpoint::DRAFT);
+        if ours && !known.contains(&path) {
+            options.disk.remove(&path).map_err(|e| unavailable(&e))?;
+        }
+    }
+    Ok(())
+}
