@@ -23,7 +23,10 @@ pub(crate) struct Queue<K> {
 
 struct Inner<K> {
     due: BTreeMap<K, Instant>,
-    busy: BTreeSet<K>,
+    /// the same, by time
+    order: BTreeSet<(Instant, K)>,
+    /// what is worked on, and when it is due again if it became so meanwhile
+    busy: BTreeMap<K, Option<Instant>>,
     failures: BTreeMap<K, u32>,
 }
 
@@ -41,7 +44,8 @@ impl<K> Default for Queue<K> {
     fn default() -> Self {
         let inner = Inner {
             due: BTreeMap::new(),
-            busy: BTreeSet::new(),
+            order: BTreeSet::new(),
+            busy: BTreeMap::new(),
             failures: BTreeMap::new(),
         };
         Self {
@@ -51,47 +55,52 @@ impl<K> Default for Queue<K> {
     }
 }
 
+impl<K: Ord + Clone> Inner<K> {
+    /// The earlier of two times wins.
+    fn add(&mut self, key: K, at: Instant) {
+        if let Some(again) = self.busy.get_mut(&key) {
+            *again = Some(again.map_or(at, |other| other.min(at)));
+            return;
+        }
+        match self.due.get(&key) {
+            Some(before) if *before <= at => return,
+            Some(before) => drop(self.order.remove(&(*before, key.clone()))),
+            None => {}
+        }
+        self.due.insert(key.clone(), at);
+        self.order.insert((at, key));
+    }
+
+    /// The next key that is due, or when one will be.
+    fn take(&mut self) -> Result<K, Option<Instant>> {
+        match self.order.first() {
+            None => Err(None),
+            Some((at, _)) if *at > Instant::now() => Err(Some(*at)),
+            Some(_) => {
+                let (_, key) = self.order.pop_first().ok_or(None)?;
+                self.due.remove(&key);
+                self.busy.insert(key.clone(), None);
+                Ok(key)
+            }
+        }
+    }
+}
+
 impl<K: Ord + Clone + Debug> Queue<K> {
     pub(crate) fn add(&self, key: K) {
         self.add_after(key, Duration::ZERO);
     }
 
-    /// The earlier of two times wins.
     pub(crate) fn add_after(&self, key: K, pause: Duration) {
-        let at = Instant::now() + pause;
-        let mut inner = self.inner.lock();
-        inner
-            .due
-            .entry(key)
-            .and_modify(|due| *due = at.min(*due))
-            .or_insert(at);
-        drop(inner);
+        self.inner.lock().add(key, Instant::now() + pause);
         self.wake.notify_one();
-    }
-
-    /// The next key that is due and not being worked on, or how long until one is.
-    fn take(&self) -> Result<K, Option<Instant>> {
-        let mut inner = self.inner.lock();
-        let free = |inner: &Inner<K>| {
-            let free = inner.due.iter().filter(|(k, _)| !inner.busy.contains(*k));
-            free.min_by_key(|(_, at)| **at)
-                .map(|(k, at)| (k.clone(), *at))
-        };
-        match free(&inner) {
-            None => Err(None),
-            Some((_, at)) if at > Instant::now() => Err(Some(at)),
-            Some((key, _)) => {
-                inner.due.remove(&key);
-                inner.busy.insert(key.clone());
-                Ok(key)
-            }
-        }
     }
 
     /// Waits for the next key.
     async fn next(&self) -> K {
         loop {
-            match self.take() {
+            let taken = self.inner.lock().take();
+            match taken {
                 Ok(key) => return key,
                 Err(None) => self.wake.notified().await,
                 Err(Some(at)) => tokio::select! {
@@ -103,31 +112,32 @@ impl<K: Ord + Clone + Debug> Queue<K> {
     }
 
     fn finish(&self, key: K, outcome: Option<Next>) {
-        let pause = {
-            let mut inner = self.inner.lock();
-            inner.busy.remove(&key);
-            match outcome {
-                Some(Next::Done) => {
-                    inner.failures.remove(&key);
-                    None
-                }
-                Some(Next::After(pause)) => {
-                    inner.failures.remove(&key);
-                    Some(pause)
-                }
-                Some(Next::Wait) | None => {
-                    let failures = inner.failures.entry(key.clone()).or_insert(0);
-                    let pause = FIRST_PAUSE.saturating_mul(1 << (*failures).min(16));
-                    *failures += 1;
-                    Some(pause.min(LONGEST_PAUSE))
-                }
+        let mut inner = self.inner.lock();
+        let again = inner.busy.remove(&key).flatten();
+        let pause = match outcome {
+            Some(Next::Done) => {
+                inner.failures.remove(&key);
+                None
+            }
+            Some(Next::After(pause)) => {
+                inner.failures.remove(&key);
+                Some(pause)
+            }
+            Some(Next::Wait) | None => {
+                let failures = inner.failures.entry(key.clone()).or_insert(0);
+                let pause = FIRST_PAUSE.saturating_mul(1 << (*failures).min(16));
+                *failures += 1;
+                Some(pause.min(LONGEST_PAUSE))
             }
         };
-        match pause {
-            Some(pause) => self.add_after(key, pause),
-            // It may have become due while it was worked on.
-            None => self.wake.notify_one(),
+        if let Some(pause) = pause {
+            inner.add(key.clone(), Instant::now() + pause);
         }
+        if let Some(again) = again {
+            inner.add(key, again);
+        }
+        drop(inner);
+        self.wake.notify_one();
     }
 
     /// Works off keys for ever, `at_once` at a time.
@@ -203,7 +213,8 @@ mod tests {
             Ok(Next::Done)
         };
         run(&queue, 4, work, || {
-            queue.inner.lock().due.is_empty() && queue.inner.lock().busy.is_empty()
+            let inner = queue.inner.lock();
+            inner.due.is_empty() && inner.busy.is_empty()
         })
         .await;
         assert_eq!(worked.load(Ordering::Relaxed), 1);
@@ -227,6 +238,20 @@ mod tests {
         let times = times.into_inner();
         let gaps: Vec<Duration> = times.windows(2).map(|w| w[1] - w[0]).collect();
         assert!(gaps.windows(2).all(|w| w[1] > w[0]), "{gaps:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_that_comes_while_it_is_worked_on_is_worked_on_again() {
+        let (queue, worked) = (Queue::default(), AtomicUsize::new(0));
+        queue.add(1);
+        let work = |key| {
+            if worked.fetch_add(1, Ordering::Relaxed) == 0 {
+                queue.add(key);
+            }
+            Ok(Next::Done)
+        };
+        run(&queue, 4, work, || worked.load(Ordering::Relaxed) == 2).await;
+        assert!(queue.inner.lock().failures.is_empty());
     }
 
     #[tokio::test(start_paused = true)]

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 const PARTIAL: &str =
     "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json";
@@ -160,6 +161,7 @@ async fn watch(
     };
     let mut rest: Vec<u8> = Vec::new();
     let mut any = false;
+    let since = Instant::now();
     while let Some(frame) = body.frame().await {
         let Ok(frame) = frame else { break };
         let Ok(mut data) = frame.into_data() else {
@@ -185,7 +187,11 @@ async fn watch(
         }
     }
     // A server that ends every watch at once must not be asked without pause.
-    if any { Ended::Normally } else { Ended::Failed }
+    if any || since.elapsed() > LONGEST_PAUSE {
+        Ended::Normally
+    } else {
+        Ended::Failed
+    }
 }
 
 fn memchr_newline(data: &[u8]) -> Option<usize> {

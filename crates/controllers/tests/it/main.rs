@@ -6,6 +6,7 @@ mod garbage;
 mod idle;
 mod keeping;
 mod namespaces;
+mod trouble;
 mod upstream;
 mod world;
 
