@@ -346,6 +346,7 @@ mod tests {
 
     // The cases of evanphx/json-patch patch_test.go, in our own words.
     #[test]
+    #[allow(clippy::too_many_lines, reason = "one table of cases")]
     fn operations_change_the_document_as_upstream_does() {
         for (doc, patch, want) in [
             (

@@ -393,10 +393,8 @@ pub(crate) fn with_named(ty: Option<Ty<'_>>, set: &Set) -> Set {
         children: Vec::with_capacity(set.children.len()),
     };
     for (elem, child) in &set.children {
-        if let (Some(ty), Elem::Field(name)) = (ty, elem) {
-            if ty.declares(name) {
-                out.insert(elem.clone());
-            }
+        if matches!((ty, elem), (Some(ty), Elem::Field(name)) if ty.declares(name)) {
+            out.insert(elem.clone());
         }
         out.children.push((
             elem.clone(),

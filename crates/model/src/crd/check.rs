@@ -267,9 +267,27 @@ fn needs_type(map: &Map, path: &str, want: &str, extension: &str, errors: &mut V
     }
 }
 
+const LIST: &str = "x-kubernetes-list-type";
+const MAP: &str = "x-kubernetes-map-type";
+
+/// Items of a set are compared as a whole.
+fn set_items(items: &Map, path: &str, errors: &mut Vec<FieldError>) {
+    let list = items.get(LIST);
+    let key = match text(items, "type") {
+        "array" if list.is_some_and(|t| t.as_str() != Some("atomic")) => LIST,
+        "object" if text(items, MAP) != "atomic" => MAP,
+        _ => return,
+    };
+    let why = "must be atomic as item of a list with x-kubernetes-list-type=set";
+    let shown = list.cloned().unwrap_or_default();
+    errors.push(FieldError::invalid(
+        format!("{path}.items.{key}"),
+        &shown,
+        why,
+    ));
+}
+
 fn extensions(map: &Map, path: &str, errors: &mut Vec<FieldError>) {
-    const LIST: &str = "x-kubernetes-list-type";
-    const MAP: &str = "x-kubernetes-map-type";
     let preserve = "x-kubernetes-preserve-unknown-fields";
     if map.get(preserve) == Some(&Value::Bool(false)) {
         let path = format!("{path}.{preserve}");
@@ -296,29 +314,7 @@ fn extensions(map: &Map, path: &str, errors: &mut Vec<FieldError>) {
         if text(map, "type") != "array" {
             needs_type(map, path, "array", LIST, errors);
         } else if let (true, Some(items)) = (kind == "set", items) {
-            let why = "must be atomic as item of a list with x-kubernetes-list-type=set";
-            let shown = items.get(LIST).cloned().unwrap_or_default();
-            match text(items, "type") {
-                "array"
-                    if items
-                        .get(LIST)
-                        .is_some_and(|t| t.as_str() != Some("atomic")) =>
-                {
-                    errors.push(FieldError::invalid(
-                        format!("{path}.items.{LIST}"),
-                        &shown,
-                        why,
-                    ));
-                }
-                "object" if text(items, MAP) != "atomic" => {
-                    errors.push(FieldError::invalid(
-                        format!("{path}.items.{MAP}"),
-                        &shown,
-                        why,
-                    ));
-                }
-                _ => {}
-            }
+            set_items(items, path, errors);
         }
         if !["atomic", "set", "map"].contains(&kind) {
             let supported = ["atomic", "set", "map"];
@@ -343,11 +339,9 @@ fn extensions(map: &Map, path: &str, errors: &mut Vec<FieldError>) {
     if list == Some("map") {
         map_list(map, path, keys, errors);
     }
-    if let (Some(kind @ ("map" | "set")), Some(items)) = (list, items) {
-        if flag(items, "nullable") {
-            let why = format!("cannot be nullable when x-kubernetes-list-type is {kind}");
-            errors.push(FieldError::forbidden(format!("{path}.items.nullable"), why));
-        }
+    if let (Some(kind @ ("map" | "set")), Some(true)) = (list, items.map(|i| flag(i, "nullable"))) {
+        let why = format!("cannot be nullable when x-kubernetes-list-type is {kind}");
+        errors.push(FieldError::forbidden(format!("{path}.items.nullable"), why));
     }
 }
 
@@ -462,14 +456,13 @@ fn rules(map: &Map, path: &str, errors: &mut Vec<FieldError>) {
             let why = "messageExpression must be non-empty if specified";
             errors.push(FieldError::required(at("messageExpression"), why));
         }
-        if let Some(reason) = rule.get("reason").and_then(Value::as_str) {
-            if !REASONS.contains(&reason) {
-                errors.push(FieldError::not_supported(
-                    at("reason"),
-                    &reason.into(),
-                    &REASONS,
-                ));
-            }
+        let reason = rule.get("reason").and_then(Value::as_str);
+        if let Some(reason) = reason.filter(|r| !REASONS.contains(r)) {
+            errors.push(FieldError::not_supported(
+                at("reason"),
+                &reason.into(),
+                &REASONS,
+            ));
         }
         let field = text(rule, "fieldPath");
         if !field.is_empty() && field.trim().is_empty() {
@@ -495,6 +488,22 @@ enum Level {
     Item,
     Field,
 }
+
+/// What a schema in `allOf`, `anyOf`, `oneOf` or `not` may not say, and what it must be there.
+const NOT_NESTED: [(&str, &str); 12] = [
+    ("type", "empty"),
+    ("default", "undefined"),
+    ("title", "empty"),
+    ("description", "empty"),
+    ("nullable", "false"),
+    ("x-kubernetes-preserve-unknown-fields", "false"),
+    ("x-kubernetes-embedded-resource", "false"),
+    ("x-kubernetes-int-or-string", "false"),
+    ("x-kubernetes-list-map-keys", "empty"),
+    (LIST, "undefined"),
+    (MAP, "undefined"),
+    ("x-kubernetes-validations", "empty"),
+];
 
 struct Structural<'a> {
     errors: &'a mut Vec<FieldError>,
@@ -709,46 +718,16 @@ impl Structural<'_> {
                 why,
             );
         }
-        for (key, why) in [
-            ("type", "must be empty to be structural"),
-            ("default", "must be undefined to be structural"),
-            ("title", "must be empty to be structural"),
-            ("description", "must be empty to be structural"),
-            ("nullable", "must be false to be structural"),
-            (
-                "x-kubernetes-preserve-unknown-fields",
-                "must be false to be structural",
-            ),
-            (
-                "x-kubernetes-embedded-resource",
-                "must be false to be structural",
-            ),
-            (
-                "x-kubernetes-int-or-string",
-                "must be false to be structural",
-            ),
-            (
-                "x-kubernetes-list-map-keys",
-                "must be empty to be structural",
-            ),
-            (
-                "x-kubernetes-list-type",
-                "must be undefined to be structural",
-            ),
-            (
-                "x-kubernetes-map-type",
-                "must be undefined to be structural",
-            ),
-            ("x-kubernetes-validations", "must be empty to be structural"),
-        ] {
+        for (key, must) in NOT_NESTED {
             let set = match map.get(key) {
                 None | Some(Value::Null | Value::Bool(false)) => false,
-                Some(Value::String(s)) => !s.is_empty() || why.contains("undefined"),
+                Some(Value::String(s)) => !s.is_empty() || must == "undefined",
                 Some(Value::Array(a)) => !a.is_empty() || key == "default",
                 Some(_) => true,
             };
             if set || (key == "default" && map.get(key) == Some(&Value::Bool(false))) {
-                self.push(ErrorKind::Forbidden, format!("{path}.{key}"), why);
+                let why = format!("must be {must} to be structural");
+                self.push(ErrorKind::Forbidden, format!("{path}.{key}"), &why);
             }
         }
         if object(map, "properties").is_some_and(|p| p.contains_key("metadata")) {

@@ -196,7 +196,20 @@ fn spec(crd: &Value, errors: &mut Vec<FieldError>) {
     }
     schemas_present(crd, errors);
     each_version(crd, errors);
-    let all = shown_versions(crd);
+    version_list(crd, errors);
+    for key in ["plural", "kind"] {
+        if text(crd, &["spec", "names", key]).is_empty() {
+            errors.push(FieldError::required(format!("spec.names.{key}"), ""));
+        }
+    }
+    names_of(crd, errors);
+    common_parts(crd, errors);
+    conversion(crd, errors);
+}
+
+/// What the versions must be together.
+fn version_list(crd: &Value, errors: &mut Vec<FieldError>) {
+    const PATH: &str = "spec.versions";
     let names: Vec<&str> = versions(crd).iter().map(|v| text(v, &["name"])).collect();
     let first = names.first().copied().unwrap_or_default();
     let wrong = rules::dns1035_label(first);
@@ -207,47 +220,30 @@ fn spec(crd: &Value, errors: &mut Vec<FieldError>) {
             wrong.join(","),
         ));
     }
+    let mut add = |why: &str| {
+        errors.push(FieldError::new(
+            ErrorKind::Invalid,
+            PATH,
+            shown_versions(crd),
+            why,
+        ))
+    };
     if names
         .iter()
         .enumerate()
         .any(|(i, n)| names[..i].contains(n))
     {
-        errors.push(FieldError::new(
-            ErrorKind::Invalid,
-            "spec.versions",
-            all.as_str(),
-            "must contain unique version names",
-        ));
+        add("must contain unique version names");
     }
-    if versions(crd)
+    let stored = versions(crd)
         .iter()
-        .filter(|v| v.get("storage") == Some(&Value::Bool(true)))
-        .count()
-        != 1
-    {
-        let why = "must have exactly one version marked as storage version";
-        errors.push(FieldError::new(
-            ErrorKind::Invalid,
-            "spec.versions",
-            all.as_str(),
-            why,
-        ));
+        .filter(|v| v.get("storage") == Some(&Value::Bool(true)));
+    if stored.count() != 1 {
+        add("must have exactly one version marked as storage version");
     }
-    if versions(crd).len() > MAX_VERSIONS {
-        errors.push(FieldError::too_many(
-            "spec.versions",
-            versions(crd).len(),
-            MAX_VERSIONS,
-        ));
+    if names.len() > MAX_VERSIONS {
+        errors.push(FieldError::too_many(PATH, names.len(), MAX_VERSIONS));
     }
-    for key in ["plural", "singular", "kind", "listKind"] {
-        if text(crd, &["spec", "names", key]).is_empty() && (key == "plural" || key == "kind") {
-            errors.push(FieldError::required(format!("spec.names.{key}"), ""));
-        }
-    }
-    names_of(crd, errors);
-    common_parts(crd, errors);
-    conversion(crd, errors);
 }
 
 fn schemas_present(crd: &Value, errors: &mut Vec<FieldError>) {
@@ -366,11 +362,13 @@ fn schema(version: &Value, path: &str, errors: &mut Vec<FieldError>) {
     let mut budget = MAX_NODES;
     // Size first: everything after walks the schema recursively.
     let read = Schema::read(raw, &path, &mut budget);
-    if let Err(e) = &read {
-        if e.kind == ErrorKind::Forbidden {
-            errors.push(e.clone());
-            return;
-        }
+    if let Some(e) = read
+        .as_ref()
+        .err()
+        .filter(|e| e.kind == ErrorKind::Forbidden)
+    {
+        errors.push(e.clone());
+        return;
     }
     errors.extend(check::schema(raw, &path));
     if errors.len() > before {
@@ -712,7 +710,10 @@ fn conversion(crd: &Value, errors: &mut Vec<FieldError>) {
         }
         Some(_) => {}
     }
-    let at = format!("{PATH}.conversionReviewVersions");
+    review_versions(reviews, format!("{PATH}.conversionReviewVersions"), errors);
+}
+
+fn review_versions(reviews: &[Value], at: String, errors: &mut Vec<FieldError>) {
     if reviews.is_empty() {
         errors.push(FieldError::required(at, ""));
         return;

@@ -153,6 +153,7 @@ fn unknown_fields_go_and_defaults_come() {
 }
 
 #[test]
+#[allow(clippy::too_many_lines, reason = "one table of cases")]
 fn wrong_values_are_reported_in_upstreams_words() {
     for (properties, value, want) in [
         (

@@ -6,6 +6,7 @@ use super::formats;
 use super::schema::{Additional, Checks, Kind, ListType, Schema};
 use crate::field::{ErrorKind, FieldError, quote, show};
 use crate::{Map, Value, json, rules};
+use std::cmp::Ordering;
 use std::collections::HashMap;
 
 /// Schema nodes that one validation may visit: a bound on time for objects that meet many
@@ -348,47 +349,29 @@ impl Validator<'_> {
                 ));
             }
         }
-        let beyond = |limit: f64, exclusive: bool, sign: i8| match integer {
-            Some(i) => {
-                let (i, limit) = if sign > 0 {
-                    (i, limit as i64)
-                } else {
-                    (limit as i64, i)
-                };
-                i > limit || exclusive && i == limit
-            }
-            None => {
-                let (f, limit) = if sign > 0 {
-                    (float, limit)
-                } else {
-                    (limit, float)
-                };
-                f > limit || exclusive && f >= limit
-            }
+        // the order of the value and a limit; integers are compared as integers
+        let order = |limit: f64| match integer {
+            Some(i) => Some(i.cmp(&(limit as i64))),
+            None => float.partial_cmp(&limit),
         };
-        if let Some(min) = checks
-            .minimum
-            .filter(|min| beyond(*min, checks.exclusive_minimum, -1))
-        {
-            let or = if checks.exclusive_minimum {
-                "greater than"
-            } else {
-                "greater than or equal to"
-            };
-            out.errors
-                .push(self.invalid(show(value), &format!("should be {or} {}", bound(min))));
+        let equal = |limit: f64| order(limit).is_some_and(Ordering::is_eq);
+        let low = |min: &f64| {
+            order(*min).is_some_and(Ordering::is_lt) || checks.exclusive_minimum && equal(*min)
+        };
+        let high = |max: &f64| {
+            order(*max).is_some_and(Ordering::is_gt) || checks.exclusive_maximum && equal(*max)
+        };
+        let words = |than: &str, exclusive: bool, limit: f64| {
+            let or = if exclusive { "" } else { " or equal to" };
+            format!("should be {than} than{or} {}", bound(limit))
+        };
+        if let Some(min) = checks.minimum.filter(low) {
+            let what = words("greater", checks.exclusive_minimum, min);
+            out.errors.push(self.invalid(show(value), &what));
         }
-        if let Some(max) = checks
-            .maximum
-            .filter(|max| beyond(*max, checks.exclusive_maximum, 1))
-        {
-            let or = if checks.exclusive_maximum {
-                "less than"
-            } else {
-                "less than or equal to"
-            };
-            out.errors
-                .push(self.invalid(show(value), &format!("should be {or} {}", bound(max))));
+        if let Some(max) = checks.maximum.filter(high) {
+            let what = words("less", checks.exclusive_maximum, max);
+            out.errors.push(self.invalid(show(value), &what));
         }
         out.matches += 2;
     }
@@ -552,11 +535,13 @@ impl Validator<'_> {
                 "{path} must validate all the schemas (allOf){none}"
             )));
         }
-        if let Some(schema) = &checks.not {
-            if self.node(schema, value, old, false).errors.is_empty() {
-                out.errors
-                    .push(self.nowhere(format!("{path} must not validate the schema (not)")));
-            }
+        let not = checks
+            .not
+            .as_ref()
+            .map(|schema| self.node(schema, value, old, false));
+        if not.is_some_and(|result| result.errors.is_empty()) {
+            out.errors
+                .push(self.nowhere(format!("{path} must not validate the schema (not)")));
         }
         out.matches += 1;
     }

@@ -80,13 +80,17 @@ fn step(text: &str) -> Option<(Step<'_>, &str)> {
         return Some((Step::Field(name.replace('\\', "")), rest));
     }
     let (index, rest) = inner.split_once(']')?;
-    let all = Step::Slice {
-        from: None,
-        to: None,
-        by: 1,
-    };
-    if index == "*" {
-        return Some((all, rest));
+    Some((subscript(index)?, rest))
+}
+
+/// What stands in brackets: an index, a slice or `*`.
+fn subscript(text: &str) -> Option<Step<'static>> {
+    if text == "*" {
+        return Some(Step::Slice {
+            from: None,
+            to: None,
+            by: 1,
+        });
     }
     let number = |s: &str| {
         if s.trim().is_empty() {
@@ -95,29 +99,25 @@ fn step(text: &str) -> Option<(Step<'_>, &str)> {
             s.trim().parse().ok().map(Some)
         }
     };
-    let parts: Vec<&str> = index.split(':').collect();
-    let step = match parts[..] {
+    let parts: Vec<&str> = text.split(':').collect();
+    let (from, to, by) = match parts[..] {
         [one] => {
             let from: i64 = one.trim().parse().ok()?;
-            Step::Slice {
-                from: Some(from),
-                to: (from != -1).then_some(from + 1),
-                by: 1,
-            }
+            (
+                Some(from),
+                (from != -1).then(|| from.saturating_add(1)),
+                None,
+            )
         }
-        [from, to] => Step::Slice {
-            from: number(from)?,
-            to: number(to)?,
-            by: 1,
-        },
-        [from, to, by] => Step::Slice {
-            from: number(from)?,
-            to: number(to)?,
-            by: number(by)?.unwrap_or(1),
-        },
+        [from, to] => (number(from)?, number(to)?, None),
+        [from, to, by] => (number(from)?, number(to)?, number(by)?),
         _ => return None,
     };
-    Some((step, rest))
+    Some(Step::Slice {
+        from,
+        to,
+        by: by.unwrap_or(1),
+    })
 }
 
 /// A field name up to the next step; a backslash takes the next character as it is.
@@ -186,7 +186,7 @@ fn slice<'a>(
     out: &mut Vec<&'a Value>,
 ) {
     let len = i64::try_from(items.len()).unwrap_or(i64::MAX);
-    let at = |i: i64| if i < 0 { i + len } else { i };
+    let at = |i: i64| if i < 0 { i.saturating_add(len) } else { i };
     let (from, to) = (at(from.unwrap_or(0)), at(to.unwrap_or(len)).min(len));
     if from < 0 || by < 1 {
         return;

@@ -155,9 +155,9 @@ fn ingress(row: &Row<'_>) -> Cells {
 
 /// The name, marked when the annotation says that the class is the default one.
 pub(super) fn default_marked(row: &Row<'_>, annotations: &[&str]) -> Value {
-    let set = |a: &&str| row.text(&["metadata", "annotations", a]) == "true";
+    let set = |a: &str| row.text(&["metadata", "annotations", a]) == "true";
     let name = row.text(&["metadata", "name"]);
-    if annotations.iter().any(|a| set(&a)) {
+    if annotations.iter().any(|a| set(a)) {
         format!("{name} (default)").into()
     } else {
         name.into()

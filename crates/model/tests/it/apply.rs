@@ -238,6 +238,7 @@ fn replay(
 }
 
 #[test]
+#[allow(clippy::too_many_lines, reason = "one walk over the recording")]
 fn ownership_and_conflicts_are_those_of_upstream() {
     let catalogue = Catalogue::builtin(DEFAULT_MINOR).expect("catalogue");
     let recorded = json::parse(RECORDED.as_bytes()).expect("json").value;

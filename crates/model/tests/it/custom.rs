@@ -78,6 +78,7 @@ fn merged(live: &Value, step: &Value) -> Value {
 }
 
 #[test]
+#[allow(clippy::too_many_lines, reason = "one walk over the recording")]
 fn definitions_and_objects_are_judged_as_upstream_does() {
     let catalogue = Catalogue::builtin(DEFAULT_MINOR).expect("catalogue");
     let definitions = catalogue
