@@ -114,78 +114,72 @@ fn the_roles_a_cluster_starts_with_are_upstreams() {
     }
 }
 
-async fn compare_bootstrap_roles(world: &'static World) {
-    for resource in [
-        "clusterroles",
-        "clusterrolebindings",
-        "roles",
-        "rolebindings",
-    ] {
-        let ours: BTreeMap<String, Value> = freehold_policy::bootstrap::objects()
-            .iter()
-            .map(|object| {
-                serde_json::from_slice::<Value>(&freehold_model::json::to_vec(object))
-                    .expect("JSON")
-            })
-            .filter(|object| {
-                format!(
-                    "{}s",
-                    object["kind"].as_str().unwrap_or_default().to_lowercase()
-                ) == resource
-            })
-            .map(|object| {
-                (
-                    object["metadata"]["name"].to_string()
-                        + &object["metadata"]["namespace"].to_string(),
-                    object,
-                )
-            })
-            .collect();
-        let path = format!(
-            "/apis/rbac.authorization.k8s.io/v1/{resource}?labelSelector=kubernetes.io%2Fbootstrapping%3Drbac-defaults"
-        );
-        let same = |list: Option<&Value>| {
-            let items = list
-                .and_then(|l| l["items"].as_array())
-                .cloned()
-                .unwrap_or_default();
-            let theirs: BTreeMap<String, Value> = items
-                .into_iter()
-                .map(|mut object| {
-                    for field in [
-                        "uid",
-                        "resourceVersion",
-                        "creationTimestamp",
-                        "managedFields",
-                    ] {
-                        object["metadata"].as_object_mut().map(|m| m.remove(field));
-                    }
-                    object["apiVersion"] = "rbac.authorization.k8s.io/v1".into();
-                    (
-                        object["metadata"]["name"].to_string()
-                            + &object["metadata"]["namespace"].to_string(),
-                        object,
-                    )
-                })
-                .collect();
-            let differ = |name: &&String| {
-                let mut theirs = theirs.get(*name).cloned().unwrap_or_default();
-                if let (Some(theirs), Some(ours)) = (theirs.as_object_mut(), ours.get(*name)) {
-                    theirs.insert("kind".into(), ours["kind"].clone());
-                }
-                ours.get(*name) != Some(&theirs)
-            };
-            let different: Vec<&String> = ours.keys().chain(theirs.keys()).filter(differ).collect();
-            for name in &different {
-                println!(
-                    "{resource} {name}: ours {:?} theirs {:?}",
-                    ours.get(*name),
-                    theirs.get(*name)
-                );
+type ByName = BTreeMap<(String, String), Value>;
+
+fn key(object: &Value) -> (String, String) {
+    let text = |field: &str| {
+        object["metadata"][field]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned()
+    };
+    (text("namespace"), text("name"))
+}
+
+fn ours(resource: &str) -> ByName {
+    let json = |object| {
+        serde_json::from_slice::<Value>(&freehold_model::json::to_vec(object)).expect("JSON")
+    };
+    let is_wanted = |object: &Value| {
+        let kind = object["kind"].as_str().unwrap_or_default();
+        format!("{}s", kind.to_lowercase()) == resource
+    };
+    let all = freehold_policy::bootstrap::objects();
+    all.iter()
+        .map(json)
+        .filter(is_wanted)
+        .map(|object| (key(&object), object))
+        .collect()
+}
+
+/// A list as ours has it: items say their kind, and nothing that a server adds is left.
+fn theirs(list: Option<&Value>, kind: &str) -> ByName {
+    let items = list
+        .and_then(|l| l["items"].as_array())
+        .cloned()
+        .unwrap_or_default();
+    let bare = |mut object: Value| {
+        if let Some(metadata) = object["metadata"].as_object_mut() {
+            for field in [
+                "uid",
+                "resourceVersion",
+                "creationTimestamp",
+                "managedFields",
+            ] {
+                metadata.remove(field);
             }
-            different.is_empty()
-        };
+        }
+        object["apiVersion"] = "rbac.authorization.k8s.io/v1".into();
+        object["kind"] = kind.into();
+        (key(&object), object)
+    };
+    items.into_iter().map(bare).collect()
+}
+
+async fn compare_bootstrap_roles(world: &'static World) {
+    for (resource, kind) in [
+        ("clusterroles", "ClusterRole"),
+        ("clusterrolebindings", "ClusterRoleBinding"),
+        ("roles", "Role"),
+        ("rolebindings", "RoleBinding"),
+    ] {
+        let ours = ours(resource);
+        assert!(!ours.is_empty());
+        let selector = "labelSelector=kubernetes.io%2Fbootstrapping%3Drbac-defaults";
+        let path = format!("/apis/rbac.authorization.k8s.io/v1/{resource}?{selector}");
         // Gathered rules arrive a little after the start.
-        world.becomes(&path, same).await;
+        world
+            .becomes(&path, |list| theirs(list, kind) == ours)
+            .await;
     }
 }
