@@ -213,8 +213,15 @@ fn in_version<'a>(
         .filter(move |r| r.group == group && r.version == version)
 }
 
-fn kind_of(group: &Str, version: &Str, kind: &Str) -> Value {
-    value!({"group": (group.clone()), "version": (version.clone()), "kind": (kind.clone())})
+/// A kind beside its resource; group and version are left empty where they are the resource's own.
+fn kind_of(r: &Resource, group: &Str, version: &Str, kind: &Str) -> Value {
+    let own = r.group == *group && r.version == *version;
+    let (group, version) = if own {
+        (Str::default(), Str::default())
+    } else {
+        (group.clone(), version.clone())
+    };
+    value!({"group": group, "version": version, "kind": (kind.clone())})
 }
 
 fn texts(list: &[Str]) -> Value {
@@ -224,7 +231,7 @@ fn texts(list: &[Str]) -> Value {
 fn resource_discovery(r: &Arc<Resource>) -> Value {
     let mut m: Map = [
         ("resource", Value::from(r.plural.clone())),
-        ("responseKind", kind_of(&r.group, &r.version, &r.kind)),
+        ("responseKind", kind_of(r, &r.group, &r.version, &r.kind)),
         (
             "scope",
             if r.namespaced {
@@ -252,7 +259,7 @@ fn resource_discovery(r: &Arc<Resource>) -> Value {
             .map(|s| {
                 value!({
                     "subresource": (s.name.clone()),
-                    "responseKind": (kind_of(&s.group, &s.version, &s.kind)),
+                    "responseKind": (kind_of(r, &s.group, &s.version, &s.kind)),
                     "verbs": (texts(&s.verbs))
                 })
             })
@@ -367,7 +374,18 @@ fn plain_resource(r: &Resource) -> Value {
     if !r.categories.is_empty() {
         v.set(&["categories"], texts(&r.categories));
     }
+    if r.verbs.iter().any(|v| v == "list") && r.plural != "componentstatuses" {
+        v.set(&["storageVersionHash"], storage_hash(r));
+    }
     v
+}
+
+/// As apiserver `pkg/endpoints/discovery/storageversionhash.go`.
+fn storage_hash(r: &Resource) -> String {
+    use base64::Engine as _;
+    let kind = format!("{}/{}, Kind={}", r.storage_group, r.storage_version, r.kind);
+    let digest = ring::digest::digest(&ring::digest::SHA256, kind.as_bytes());
+    base64::engine::general_purpose::STANDARD.encode(&digest.as_ref()[..8])
 }
 
 /// `/version`, as clients compare it.

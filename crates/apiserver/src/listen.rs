@@ -2,7 +2,7 @@
 //! connection belongs to; nothing inside a request can change that.
 
 use crate::authn::AnyClientCertificate;
-use crate::{Body, ControlPlane, PeerAddress, PeerCertificates, respond};
+use crate::{Body, ControlPlane, PeerAddress, PeerCertificates, codec, respond};
 use async_trait::async_trait;
 use freehold_model::ApiError;
 use http::{Request, Response};
@@ -24,6 +24,7 @@ const MAX_CONNECTIONS: usize = 4_096;
 const MAX_HEADER_BYTES: usize = 64 * 1024;
 const MAX_HEADERS: usize = 128;
 const MAX_STREAMS: u32 = 250;
+const SMALL_BODY: u64 = 64 * 1024;
 const DRAIN: Duration = Duration::from_secs(5);
 
 /// Who answers on a listener.
@@ -189,6 +190,23 @@ async fn handshake(
     Ok((tls, backend))
 }
 
+/// Reads a small body before anything is decided: an HTTP/1 connection whose body nobody read has
+/// to be closed, and an early refusal would cost the client its connection.
+async fn small_body_first(
+    request: Request<hyper::body::Incoming>,
+) -> Result<Request<Body>, ApiError> {
+    let size = http_body::Body::size_hint(request.body()).exact();
+    let request = request.map(Body::wrap);
+    if !size.is_some_and(|n| n > 0 && n <= SMALL_BODY) {
+        return Ok(request);
+    }
+    let (parts, body) = request.into_parts();
+    let read = tokio::time::timeout(HEADER_TIMEOUT, codec::read(body)).await;
+    let bytes =
+        read.map_err(|_| ApiError::timeout("the request body did not arrive in time"))??;
+    Ok(Request::from_parts(parts, Body::from(bytes)))
+}
+
 async fn answer(
     request: Request<hyper::body::Incoming>,
     peer: SocketAddr,
@@ -199,7 +217,10 @@ async fn answer(
         Ok(cp) => cp,
         Err(e) => return respond::error(&e),
     };
-    let mut request = request.map(Body::wrap);
+    let mut request = match small_body_first(request).await {
+        Ok(request) => request,
+        Err(e) => return respond::error(&e),
+    };
     request.extensions_mut().insert(PeerAddress(peer));
     if let Some(c) = certificates {
         request.extensions_mut().insert(c);

@@ -106,7 +106,7 @@ fn invalid_option(field: &str, value: &str, allowed: &str) -> ApiError {
     let e = FieldError::new(
         ErrorKind::NotSupported,
         field,
-        format!("{value:?}"),
+        format!("[{value:?}]"),
         format!("supported values: {allowed:?}"),
     );
     ApiError::invalid("meta.k8s.io", "CreateOptions", "", &[e])
@@ -272,11 +272,10 @@ async fn resource(
 /// Scope and verb must fit the kind.
 fn check_route(resource: &Resource, info: &RequestInfo) -> Result<(), ApiError> {
     let not_allowed = || {
-        Err(ApiError::method_not_allowed(
-            &info.group,
-            &info.resource,
-            &info.verb,
-        ))
+        let why = "the server does not allow this method on the requested resource";
+        let mut e = ApiError::new(405, "MethodNotAllowed", why);
+        e.details = Some(Box::default());
+        Err(e)
     };
     if !resource.namespaced && !info.namespace.is_empty() && info.resource != "namespaces" {
         return Err(ApiError::no_such_path());

@@ -73,11 +73,23 @@ impl Call {
 
     /// Decodes a body as the kind of the path, and checks and prunes its fields.
     pub(crate) fn decode_object(&self, bytes: &[u8]) -> Result<Value, ApiError> {
-        let decoded = codec::decode(&self.served.catalogue, &pipeline::media(self), bytes)?;
+        let decoded = codec::decode(&self.served.catalogue, &pipeline::media(self), bytes)
+            .map_err(|e| self.unrecognized(e))?;
         let mut value = decoded.value;
         self.check_kind(&mut value)?;
         self.check_fields(&mut value, decoded.duplicates)?;
         Ok(value)
+    }
+
+    /// Syntax errors in upstream's frame.
+    fn unrecognized(&self, mut e: ApiError) -> ApiError {
+        if e.code == 400 {
+            e.message = format!(
+                "the object provided is unrecognized (must be of type {}): couldn't get version/kind; json parse error: {}",
+                self.resource.kind, e.message
+            );
+        }
+        e
     }
 
     fn check_kind(&self, value: &mut Value) -> Result<(), ApiError> {
@@ -92,6 +104,12 @@ impl Call {
             value.str_at(&["apiVersion"]).unwrap_or(""),
             value.str_at(&["kind"]).unwrap_or(""),
         );
+        if self.resource.custom.is_some() && kind.is_empty() {
+            return Err(ApiError::bad_request(format!(
+                "the object provided is unrecognized (must be of type {}): Object 'Kind' is missing",
+                self.resource.kind
+            )));
+        }
         if !kind.is_empty() && kind != self.resource.kind {
             let short = version.rsplit('/').next().unwrap_or(version);
             return Err(ApiError::bad_request(format!(
@@ -167,6 +185,14 @@ impl Call {
     /// Everything between the decoded body of a create and the bytes that are stored.
     pub(crate) fn prepare_create(&self, value: &mut Value, track: bool) -> Result<(), ApiError> {
         self.settle_namespace(value)?;
+        if value
+            .str_at(&["metadata", "resourceVersion"])
+            .is_some_and(|v| !v.is_empty())
+        {
+            return Err(ApiError::bad_request(
+                "resourceVersion should not be set on objects to be created",
+            ));
+        }
         for field in [
             "deletionTimestamp",
             "deletionGracePeriodSeconds",
@@ -185,18 +211,20 @@ impl Call {
             value.unset(&["status"]);
         }
         self.default(value);
-        hooks::before_create(self, value)?;
-        let mut errors = meta::validate_create(&self.resource, value);
-        errors.extend(if self.resource.custom.is_some() {
-            crd::validate(&self.resource, value, None)
-        } else {
-            validate::create(&self.resource, value)
-        });
-        self.reject(value, errors)?;
+        hooks::complete(&self.resource, value);
+        // Fields belong to who sent them; what the server adds below belongs to nobody.
         if track {
             self.track(None, value);
         }
-        Ok(())
+        hooks::before_create(self, value)?;
+        let errors = if self.resource.custom.is_some() {
+            let mut errors = meta::validate_create(&self.resource, value);
+            errors.extend(crd::validate(&self.resource, value, None));
+            errors
+        } else {
+            validate::create(&self.resource, value)
+        };
+        self.reject(value, errors)
     }
 
     /// Everything between the new state of an object and the bytes that are stored.
@@ -227,18 +255,20 @@ impl Call {
         value.unset(&["metadata", "resourceVersion"]);
         self.split_status(value, previous);
         self.default(value);
-        hooks::before_update(self, value, previous)?;
-        self.count_generation(value, previous);
-        let mut errors = meta::validate_update(&self.resource, value, previous);
-        errors.extend(if self.resource.custom.is_some() {
-            crd::validate(&self.resource, value, Some(previous))
-        } else {
-            validate::update(&self.resource, value, previous)
-        });
-        self.reject(value, errors)?;
+        hooks::complete(&self.resource, value);
         if track {
             self.track(Some(previous), value);
         }
+        hooks::before_update(self, value, previous)?;
+        self.count_generation(value, previous);
+        let errors = if self.resource.custom.is_some() {
+            let mut errors = meta::validate_update(&self.resource, value, previous);
+            errors.extend(crd::validate(&self.resource, value, Some(previous)));
+            errors
+        } else {
+            validate::update(&self.resource, value, previous)
+        };
+        self.reject(value, errors)?;
         apply::keep_times_of_unchanged(previous, value);
         Ok(())
     }

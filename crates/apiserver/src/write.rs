@@ -23,6 +23,8 @@ pub(crate) struct Existing {
 pub(crate) enum Change {
     Put(Value),
     Delete,
+    /// deleted; this is what the client is shown
+    Finish(Value),
     Keep,
 }
 
@@ -84,9 +86,10 @@ impl Call {
                 }
                 Ok(change) => change,
             };
-            let bytes = match &change {
-                Change::Put(value) => Some(self.to_stored(value.clone())?),
-                _ => None,
+            let (bytes, shown) = match &change {
+                Change::Put(value) => (Some(self.to_stored(value.clone())?), None),
+                Change::Finish(value) => (None, Some(self.to_stored(value.clone())?)),
+                Change::Delete | Change::Keep => (None, None),
             };
             if let (Some(b), Some(e)) = (&bytes, &existing)
                 && *b == e.object.value
@@ -107,8 +110,13 @@ impl Call {
                 return Ok(dry(change, existing));
             }
             let guard = self.namespace_guard(existing.is_none(), target)?;
-            if let Some(done) = self.commit(target, existing.as_ref(), bytes, guard).await? {
-                return Ok(done);
+            let committed = self.commit(target, existing.as_ref(), bytes, guard).await?;
+            match (committed, shown) {
+                (Some(Done::Deleted(last)), Some(shown)) => {
+                    return last.showing(shown).map(Done::Deleted);
+                }
+                (Some(done), _) => return Ok(done),
+                (None, _) => {}
             }
             self.cp.cache.fresh().await?;
             fresh = true;
@@ -249,6 +257,11 @@ fn dry(change: Change, existing: Option<Existing>) -> Done {
             created,
             deleted: false,
         },
+        Change::Finish(value) => Done::Dry {
+            value: with_rev(value, rev),
+            created,
+            deleted: true,
+        },
         Change::Delete | Change::Keep => {
             let value = existing.map(|e| e.value).unwrap_or_default();
             Done::Dry {
@@ -257,6 +270,23 @@ fn dry(change: Change, existing: Option<Existing>) -> Done {
                 deleted: true,
             }
         }
+    }
+}
+
+impl Object {
+    /// The same version of the same object with other content.
+    fn showing(&self, value: Bytes) -> Result<Arc<Self>, ApiError> {
+        let (rev, create_rev) = (self.rev, self.create_rev);
+        Self::from_parts(
+            self.namespace(),
+            self.name(),
+            value,
+            rev,
+            create_rev,
+            self.lease,
+        )
+        .map(Arc::new)
+        .ok_or_else(|| ApiError::internal("the object has no metadata"))
     }
 }
 

@@ -13,7 +13,7 @@ use rustls_pki_types::PrivateKeyDer;
 use rustls_pki_types::pem::PemObject as _;
 
 enum Pair {
-    Ecdsa(EcdsaKeyPair),
+    Ecdsa(Box<EcdsaKeyPair>),
     Rsa(Box<RsaKeyPair>),
 }
 
@@ -39,7 +39,7 @@ impl Key {
                 let ecdsa = |alg| {
                     EcdsaKeyPair::from_pkcs8(alg, der, &rng)
                         .ok()
-                        .map(Pair::Ecdsa)
+                        .map(|k| Pair::Ecdsa(Box::new(k)))
                 };
                 let rsa = || {
                     RsaKeyPair::from_pkcs8(der)

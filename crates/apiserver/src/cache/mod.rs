@@ -403,7 +403,7 @@ fn closed() -> ApiError {
 /// cause and try again.
 fn too_large(rev: u64, current: u64) -> ApiError {
     let mut e = ApiError::timeout(format!(
-        "Too large resource version: {rev}, current: {current}"
+        "Timeout: Too large resource version: {rev}, current: {current}"
     ));
     let details = e.details.get_or_insert_default();
     details.retry_after_seconds = 1;

@@ -101,12 +101,23 @@ impl Object {
     /// `metadata.labels`, parsed once.
     #[must_use]
     pub fn labels(&self) -> Option<&Map> {
-        self.labels
-            .get_or_init(|| match self.parse().unset(&["metadata", "labels"]) {
-                Some(Value::Object(m)) if !m.is_empty() => Some(Box::new(m)),
+        let read = || {
+            let labels = member(&self.value, self.splice as usize, b"labels")?;
+            match json::parse(labels).ok()?.value {
+                Value::Object(m) if !m.is_empty() => Some(Box::new(m)),
                 _ => None,
-            })
-            .as_deref()
+            }
+        };
+        self.labels.get_or_init(read).as_deref()
+    }
+
+    /// Whether `text` is a string anywhere in the object: cheap, and false for most objects that a
+    /// selector does not select.
+    #[must_use]
+    pub fn mentions(&self, text: &str) -> bool {
+        let mut quoted = Vec::with_capacity(text.len() + 2);
+        json::write_string(text, &mut quoted);
+        memchr::memmem::find(&self.value, &quoted).is_some()
     }
 
     /// The object without its resourceVersion.
@@ -215,6 +226,49 @@ fn string_end(json: &[u8], mut i: usize) -> Option<usize> {
     }
 }
 
+/// The bytes of a member's value; `i` is just behind the brace of its object. Stored bytes have no
+/// spaces between tokens.
+fn member<'a>(json: &'a [u8], mut i: usize, key: &[u8]) -> Option<&'a [u8]> {
+    while json.get(i) == Some(&b'"') {
+        let end = string_end(json, i + 1)?;
+        let found = &json[i + 1..end - 1] == key;
+        let value = end + 1;
+        i = value_end(json, value)?;
+        if found {
+            return Some(&json[value..i]);
+        }
+        i += 1;
+    }
+    None
+}
+
+/// The offset behind the value that starts at `i`.
+fn value_end(json: &[u8], mut i: usize) -> Option<usize> {
+    let mut depth = 0_u32;
+    loop {
+        match json.get(i)? {
+            b'"' => {
+                i = string_end(json, i + 1)?;
+                if depth == 0 {
+                    return Some(i);
+                }
+                continue;
+            }
+            b'{' | b'[' => depth += 1,
+            b'}' | b']' if depth == 0 => return Some(i),
+            b'}' | b']' => {
+                depth -= 1;
+                if depth == 0 {
+                    return Some(i + 1);
+                }
+            }
+            b',' if depth == 0 => return Some(i),
+            _ => {}
+        }
+        i += 1;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -241,6 +295,23 @@ mod tests {
             object(r#"{"metadata":{}}"#).to_json(),
             br#"{"metadata":{"resourceVersion":"7"}}"#
         );
+    }
+
+    #[test]
+    fn labels_are_found_without_parsing_the_rest() {
+        let o = object(
+            r#"{"metadata":{"annotations":{"labels":"no","x":"{\"labels\":1"},"generation":3,"labels":{"a":"b"},"name":"n"},"spec":{"labels":{"c":"d"}}}"#,
+        );
+        assert_eq!(
+            o.labels().unwrap().get("a").and_then(Value::as_str),
+            Some("b")
+        );
+        assert_eq!(
+            object(r#"{"metadata":{"name":"n"},"spec":{"labels":{"c":"d"}}}"#).labels(),
+            None
+        );
+        assert_eq!(object(r#"{"metadata":{}}"#).labels(), None);
+        assert!(o.mentions("d") && !o.mentions("e"));
     }
 
     #[test]

@@ -129,13 +129,17 @@ pub(crate) fn own_finalizers(resource: &Resource, object: &Value) -> bool {
             .is_some_and(|f| !f.is_empty())
 }
 
-/// What a write of `/status` may change of the metadata: labels and annotations of the kinds whose
-/// owners report them together with the status.
+/// What a write of `/status` may change of the metadata: labels and annotations of built-in kinds
+/// (but not a Deployment's labels), nothing of custom ones.
 pub(crate) fn status_metadata(resource: &Resource, next: &mut Value, metadata: Option<&Value>) {
-    if !is(resource, "", &["nodes", "pods", "namespaces"]) {
+    if resource.custom.is_some() {
         return;
     }
-    for field in ["labels", "annotations"] {
+    let labels = !is(resource, "apps", &["deployments"]);
+    for field in ["labels", "annotations"]
+        .into_iter()
+        .skip(usize::from(!labels))
+    {
         match metadata.and_then(|m| m.get(field)) {
             Some(v) => next.set(&["metadata", field], v.clone()),
             None => {
@@ -146,11 +150,11 @@ pub(crate) fn status_metadata(resource: &Resource, next: &mut Value, metadata: O
 }
 
 /// A namespaced object needs a namespace that is there and not being deleted.
-pub(crate) fn namespace_accepts(call: &Call) -> Result<(), ApiError> {
+pub(crate) fn namespace_accepts(call: &Call, name: &str) -> Result<(), ApiError> {
     if !call.resource.namespaced {
         return Ok(());
     }
-    namespaces::accepts(call)
+    namespaces::accepts(call, name)
 }
 
 /// Refuses creates beyond the number of objects this control plane may hold.
@@ -189,6 +193,20 @@ pub(crate) async fn lease(call: &Call) -> Result<i64, ApiError> {
     Ok(0)
 }
 
+/// What decoding alone completes upstream, and so belongs to the sender.
+pub(crate) fn complete(resource: &Resource, object: &mut Value) {
+    if is(resource, "", &["secrets"]) {
+        take_string_data(object);
+    }
+    if is(resource, "", &["namespaces"]) {
+        let name = object
+            .str_at(&["metadata", "name"])
+            .unwrap_or("")
+            .to_owned();
+        object.set(&["metadata", "labels", "kubernetes.io/metadata.name"], name);
+    }
+}
+
 /// Completes a new object; refuses what may not be.
 pub(crate) fn before_create(call: &Call, object: &mut Value) -> Result<(), ApiError> {
     let r = &call.resource;
@@ -198,7 +216,6 @@ pub(crate) fn before_create(call: &Call, object: &mut Value) -> Result<(), ApiEr
         ("", "persistentvolumes" | "persistentvolumeclaims") => {
             object.set(&["status"], value!({"phase": "Pending"}));
         }
-        ("", "secrets") => take_string_data(object),
         ("", "services") => services::create(call, object)?,
         ("certificates.k8s.io", "certificatesigningrequests") => {
             certificates::create(call, object)?
@@ -227,7 +244,6 @@ pub(crate) fn before_update(call: &Call, object: &mut Value, old: &Value) -> Res
                 .unwrap_or_else(|| Value::Array(Vec::new()));
             object.set(&["spec", "finalizers"], finalizers);
         }
-        ("", "secrets") => take_string_data(object),
         ("", "services") => services::update(call, object, old)?,
         ("certificates.k8s.io", "certificatesigningrequests") => {
             object.set(&["spec"], old.get("spec").cloned().unwrap_or_default());
@@ -264,6 +280,7 @@ pub(crate) fn begin_delete(call: &Call, object: &mut Value) {
 pub(crate) fn mark_deleting(call: &Call, object: &mut Value) {
     if is(&call.resource, "", &["namespaces"]) {
         object.set(&["status", "phase"], "Terminating");
+        object.unset(&["metadata", "deletionGracePeriodSeconds"]);
     }
     if is(
         &call.resource,

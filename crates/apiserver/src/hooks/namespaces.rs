@@ -19,26 +19,21 @@ pub(super) fn create(object: &mut Value) {
         object.set(&["spec", "finalizers"], Value::Array(all));
     }
     object.set(&["status"], value!({"phase": "Active"}));
-    let name = object
-        .str_at(&["metadata", "name"])
-        .unwrap_or("")
-        .to_owned();
-    object.set(&["metadata", "labels", "kubernetes.io/metadata.name"], name);
 }
 
 /// 404 for a namespace that is not there, 403 for one that is being deleted
 /// (apiserver pkg/admission/plugin/namespace/lifecycle).
-pub(super) fn accepts(call: &Call) -> Result<(), ApiError> {
+pub(super) fn accepts(call: &Call, object: &str) -> Result<(), ApiError> {
     let name = &call.info.namespace;
-    let object = call
+    let namespace = call
         .cp
         .cache
         .view("", "namespaces")
         .get("", name)
         .ok_or_else(|| ApiError::not_found("", "namespaces", name))?;
     // A cheap look first: the word is in the stored bytes of every terminating namespace.
-    let terminating = find(&object.value, b"\"deletionTimestamp\"")
-        && object
+    let terminating = find(&namespace.value, b"\"deletionTimestamp\"")
+        && namespace
             .parse()
             .at(&["metadata", "deletionTimestamp"])
             .is_some();
@@ -47,7 +42,7 @@ pub(super) fn accepts(call: &Call) -> Result<(), ApiError> {
     }
     let why =
         format!("unable to create new content in namespace {name} because it is being terminated");
-    let mut e = call.forbidden("", &why);
+    let mut e = call.forbidden(object, &why);
     e.details.get_or_insert_default().causes.push(Cause {
         reason: "NamespaceTerminating".into(),
         message: format!("namespace {name} is being terminated"),

@@ -2,7 +2,7 @@
 //! so that what is free in the cache is free.
 
 use crate::pipeline::Call;
-use freehold_model::field::FieldError;
+use freehold_model::field::{ErrorKind, FieldError};
 use freehold_model::{ApiError, Value};
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
@@ -153,6 +153,13 @@ fn allocate(call: &Call, object: &mut Value, name: &str) -> Result<(), ApiError>
     Ok(())
 }
 
+fn unusable(name: &str, ip: &str, why: &str) -> ApiError {
+    let value = format!("[{ip:?}]");
+    let why = format!("failed to allocate IP {ip}: {why}");
+    let e = FieldError::new(ErrorKind::Invalid, "spec.clusterIPs", value, why);
+    ApiError::invalid("", "Service", name, &[e])
+}
+
 fn invalid(name: &str, path: &str, value: &str, why: impl Into<String>) -> ApiError {
     ApiError::invalid(
         "",
@@ -198,34 +205,32 @@ fn address(call: &Call, object: &mut Value, name: &str, used: &Used) -> Result<(
             })?;
             let offset = u32::from(ip).wrapping_sub(u32::from(base));
             if offset == 0 || offset >= size {
-                let cidr = &call.cp.config.service_cidr;
-                return Err(invalid(
-                    name,
-                    "spec.clusterIPs",
-                    text,
-                    format!(
-                        "failed to allocate IP {text}: the provided IP ({text}) is not in the valid range. The range of valid IPs is {cidr}"
-                    ),
-                ));
+                let why = "the provided network does not match the current range";
+                return Err(unusable(name, text, why));
             }
             if used.addresses.contains(&ip) {
-                return Err(invalid(
-                    name,
-                    "spec.clusterIPs",
-                    text,
-                    format!("failed to allocate IP {text}: provided IP is already allocated"),
-                ));
+                return Err(unusable(name, text, "provided IP is already allocated"));
             }
             text.to_owned()
         }
     };
     object.set(&["spec", "clusterIP"], chosen.as_str());
     object.set(&["spec", "clusterIPs"], vec![chosen.as_str()]);
+    // Whoever selects no pods by a headless service may list addresses of either family.
+    let selects = object
+        .at(&["spec", "selector"])
+        .and_then(Value::as_object)
+        .is_some_and(|m| !m.is_empty());
+    let (families, policy) = if chosen == "None" && !selects {
+        (vec!["IPv4", "IPv6"], "RequireDualStack")
+    } else {
+        (vec!["IPv4"], "SingleStack")
+    };
     if object.at(&["spec", "ipFamilies"]).is_none() {
-        object.set(&["spec", "ipFamilies"], vec!["IPv4"]);
+        object.set(&["spec", "ipFamilies"], families);
     }
     if object.at(&["spec", "ipFamilyPolicy"]).is_none() {
-        object.set(&["spec", "ipFamilyPolicy"], "SingleStack");
+        object.set(&["spec", "ipFamilyPolicy"], policy);
     }
     Ok(())
 }

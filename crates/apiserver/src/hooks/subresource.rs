@@ -92,6 +92,7 @@ async fn bind(call: &Call, body: Body) -> Result<Response<Body>, ApiError> {
             "the target of a binding must be a Node",
         ));
     }
+    let conflict = |name: &str, why: &str| ApiError::conflict("", "pods/binding", name, why);
     let pods = call.on_pods()?;
     let target = Target {
         namespace: &call.info.namespace,
@@ -104,14 +105,14 @@ async fn bind(call: &Call, body: Body) -> Result<Response<Body>, ApiError> {
         let old = existing.ok_or_else(|| pods.not_found(&name))?;
         let uid = text(&["metadata", "uid"]);
         if !uid.is_empty() && old.value.str_at(&["metadata", "uid"]) != Some(uid.as_str()) {
-            return Err(pods.conflict(&name, "Precondition failed: UID in precondition does not match"));
+            return Err(conflict(&name, "Precondition failed: UID in precondition does not match"));
         }
         if old.value.at(&["metadata", "deletionTimestamp"]).is_some() {
-            return Err(pods.conflict(&name, &format!("pod {name} is being deleted, cannot be assigned to a host")));
+            return Err(conflict(&name, &format!("pod {name} is being deleted, cannot be assigned to a host")));
         }
         let bound = old.value.str_at(&["spec", "nodeName"]).unwrap_or("");
         if !bound.is_empty() {
-            return Err(pods.conflict(&name, &format!("pod {name} is already assigned to node {bound:?}")));
+            return Err(conflict(&name, &format!("pod {name} is already assigned to node {bound:?}")));
         }
         let mut new = old.value.clone();
         new.set(&["spec", "nodeName"], node.as_str());
@@ -123,7 +124,7 @@ async fn bind(call: &Call, body: Body) -> Result<Response<Body>, ApiError> {
         let mut conditions: Vec<Value> =
             new.at(&["status", "conditions"]).and_then(Value::as_array).unwrap_or_default().to_vec();
         conditions.retain(|c| c.str_at(&["type"]) != Some("PodScheduled"));
-        conditions.push(value!({"type": "PodScheduled", "status": "True", "lastTransitionTime": (now.as_str())}));
+        conditions.push(value!({"type": "PodScheduled", "status": "True", "lastProbeTime": null, "lastTransitionTime": (now.as_str())}));
         new.set(&["status", "conditions"], Value::Array(conditions));
         Ok(Change::Put(new))
     })

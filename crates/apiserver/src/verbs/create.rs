@@ -61,7 +61,7 @@ pub(crate) async fn create_value(
         };
         let done = call
             .modify(&target, |existing| {
-                hooks::namespace_accepts(call)?;
+                hooks::namespace_accepts(call, &name)?;
                 if existing.is_some() {
                     return Err(ApiError::already_exists(
                         &call.info.group,

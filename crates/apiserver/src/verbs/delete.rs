@@ -88,7 +88,7 @@ impl Options {
             Some(other) => Err(invalid(
                 "propagationPolicy",
                 &format!("{other:?}"),
-                "supported values: \"Background\", \"Foreground\", \"Orphan\", \"nil\"",
+                "supported values: \"Foreground\", \"Background\", \"Orphan\", \"nil\"",
             )),
         }
     }
@@ -253,6 +253,10 @@ fn decide(call: &Call, old: &Existing, options: &Options) -> Result<Change, ApiE
         return Ok(Change::Put(new));
     }
     if finalized {
+        if hooks::grace(&call.resource, &old.value).is_some() && deleting {
+            new.set(&["metadata", "deletionGracePeriodSeconds"], 0_i64);
+            return Ok(Change::Finish(new));
+        }
         return Ok(Change::Delete);
     }
     if !deleting || pending_grace > 0 {
@@ -298,11 +302,15 @@ fn shorten(object: &mut Value, asked: i64, pending: i64, now: i64) {
 
 fn check_preconditions(call: &Call, old: &Existing, options: &Options) -> Result<(), ApiError> {
     let name = old.object.name();
+    // Upstream says the kind here, where it says the resource elsewhere.
+    let conflict = |name: &str, why: &str| {
+        ApiError::conflict(&call.resource.group, &call.resource.kind, name, why)
+    };
     let uid = old.value.str_at(&["metadata", "uid"]).unwrap_or("");
     if let Some(want) = &options.uid
         && want != uid
     {
-        return Err(call.conflict(
+        return Err(conflict(
             name,
             &format!(
                 "the UID in the precondition ({want}) does not match the UID in record ({uid}). The object might have been deleted and then recreated"
@@ -312,7 +320,7 @@ fn check_preconditions(call: &Call, old: &Existing, options: &Options) -> Result
     if let Some(want) = &options.rev
         && *want != old.object.rev.to_string()
     {
-        return Err(call.conflict(
+        return Err(conflict(
             name,
             &format!(
                 "the ResourceVersion in the precondition ({want}) does not match the ResourceVersion in record ({}). The object might have been modified",

@@ -69,6 +69,17 @@ impl Selection {
         self.labels.is_empty() && self.fields.is_empty() && self.name.is_none()
     }
 
+    /// A field that must be this string cannot be it where the string is nowhere.
+    fn rules_out(&self, object: &Object) -> bool {
+        let maybe_no_string = |v: &str| {
+            v.is_empty() || matches!(v, "true" | "false") || v.bytes().all(|b| b.is_ascii_digit())
+        };
+        self.fields
+            .terms
+            .iter()
+            .any(|(_, value, equal)| *equal && !maybe_no_string(value) && !object.mentions(value))
+    }
+
     pub(super) fn matches(&self, call: &Call, object: &Object) -> bool {
         if !self.labels.is_empty() && !self.labels.matches(object.labels()) {
             return false;
@@ -76,6 +87,7 @@ impl Selection {
         match &self.name {
             Some(name) => object.name() == name,
             None if self.fields.is_empty() => true,
+            None if self.rules_out(object) => false,
             None => self.fields.matches(&call.resource, &object.parse()),
         }
     }
@@ -189,10 +201,7 @@ fn asked(call: &Call) -> Result<Asked, ApiError> {
         ));
     }
     let limit = q.int("limit")?.unwrap_or(0);
-    let limit = usize::try_from(limit).map_err(|_| {
-        let detail = "must be greater than or equal to 0";
-        option_error("limit", ErrorKind::Invalid, &limit.to_string(), detail)
-    })?;
+    let limit = usize::try_from(limit).unwrap_or(0);
     check_match(rev, rule, token)?;
     if !token.is_empty() {
         if !rev.is_empty() && rev != "0" {

@@ -4,6 +4,7 @@ use super::update::finish;
 use crate::pipeline::{self, Call};
 use crate::write::{Change, Existing, Target};
 use crate::{Body, codec, hooks};
+use freehold_model::field::FieldError;
 use freehold_model::json::{self, Decoded};
 use freehold_model::{ApiError, Value, apply, patch as patches, strategic, strict, yaml};
 use http::Response;
@@ -47,16 +48,19 @@ pub(super) async fn patch(call: &Call, body: Body) -> Result<Response<Body>, Api
     let dry_run = call.write_options()?;
     let bytes = codec::read(body).await?;
     let patch = if kind == Kind::Apply {
-        yaml::parse(&bytes)?
+        yaml::parse(&bytes)
     } else {
-        json::parse(&bytes)?
+        json::parse(&bytes)
     };
+    let patch = patch.map_err(|mut e| {
+        e.message = format!("error decoding patch: {}", e.message);
+        e
+    })?;
     if kind == Kind::Apply {
         check_apply(call, &patch)?;
     } else if call.query.get("force").is_some() {
-        return Err(ApiError::bad_request(
-            "force may only be used with server-side apply",
-        ));
+        let e = FieldError::forbidden("force", "may not be specified for non-apply patch");
+        return Err(ApiError::invalid("meta.k8s.io", "PatchOptions", "", &[e]));
     }
     let _serial = hooks::serialize(call).await;
     let lease = hooks::lease(call).await?;
@@ -90,7 +94,9 @@ fn patched(call: &Call, kind: Kind, old: &Existing, patch: &Decoded) -> Result<C
         Kind::Json => patches::json_patch(&mut new, &patch.value)?,
         Kind::Merge => {
             if patch.value.as_object().is_none() {
-                return Err(ApiError::bad_request("a merge patch must be a JSON object"));
+                return Err(ApiError::bad_request(
+                    "error decoding patch: a merge patch must be a JSON object",
+                ));
             }
             patches::merge_patch(&mut new, &patch.value)?;
         }
@@ -109,9 +115,31 @@ fn patched(call: &Call, kind: Kind, old: &Existing, patch: &Decoded) -> Result<C
         ));
     }
     check_identity(call, &new)?;
-    call.check_fields(&mut new, patch.duplicates.clone())?;
+    let new_text = excerpt(&new);
+    call.check_fields(&mut new, patch.duplicates.clone())
+        .map_err(|e| does_not_fit(call, &new_text, e))?;
     call.prepare_update(&mut new, old, true)?;
     Ok(finish(call, new))
+}
+
+/// The patched object as error messages quote it.
+fn excerpt(object: &Value) -> String {
+    let mut text = String::from_utf8_lossy(&json::to_vec(object)).into_owned();
+    if let Some((end, _)) = text.char_indices().nth(2_000) {
+        text.truncate(end);
+    }
+    text
+}
+
+/// What a patch made of the object is not of its type any more.
+fn does_not_fit(call: &Call, text: &str, e: ApiError) -> ApiError {
+    let frame = format!("cannot be handled as a {}: ", call.resource.kind);
+    match e.message.split_once(&frame) {
+        Some((_, why)) if e.code == 400 && !why.starts_with("strict decoding error") => {
+            ApiError::invalid("", "", "", &[FieldError::invalid_str("patch", text, why)])
+        }
+        _ => e,
+    }
 }
 
 /// A patch may not turn the object into another one.
@@ -136,7 +164,6 @@ fn check_identity(call: &Call, new: &Value) -> Result<(), ApiError> {
 }
 
 fn check_apply(call: &Call, patch: &Decoded) -> Result<(), ApiError> {
-    use freehold_model::field::FieldError;
     if call.query.text("fieldManager").is_empty() {
         let e = FieldError::required("fieldManager", "is required for apply patch");
         return Err(ApiError::invalid("meta.k8s.io", "PatchOptions", "", &[e]));
@@ -196,7 +223,7 @@ fn apply_to(call: &Call, old: &Existing, patch: &Decoded) -> Result<Change, ApiE
 }
 
 fn apply_new(call: &Call, patch: &Decoded) -> Result<Change, ApiError> {
-    hooks::namespace_accepts(call)?;
+    hooks::namespace_accepts(call, &call.info.name)?;
     hooks::check_room(call)?;
     let config = configuration(call, patch)?;
     if config

@@ -28,7 +28,7 @@ pub(super) async fn update(call: &Call, body: Body) -> Result<Response<Body>, Ap
     let done = call
         .modify(&target, |existing| match existing {
             None if may_create => {
-                hooks::namespace_accepts(call)?;
+                hooks::namespace_accepts(call, &call.info.name)?;
                 let mut new = value.clone();
                 call.prepare_create(&mut new, true)?;
                 Ok(Change::Put(new))
@@ -74,7 +74,7 @@ pub(crate) fn finish(call: &Call, new: Value) -> Change {
         && finalizers(&new) == 0
         && !hooks::own_finalizers(&call.resource, &new)
     {
-        return Change::Delete;
+        return Change::Finish(new);
     }
     Change::Put(new)
 }
