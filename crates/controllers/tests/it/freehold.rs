@@ -1,6 +1,6 @@
 //! Freehold's own API, in this process.
 
-use crate::world::{RUNTIME, World, config};
+use crate::world::{RUNTIME, World, config, directory};
 use freehold_apiserver::ControlPlane;
 use freehold_store::Keyspaces as _;
 use freehold_store::embedded::{Embedded, Options};
@@ -23,19 +23,10 @@ pub(crate) fn world() -> &'static World {
 }
 
 pub(crate) async fn control_plane(keyspace: &str) -> Arc<ControlPlane> {
-    static STORE: OnceLock<(tempfile::TempDir, tokio::sync::OnceCell<Arc<Embedded>>)> =
-        OnceLock::new();
-    let (dir, store) = STORE.get_or_init(|| {
-        (
-            tempfile::tempdir().expect("a directory"),
-            Default::default(),
-        )
-    });
-    let store = store.get_or_init(|| async {
-        Embedded::open(dir.path(), Options::default())
-            .await
-            .expect("a store")
-    });
+    static STORE: tokio::sync::OnceCell<Arc<Embedded>> = tokio::sync::OnceCell::const_new();
+    let open =
+        || async { Embedded::open(directory("controllers-freehold"), Options::default()).await };
+    let store = STORE.get_or_try_init(open).await.expect("a store");
     let mut params = rcgen::CertificateParams::default();
     params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
     let ca =
@@ -43,7 +34,7 @@ pub(crate) async fn control_plane(keyspace: &str) -> Arc<ControlPlane> {
             .expect("a CA");
     ControlPlane::start(freehold_apiserver::Config {
         name: keyspace.into(),
-        store: store.await.open(keyspace).await.expect("a keyspace"),
+        store: store.open(keyspace).await.expect("a keyspace"),
         catalogue: freehold_model::Catalogue::builtin(freehold_model::catalogue::DEFAULT_MINOR)
             .expect("a catalogue"),
         client_ca_pem: ca.pem(),

@@ -1,6 +1,6 @@
 //! The original: etcd and kube-apiserver as released, on ports of their own.
 
-use crate::world::{RUNTIME, World, config};
+use crate::world::{RUNTIME, World, config, directory};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -53,8 +53,7 @@ fn spawn(program: &Path, arguments: &[String], log: &Path) -> Child {
 }
 
 fn start(binaries: &Path) -> Result<World, String> {
-    let dir = tempfile::tempdir().expect("a directory");
-    let root = dir.path().to_owned();
+    let root = directory("controllers-upstream");
     let path = |name: &str| root.join(name);
     let log = path("api.log");
     let (client_port, peer_port, api_port) = (free_port(), free_port(), free_port());
@@ -90,14 +89,12 @@ fn start(binaries: &Path) -> Result<World, String> {
     ];
     let [etcd_binary, api_binary] = ["etcd", "kube-apiserver"].map(|name| binaries.join(name));
     let [etcd_log, api_log] = ["etcd.log", "api.log"].map(path);
-    // Nothing drops a static. This thread lives, and with it the processes and their directory,
-    // until the test binary ends.
+    // This thread lives, and with it the processes, until the test binary ends.
     std::thread::spawn(move || {
         let _children = [
             spawn(&etcd_binary, &etcd, &etcd_log),
             spawn(&api_binary, &api, &api_log),
         ];
-        let _dir = dir;
         loop {
             std::thread::park();
         }

@@ -45,6 +45,19 @@ where
     }
 }
 
+/// An empty directory, the same in every run: statics are never dropped, and what they leave
+/// behind must not add up.
+pub(crate) fn directory(name: &str) -> std::path::PathBuf {
+    let dir = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    match std::fs::remove_dir_all(&dir) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+            unreachable!("{}: {e}", dir.display())
+        }
+        _ => std::fs::create_dir_all(&dir).expect("a directory"),
+    }
+    dir
+}
+
 /// A name nobody else uses.
 pub(crate) fn unique(prefix: &str) -> String {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
