@@ -383,7 +383,7 @@ fn plain_resource(r: &Resource) -> Value {
 /// As apiserver `pkg/endpoints/discovery/storageversionhash.go`.
 fn storage_hash(r: &Resource) -> String {
     use base64::Engine as _;
-    let kind = format!("{}/{}, Kind={}", r.storage_group, r.storage_version, r.kind);
+    let kind = format!("{}/{}/{}", r.storage_group, r.storage_version, r.kind);
     let digest = ring::digest::digest(&ring::digest::SHA256, kind.as_bytes());
     base64::engine::general_purpose::STANDARD.encode(&digest.as_ref()[..8])
 }

@@ -4,6 +4,7 @@
 mod certificates;
 pub(crate) mod crds;
 mod events;
+mod jobs;
 mod namespaces;
 mod pods;
 mod scale;
@@ -115,6 +116,11 @@ pub(crate) fn outside_garbage_collection(resource: &Resource) -> bool {
     is(resource, "", &["events"]) || is(resource, "events.k8s.io", &["events"])
 }
 
+/// Kinds whose dependents stay when nothing is said about them.
+pub(crate) fn orphans_by_default(resource: &Resource) -> bool {
+    is(resource, "batch", &["jobs"])
+}
+
 /// The grace period a kind gets when none is asked for; `None`: it has none.
 pub(crate) fn grace(resource: &Resource, object: &Value) -> Option<i64> {
     is(resource, "", &["pods"]).then(|| pods::grace(object))
@@ -217,6 +223,7 @@ pub(crate) fn before_create(call: &Call, object: &mut Value) -> Result<(), ApiEr
             object.set(&["status"], value!({"phase": "Pending"}));
         }
         ("", "services") => services::create(call, object)?,
+        ("batch", "jobs") => jobs::create(object),
         ("certificates.k8s.io", "certificatesigningrequests") => {
             certificates::create(call, object)?
         }

@@ -106,7 +106,8 @@ impl Options {
         let (orphan, foreground) = match (self.orphan, self.propagation.as_deref()) {
             (Some(orphan), _) => (orphan, false),
             (None, Some(policy)) => (policy == "Orphan", policy == "Foreground"),
-            (None, None) => (has(ORPHAN), has(FOREGROUND) && !has(ORPHAN)),
+            (None, None) if has(ORPHAN) || has(FOREGROUND) => (has(ORPHAN), !has(ORPHAN)),
+            (None, None) => (hooks::orphans_by_default(&call.resource), false),
         };
         if has(ORPHAN) == orphan && has(FOREGROUND) == foreground {
             return None;

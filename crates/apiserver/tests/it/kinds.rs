@@ -437,3 +437,27 @@ async fn reviews_answer_for_the_one_who_asks() {
         .await;
     assert_eq!(table.status().as_u16(), 406);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_selects_its_own_pods_and_leaves_them_by_default() {
+    let cluster = Cluster::start().await;
+    let api = cluster.client();
+    let all = "/apis/batch/v1/namespaces/default/jobs";
+    let job = value!({"metadata": {"name": "j"}, "spec": {"template": {"spec": {
+        "restartPolicy": "Never", "containers": [{"name": "c", "image": "x"}]
+    }}}});
+    let made = api.post(all, &job).await.expect(201);
+    let uid = made.text(&["metadata", "uid"]);
+    let key = "batch.kubernetes.io/controller-uid";
+    assert_eq!(made.text(&["spec", "selector", "matchLabels", key]), uid);
+    assert_eq!(
+        made.text(&["spec", "template", "metadata", "labels", key]),
+        uid
+    );
+    assert_eq!(made.text(&["metadata", "labels", "job-name"]), "j");
+    let marked = api.delete(&format!("{all}/j")).await.expect(200);
+    assert_eq!(
+        marked.body.at(&["metadata", "finalizers"]),
+        Some(&Value::from(vec!["orphan"]))
+    );
+}
