@@ -138,7 +138,7 @@ fn name_rule(resource: &Resource, object: &Value) -> NameRule {
     }
     match (resource.group.as_str(), resource.kind.as_str()) {
         // Services: relaxed from DNS-1035 to DNS-1123 labels in v1.36 (RelaxedServiceNameValidation).
-        ("", "Namespace" | "Service") => NameRule::Label,
+        ("", "Namespace" | "Service") | ("apps", "StatefulSet") => NameRule::Label,
         ("rbac.authorization.k8s.io", _) | ("policy", "PodDisruptionBudget") => {
             NameRule::PathSegment
         }

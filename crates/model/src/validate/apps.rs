@@ -1,5 +1,7 @@
 //! Workloads: kubernetes `pkg/apis/apps/validation/validation.go`.
 
+use std::collections::BTreeSet;
+
 use super::core::{pod, storage};
 use super::read::{NOTHING, Read, Report, same};
 use crate::field::Path;
@@ -76,20 +78,40 @@ fn revision(report: &mut Report, object: &Value) {
     report.non_negative(Path::root("revision"), object.number("revision"));
 }
 
-/// The selector of a workload, checked, when it can be used.
+/// The selector of a workload.
+enum Selects {
+    /// no selector selects nothing
+    Nothing,
+    /// it does not parse
+    Unknown,
+    These(LabelSelector),
+}
+
+impl Selects {
+    /// Whether a template's labels are wrong for it.
+    fn misses(&self, labels: Option<&Value>) -> bool {
+        match self {
+            Self::Nothing => true,
+            Self::Unknown => false,
+            Self::These(selector) => !selector.matches(labels.and_then(Value::as_object)),
+        }
+    }
+}
+
+/// The selector of a workload, checked.
 fn selector(
     report: &mut Report,
     spec: &Value,
     what: &str,
     required: bool,
     path: Path<'_>,
-) -> Option<LabelSelector> {
+) -> Selects {
     let at = path.child("selector");
     let Some(given) = spec.part("selector") else {
         if required {
             report.required(at, "");
         }
-        return None;
+        return Selects::Nothing;
     };
     check_label_selector(Some(given), &at, &mut report.errors);
     let empty = given.map("matchLabels").is_none_or(crate::Map::is_empty)
@@ -98,29 +120,25 @@ fn selector(
         report.invalid(at, given, format!("empty selector is invalid for {what}"));
     }
     match LabelSelector::from_value(given) {
-        Ok(selector) => Some(selector),
+        Ok(selector) => Selects::These(selector),
         Err(_) => {
             if what == "deployment" {
                 report.invalid(at, given, "invalid label selector");
             } else if what == "statefulset" {
                 report.invalid(at, given, "");
             }
-            None
+            Selects::Unknown
         }
     }
 }
 
 /// A template that a workload makes pods from forever.
-fn template(
-    report: &mut Report,
-    template: &Value,
-    selector: Option<&LabelSelector>,
-    what: &str,
-    at: Path<'_>,
-) {
+fn template(report: &mut Report, template: &Value, selector: &Selects, what: &str, at: Path<'_>) {
+    if what == "ReplicaSet" && matches!(selector, Selects::Unknown) {
+        return;
+    }
     let labels = template.at(&["metadata", "labels"]);
-    let matches = selector.is_none_or(|s| s.matches(labels.and_then(Value::as_object)));
-    if !matches {
+    if selector.misses(labels) {
         let meta = at.child("metadata");
         let shown = labels.cloned().unwrap_or_default();
         report.invalid(
@@ -153,7 +171,7 @@ fn deployment(report: &mut Report, spec: &Value) {
     template(
         report,
         spec.part("template").unwrap_or(&NOTHING),
-        selector.as_ref(),
+        &selector,
         "ReplicaSet",
         path.child("template"),
     );
@@ -235,7 +253,10 @@ fn percent(value: &Value) -> Option<i64> {
 }
 
 fn amount(value: &Value) -> i64 {
-    percent(value).or(value.as_i64()).unwrap_or(0)
+    percent(value)
+        .or_else(|| value.as_i64())
+        .or_else(|| value.as_str().and_then(|text| text.parse().ok()))
+        .unwrap_or(0)
 }
 
 pub(super) fn at_most_all(report: &mut Report, value: &Value, at: Path<'_>) {
@@ -255,7 +276,7 @@ fn replica_set(report: &mut Report, spec: &Value) {
     template(
         report,
         spec.part("template").unwrap_or(&NOTHING),
-        selector.as_ref(),
+        &selector,
         "ReplicaSet",
         path.child("template"),
     );
@@ -266,7 +287,7 @@ fn daemon_set(report: &mut Report, spec: &Value) {
     let at = path.child("template");
     let given = spec.part("template").unwrap_or(&NOTHING);
     let selector = selector(report, spec, "daemonset", false, path);
-    template(report, given, selector.as_ref(), "DaemonSet", at);
+    template(report, given, &selector, "DaemonSet", at);
     report.non_negative(
         path.child("minReadySeconds"),
         spec.number("minReadySeconds"),
@@ -377,10 +398,13 @@ fn stateful_set(report: &mut Report, spec: &Value, is_update: bool) {
         report.non_negative(path.child("ordinals.start"), ordinals.number("start"));
     }
     let selector = selector(report, spec, "statefulset", true, path);
+    if matches!(selector, Selects::Unknown) {
+        return;
+    }
     let given = with_claims(spec);
     let at = path.child("template");
     let labels = given.at(&["metadata", "labels"]);
-    if selector.is_some_and(|s| !s.is_empty() && !s.matches(labels.and_then(Value::as_object))) {
+    if selector.misses(labels) {
         let meta = at.child("metadata");
         let shown = labels.cloned().unwrap_or_default();
         report.invalid(
@@ -403,7 +427,7 @@ fn with_claims(spec: &Value) -> Value {
     let mut template = spec.get("template").cloned().unwrap_or_default();
     template.unset(&["spec", "hostname"]);
     template.unset(&["spec", "subdomain"]);
-    let claims: Vec<&str> = (spec.list("volumeClaimTemplates").iter())
+    let claims: BTreeSet<&str> = (spec.list("volumeClaimTemplates").iter())
         .map(|c| c.str_at(&["metadata", "name"]).unwrap_or_default())
         .collect();
     if claims.is_empty() {
@@ -419,7 +443,7 @@ fn with_claims(spec: &Value) -> Value {
         .unwrap_or_default();
     volumes.extend(
         own.iter()
-            .filter(|v| !claims.contains(&v.text("name")))
+            .filter(|v| !claims.contains(v.text("name")))
             .cloned(),
     );
     template.set(&["spec", "volumes"], Value::Array(volumes));

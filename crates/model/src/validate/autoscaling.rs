@@ -13,7 +13,7 @@ const SOURCES: [(&str, &str); 5] = [
     ("containerResource", "ContainerResource"),
 ];
 
-pub(super) fn autoscaler(report: &mut Report, object: &Value) {
+pub(super) fn autoscaler(report: &mut Report, object: &Value, old: Option<&Value>) {
     let spec = object.part("spec").unwrap_or(&NOTHING);
     let path = Path::root("spec");
     let (min, max) = (spec.int("minReplicas"), spec.number("maxReplicas"));
@@ -42,12 +42,20 @@ pub(super) fn autoscaler(report: &mut Report, object: &Value) {
             "must be greater than or equal to `minReplicas`",
         );
     }
-    reference(
-        report,
-        spec.part("scaleTargetRef").unwrap_or(&NOTHING),
-        true,
-        path.child("scaleTargetRef"),
-    );
+    let target = spec.part("scaleTargetRef").unwrap_or(&NOTHING);
+    let before = old
+        .and_then(|o| o.at(&["spec", "scaleTargetRef"]))
+        .unwrap_or(&NOTHING);
+    let known = old.is_some()
+        && ["apiVersion", "kind"]
+            .iter()
+            .all(|f| before.text(f) == target.text(f));
+    let version = match target.text("kind") {
+        _ if known => Version::Any,
+        "ReplicationController" => Version::Core,
+        _ => Version::Group,
+    };
+    reference(report, target, version, path.child("scaleTargetRef"));
     let metrics = path.child("metrics");
     for (i, metric) in spec.list("metrics").iter().enumerate() {
         self::metric(report, metric, metrics.index(i));
@@ -62,15 +70,27 @@ pub(super) fn autoscaler(report: &mut Report, object: &Value) {
     }
 }
 
-fn reference(report: &mut Report, reference: &Value, core_allowed: bool, at: Path<'_>) {
+/// What the apiVersion of a reference may be.
+#[derive(PartialEq)]
+enum Version {
+    Any,
+    Core,
+    Group,
+}
+
+fn reference(report: &mut Report, reference: &Value, allowed: Version, at: Path<'_>) {
     for field in ["kind", "name"] {
         report.required_name(at.child(field), reference.text(field), rules::path_segment);
     }
     let version = reference.text("apiVersion");
+    if allowed == Version::Any {
+        return;
+    }
     if version.matches('/').count() > 1 {
         let detail = format!("unexpected GroupVersion string: {version}");
         report.invalid_str(at.child("apiVersion"), version, detail);
-    } else if !core_allowed && !version.contains('/') {
+    } else if allowed == Version::Group && version.split_once('/').is_none_or(|(g, _)| g.is_empty())
+    {
         report.invalid_str(
             at.child("apiVersion"),
             version,
@@ -136,7 +156,12 @@ fn source(report: &mut Report, kind: &str, source: &Value, at: Path<'_>) {
     let target_at = at.child("target");
     if kind == "object" {
         let described = source.part("describedObject").unwrap_or(&NOTHING);
-        reference(report, described, true, at.child("describedObject"));
+        reference(
+            report,
+            described,
+            Version::Core,
+            at.child("describedObject"),
+        );
     }
     match kind {
         "resource" | "containerResource" => {
@@ -144,6 +169,10 @@ fn source(report: &mut Report, kind: &str, source: &Value, at: Path<'_>) {
                 report.required(at.child("name"), "must specify a resource name");
             }
             if kind == "containerResource" {
+                let name = source.text("name");
+                if !name.is_empty() {
+                    super::core::container_resource_name(report, name, at.child("name"));
+                }
                 let container = source.text("container");
                 if container.is_empty() {
                     report.required(at.child("container"), "must specify a container");
@@ -246,13 +275,11 @@ fn scaling_rules(report: &mut Report, scaling: &Value, at: Path<'_>) {
             report.invalid_int(at, window, "must be less than or equal to 3600");
         }
     }
-    if let Some(policy) = scaling.string("selectPolicy") {
-        report.one_of_if_set(
-            at.child("selectPolicy"),
-            policy,
-            &["Disabled", "Max", "Min"],
-        );
-    }
+    report.one_of_pointer(
+        at.child("selectPolicy"),
+        scaling.string("selectPolicy"),
+        &["Disabled", "Max", "Min"],
+    );
     let list = at.child("policies");
     if scaling.list("policies").is_empty() {
         report.required(list, "must specify at least one Policy");

@@ -49,13 +49,16 @@ fn job(report: &mut Report, job: &Value) {
 fn spec_with_selector(report: &mut Report, spec: &Value, path: Path<'_>) {
     job_spec(report, spec, path);
     let at = path.child("selector");
-    let Some(selector) = spec.part("selector") else {
-        return report.required(at, "");
-    };
-    check_label_selector(Some(selector), &at, &mut report.errors);
+    let selector = spec.part("selector");
+    match selector {
+        None => report.required(at, ""),
+        given => check_label_selector(given, &at, &mut report.errors),
+    }
     let labels = spec.at(&["template", "metadata", "labels"]);
-    let matches =
-        LabelSelector::from_value(selector).map(|s| s.matches(labels.and_then(Value::as_object)));
+    // No selector selects nothing; one that does not parse was reported above.
+    let matches = selector.map_or(Ok(false), |given| {
+        LabelSelector::from_value(given).map(|s| s.matches(labels.and_then(Value::as_object)))
+    });
     if matches == Ok(false) {
         let template = path.child("template");
         let meta = template.child("metadata");

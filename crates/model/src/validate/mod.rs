@@ -16,7 +16,7 @@ mod small;
 
 use crate::field::FieldError;
 use crate::{Resource, Value, meta};
-use read::Report;
+use read::{Read as _, Report};
 
 /// Groups whose specs are not validated here yet.
 pub const UNCHECKED: [&str; 6] = [
@@ -46,7 +46,7 @@ fn create_spec(report: &mut Report, resource: &Resource, object: &Value) {
         ("batch", _) => batch::create(report, kind, object),
         ("rbac.authorization.k8s.io", _) => rbac::create(report, kind, object),
         ("networking.k8s.io", _) => networking::create(report, kind, object),
-        ("autoscaling", "HorizontalPodAutoscaler") => autoscaling::autoscaler(report, object),
+        ("autoscaling", "HorizontalPodAutoscaler") => autoscaling::autoscaler(report, object, None),
         ("policy", "PodDisruptionBudget") => small::disruption_budget(report, object),
         ("scheduling.k8s.io", "PriorityClass") => small::priority_class(report, object),
         ("coordination.k8s.io", "Lease") => small::lease(report, object),
@@ -87,7 +87,10 @@ pub fn update(resource: &Resource, new: &Value, old: &Value) -> Vec<FieldError> 
         ("scheduling.k8s.io", "PriorityClass") => {
             small::priority_class_update(&mut report, new, old)
         }
-        ("storage.k8s.io", "StorageClass") => small::storage_class_update(&mut report, new, old),
+        ("storage.k8s.io", "StorageClass") => {
+            small::storage_class(&mut report, new);
+            small::storage_class_update(&mut report, new, old);
+        }
         ("storage.k8s.io", "CSIDriver") => small::csi_driver_update(&mut report, new, old),
         ("certificates.k8s.io", "CertificateSigningRequest") => {
             small::signing_request_update(&mut report, new, old);
@@ -108,12 +111,13 @@ pub fn update(resource: &Resource, new: &Value, old: &Value) -> Vec<FieldError> 
                 );
             }
         }
+        ("autoscaling", "HorizontalPodAutoscaler") => {
+            autoscaling::autoscaler(&mut report, new, Some(old));
+        }
         ("node.k8s.io", "RuntimeClass") => {
-            report.immutable(
-                crate::field::Path::root("handler"),
-                new.get("handler"),
-                old.get("handler"),
-            );
+            small::runtime_class(&mut report, new);
+            let at = crate::field::Path::root("handler");
+            report.immutable_text(at, new.text("handler"), old.text("handler"));
         }
         ("discovery.k8s.io", "EndpointSlice") => {
             create_spec(&mut report, resource, new);

@@ -55,11 +55,8 @@ pub(super) fn update(report: &mut Report, kind: &str, new: &Value, old: &Value) 
         }
         "Ingress" => ingress(report, spec),
         "IngressClass" => {
-            report.immutable(
-                path.child("controller"),
-                spec.get("controller"),
-                before.get("controller"),
-            );
+            let (now, then) = (spec.text("controller"), before.text("controller"));
+            report.immutable_text(path.child("controller"), now, then);
             ingress_class(report, spec);
         }
         "IPAddress" => report.immutable(
@@ -405,8 +402,11 @@ fn ingress_class(report: &mut Report, spec: &Value) {
         report.required_name(at.child(field), parameters.text(field), rules::path_segment);
     }
     let namespace = parameters.string("namespace");
-    match parameters.text("scope") {
-        "" => report.required(at.child("scope"), ""),
+    let Some(scope) = parameters.string("scope") else {
+        report.required(at.child("scope"), "");
+        return;
+    };
+    match scope {
         "Cluster" if namespace.is_some() => {
             report.forbidden(
                 at.child("namespace"),
@@ -414,7 +414,7 @@ fn ingress_class(report: &mut Report, spec: &Value) {
             );
         }
         "Namespace" => match namespace {
-            None | Some("") => {
+            None => {
                 report.required(
                     at.child("namespace"),
                     "`parameters.scope` is set to 'Namespace'",
@@ -426,6 +426,6 @@ fn ingress_class(report: &mut Report, spec: &Value) {
                 rules::dns1123_label(namespace),
             ),
         },
-        scope => report.one_of_if_set(at.child("scope"), scope, &["Cluster", "Namespace"]),
+        scope => report.one_of_pointer(at.child("scope"), Some(scope), &["Cluster", "Namespace"]),
     }
 }

@@ -3,6 +3,7 @@
 use super::read::{NOTHING, Read, Report};
 use crate::field::Path;
 use crate::meta::check_label_selector;
+use crate::select::LabelSelector;
 use crate::{Value, rules};
 
 const GROUP: &str = "rbac.authorization.k8s.io";
@@ -90,6 +91,9 @@ fn aggregation(report: &mut Report, role: &Value) {
     }
     for (i, selector) in selectors.iter().enumerate() {
         check_label_selector(Some(selector), &path.index(i), &mut report.errors);
+        if LabelSelector::from_value(selector).is_err() {
+            report.invalid(path.index(i), &Value::Null, "invalid label selector.");
+        }
     }
 }
 

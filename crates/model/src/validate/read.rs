@@ -189,6 +189,27 @@ impl Report {
         }
     }
 
+    /// As [`Self::one_of_if_set`] for a string that is a pointer in Go: empty is not absent.
+    pub(crate) fn one_of_pointer(
+        &mut self,
+        path: Path<'_>,
+        value: Option<&str>,
+        supported: &[&str],
+    ) {
+        if let Some(value) = value
+            && !supported.contains(&value)
+        {
+            self.not_supported(path, value, supported);
+        }
+    }
+
+    /// A string that may not change.
+    pub(crate) fn immutable_text(&mut self, path: Path<'_>, new: &str, old: &str) {
+        if new != old {
+            self.invalid_str(path, new, crate::meta::IMMUTABLE);
+        }
+    }
+
     /// What may not change.
     pub(crate) fn immutable(&mut self, path: Path<'_>, new: Option<&Value>, old: Option<&Value>) {
         let (new, old) = (new.unwrap_or(&NOTHING), old.unwrap_or(&NOTHING));

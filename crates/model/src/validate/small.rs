@@ -3,10 +3,11 @@
 
 use super::apps::{at_most_all, int_or_percent};
 use super::net;
-use super::read::{NOTHING, Read, Report, quantity};
+use super::read::{NOTHING, Read, Report};
 use crate::field::{FieldError, Path};
 use crate::meta::{check_label_selector, check_labels};
 use crate::{Value, rules};
+use std::collections::{BTreeMap, BTreeSet};
 
 pub(super) fn disruption_budget(report: &mut Report, object: &Value) {
     let spec = object.part("spec").unwrap_or(&NOTHING);
@@ -29,8 +30,8 @@ pub(super) fn disruption_budget(report: &mut Report, object: &Value) {
         &path.child("selector"),
         &mut report.errors,
     );
-    let policy = spec.text("unhealthyPodEvictionPolicy");
-    report.one_of_if_set(
+    let policy = spec.string("unhealthyPodEvictionPolicy");
+    report.one_of_pointer(
         path.child("unhealthyPodEvictionPolicy"),
         policy,
         &["AlwaysAllow", "IfHealthyBudget"],
@@ -238,11 +239,11 @@ fn slice_ports(report: &mut Report, slice: &Value) {
         if !names.insert(name) {
             report.duplicate(at.child("name"), name);
         }
-        report.one_of(
-            at.child("protocol"),
-            port.text("protocol"),
-            &["SCTP", "TCP", "UDP"],
-        );
+        let protocols = ["SCTP", "TCP", "UDP"];
+        match port.string("protocol") {
+            None => report.required(at.child("protocol"), ""),
+            protocol => report.one_of_pointer(at.child("protocol"), protocol, &protocols),
+        }
         if let Some(protocol) = port.string("appProtocol") {
             report.problems(
                 at.child("appProtocol"),
@@ -280,23 +281,38 @@ pub(super) fn storage_class(report: &mut Report, object: &Value) {
             &["Immediate", "WaitForFirstConsumer"],
         ),
     }
-    let path = Path::root("allowedTopologies");
+    topologies(report, object, Path::root("allowedTopologies"));
+}
+
+fn topologies(report: &mut Report, object: &Value, path: Path<'_>) {
+    type Term<'a> = BTreeMap<&'a str, BTreeSet<&'a str>>;
+    let mut earlier: Vec<Term<'_>> = Vec::new();
     for (i, term) in object.list("allowedTopologies").iter().enumerate() {
         let item = path.index(i);
         let list = item.child("matchLabelExpressions");
+        let mut keys = Term::new();
         for (j, expression) in term.list("matchLabelExpressions").iter().enumerate() {
             let at = list.index(j);
             let key = expression.text("key");
             if expression.list("values").is_empty() {
                 report.required(at.child("values"), "");
             }
+            let mut values = BTreeSet::new();
             for (k, value) in expression.texts("values").enumerate() {
-                if expression.texts("values").take(k).any(|v| v == value) {
+                if !values.insert(value) {
                     report.duplicate(at.child("values").index(k), value);
                 }
             }
             report.problems(at.child("key"), key, rules::qualified_name(key));
+            if keys.insert(key, values).is_some() {
+                report.duplicate(at.child("key"), key);
+            }
         }
+        // Upstream compares with empty terms too.
+        if keys.is_empty() || earlier.contains(&keys) {
+            report.duplicate(list, "");
+        }
+        earlier.push(keys);
     }
 }
 
@@ -427,11 +443,10 @@ pub(super) fn runtime_class(report: &mut Report, object: &Value) {
         object.text("handler"),
         rules::dns1123_label,
     );
-    let root = Path::root("overhead");
-    let path = root.child("podFixed");
-    let fixed = object.part("overhead").and_then(|o| o.map("podFixed"));
-    for (name, amount) in fixed.into_iter().flat_map(|m| m.iter()) {
-        super::core::resources::resource_quantity(report, name, &quantity(amount), path.key(name));
+    if let Some(fixed) = object.part("overhead").and_then(|o| o.part("podFixed")) {
+        let mut limits = Value::object();
+        limits.set(&["limits"], fixed.clone());
+        super::core::resources::requirements(report, &limits, Path::root("overhead"));
     }
     if let Some(scheduling) = object.part("scheduling") {
         let root = Path::root("scheduling");
@@ -440,11 +455,17 @@ pub(super) fn runtime_class(report: &mut Report, object: &Value) {
             &root.child("nodeSelector"),
             &mut report.errors,
         );
-        super::core::tolerations(
-            report,
-            scheduling.list("tolerations"),
-            root.child("tolerations"),
-        );
+        let list = scheduling.list("tolerations");
+        let at = root.child("tolerations");
+        super::core::tolerations(report, list, at);
+        let key = |t: &Value| ["key", "operator", "value", "effect"].map(|f| t.text(f).to_owned());
+        for (i, toleration) in list.iter().enumerate() {
+            if list[..i].iter().any(|t| key(t) == key(toleration)) {
+                report
+                    .errors
+                    .push(FieldError::duplicate(at.index(i), toleration));
+            }
+        }
     }
 }
 

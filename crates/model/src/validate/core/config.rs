@@ -139,11 +139,8 @@ pub(crate) fn namespace(report: &mut Report, namespace: &Value) {
     let root = Path::root("spec");
     let path = root.child("finalizers");
     for finalizer in spec.texts("finalizers") {
-        let problems = rules::qualified_name(finalizer);
-        let fine = problems.is_empty();
-        report.problems(path, finalizer, problems);
-        if fine
-            && !finalizer.contains('/')
+        report.problems(path, finalizer, rules::qualified_name(finalizer));
+        if !finalizer.contains('/')
             && !["kubernetes", "orphan", "foregroundDeletion"].contains(&finalizer)
         {
             let detail = "name is neither a standard finalizer name nor is it fully qualified";

@@ -11,6 +11,7 @@ mod service;
 pub(crate) mod storage;
 mod volumes;
 
+pub(super) use resources::container_resource_name;
 pub(super) use scheduling::tolerations;
 pub(super) use volumes::csi_driver_name;
 

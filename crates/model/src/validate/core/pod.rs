@@ -261,7 +261,7 @@ fn security_context(report: &mut Report, context: &Value, spec: &Value, at: Path
         ("supplementalGroupsPolicy", ["Merge", "Strict"]),
         ("seLinuxChangePolicy", ["MountOption", "Recursive"]),
     ] {
-        report.one_of_if_set(at.child(field), context.text(field), &supported);
+        report.one_of_pointer(at.child(field), context.string(field), &supported);
     }
     containers::profiles(report, context, at);
 }
@@ -495,18 +495,12 @@ const UPDATABLE: &str = "`spec.containers[*].image`,`spec.initContainers[*].imag
 `spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
 
 pub(crate) fn update(report: &mut Report, new: &Value, old: &Value) {
-    let meta = new.part("metadata").unwrap_or(&NOTHING);
     let (spec, before) = (
         new.part("spec").unwrap_or(&NOTHING),
         old.part("spec").unwrap_or(&NOTHING),
     );
     let path = Path::root("spec");
-    annotations(
-        report,
-        meta,
-        spec,
-        Path::root("metadata").child("annotations"),
-    );
+    pod_and_spec(report, new);
     for kind in ["containers", "initContainers"] {
         let at = path.child(kind);
         if spec.list(kind).len() != before.list(kind).len() {
@@ -547,7 +541,15 @@ pub(crate) fn update(report: &mut Report, new: &Value, old: &Value) {
     }
     if !before.list("schedulingGates").is_empty() {
         // Gated pods may become choosier about nodes.
-        keep.extend(["nodeSelector", "affinity"]);
+        keep.push("nodeSelector");
+        choosier(report, spec, before, path);
+        match before
+            .at(&["affinity", "nodeAffinity"])
+            .filter(|a| !a.is_null())
+        {
+            Some(affinity) => munged.set(&["affinity", "nodeAffinity"], affinity.clone()),
+            None => drop(munged.unset(&["affinity", "nodeAffinity"])),
+        }
     }
     for field in keep {
         munged.set(&[field], before.get(field).cloned().unwrap_or_default());
@@ -558,6 +560,53 @@ pub(crate) fn update(report: &mut Report, new: &Value, old: &Value) {
             path,
             format!("pod updates may not change fields other than {UPDATABLE}\n{changed}"),
         );
+    }
+}
+
+/// What a gated pod asks of its node may become narrower, never wider.
+fn choosier(report: &mut Report, spec: &Value, before: &Value, path: Path<'_>) {
+    let selector = spec.part("nodeSelector").unwrap_or(&NOTHING);
+    let old = before
+        .map("nodeSelector")
+        .into_iter()
+        .flat_map(|m| m.iter());
+    if old.into_iter().any(|(k, v)| selector.get(k) != Some(v)) {
+        let detail = "only additions to spec.nodeSelector are allowed (no mutations or deletions)";
+        report.invalid(path.child("nodeSelector"), selector, detail);
+    }
+    let place = [
+        "affinity",
+        "nodeAffinity",
+        "requiredDuringSchedulingIgnoredDuringExecution",
+        "nodeSelectorTerms",
+    ];
+    let terms = |spec: &Value| {
+        spec.at(&place)
+            .and_then(Value::as_array)
+            .map(<[Value]>::to_vec)
+            .unwrap_or_default()
+    };
+    let (now, then) = (terms(spec), terms(before));
+    let at = format!("spec.{}", place.join("."));
+    if !then.is_empty() && now.len() != then.len() {
+        let detail = "no additions/deletions to non-empty NodeSelectorTerms list are allowed";
+        report.invalid(at, &Value::Array(now), detail);
+        return;
+    }
+    for (i, (now, then)) in now.iter().zip(&then).enumerate() {
+        let kept = |field: &str| {
+            let (now, then) = (now.list(field), then.list(field));
+            now.len() >= then.len() && now[..then.len()].iter().zip(then).all(|(a, b)| same(a, b))
+        };
+        let was_empty =
+            then.list("matchExpressions").is_empty() && then.list("matchFields").is_empty();
+        if !same(now, then) && (was_empty || !kept("matchExpressions") || !kept("matchFields")) {
+            report.invalid(
+                format!("{at}[{i}]"),
+                now,
+                "only additions are allowed (no mutations or deletions)",
+            );
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Quotas and limits: kubernetes `pkg/apis/core/validation/validation.go`.
 
-use super::resources::{self, is_native, is_overcommit_allowed, is_standard};
+use super::resources::{self, is_overcommit_allowed};
 use crate::field::{FieldError, Path};
 use crate::quantity::Quantity;
 use crate::validate::read::{NOTHING, Read, Report, quantity};
@@ -92,9 +92,8 @@ fn hard(report: &mut Report, holder: &Value, field: &'static str, path: Path<'_>
     let at = path.child(field);
     for (name, amount) in holder.map(field).iter().flat_map(|m| m.iter()) {
         let at = at.key(name);
-        let before = report.errors.len();
         resources::resource_name(report, name, at);
-        if report.errors.len() == before && !name.contains('/') && !is_quota_resource(name) {
+        if !name.contains('/') && !is_quota_resource(name) {
             report.invalid_str(at, name, "must be a standard resource for quota");
         }
         resources::resource_quantity(report, name, &quantity(amount), at);
@@ -254,19 +253,10 @@ fn limit_item(report: &mut Report, limit: &Value, kind: &str, at: Path<'_>) {
 }
 
 fn limit_resource(report: &mut Report, kind: &str, name: &str, at: Path<'_>) {
-    let before = report.errors.len();
-    resources::resource_name(report, name, at);
-    if !["Pod", "Container"].contains(&kind) || report.errors.len() > before && !is_standard(name) {
-        return;
-    }
-    if !name.contains('/') {
-        if !matches!(name, "cpu" | "memory" | "ephemeral-storage")
-            && !name.starts_with("hugepages-")
-        {
-            report.invalid_str(at, name, "must be a standard resource for containers");
-        }
-    } else if !is_native(name) && !resources::is_extended(name) {
-        report.invalid_str(at, name, "doesn't follow extended resource name standard");
+    if ["Pod", "Container"].contains(&kind) {
+        resources::container_resource_name(report, name, at);
+    } else {
+        resources::resource_name(report, name, at);
     }
 }
 

@@ -65,7 +65,7 @@ pub(crate) fn is_standard(name: &str) -> bool {
 }
 
 /// A name that containers may ask for.
-fn container_resource_name(report: &mut Report, name: &str, path: Path<'_>) {
+pub(crate) fn container_resource_name(report: &mut Report, name: &str, path: Path<'_>) {
     resource_name(report, name, path);
     if !name.contains('/') {
         if !matches!(name, "cpu" | "memory" | "ephemeral-storage") && !is_huge_pages(name) {

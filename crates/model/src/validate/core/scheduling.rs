@@ -257,9 +257,9 @@ pub(super) fn spreading(report: &mut Report, list: &[Value], path: Path<'_>) {
             }
         }
         for field in ["nodeAffinityPolicy", "nodeTaintsPolicy"] {
-            report.one_of_if_set(
+            report.one_of_pointer(
                 at.child(field),
-                constraint.text(field),
+                constraint.string(field),
                 &["Honor", "Ignore"],
             );
         }

@@ -225,9 +225,9 @@ fn cluster_ips(report: &mut Report, spec: &Value, old: &Value, path: Path<'_>) {
         }
     }
     let policies = ["PreferDualStack", "RequireDualStack", "SingleStack"];
-    report.one_of_if_set(
+    report.one_of_pointer(
         path.child("ipFamilyPolicy"),
-        spec.text("ipFamilyPolicy"),
+        spec.string("ipFamilyPolicy"),
         &policies,
     );
     let known: Vec<&str> = old.texts("clusterIPs").collect();

@@ -37,9 +37,9 @@ fn class_name(report: &mut Report, spec: &Value, field: &'static str, path: Path
 }
 
 fn volume_mode(report: &mut Report, spec: &Value, path: Path<'_>) {
-    report.one_of_if_set(
+    report.one_of_pointer(
         path.child("volumeMode"),
-        spec.text("volumeMode"),
+        spec.string("volumeMode"),
         &["Block", "Filesystem"],
     );
 }
@@ -392,16 +392,68 @@ pub(crate) fn volume_update(report: &mut Report, new: &Value, old: &Value) {
         before.get("volumeMode"),
     );
     if before.has("nodeAffinity") {
-        report.immutable(
-            Path::root("nodeAffinity"),
-            spec.get("nodeAffinity"),
-            before.get("nodeAffinity"),
-        );
+        let shown = spec.part("nodeAffinity").unwrap_or(&NOTHING);
+        let was = before.part("nodeAffinity").unwrap_or(&NOTHING);
+        if !same_but_for_renamed_labels(shown, was) {
+            let detail = "field is immutable, except for updating from beta label to GA";
+            report.invalid("nodeAffinity", shown, detail);
+        }
     }
     if before.has("volumeAttributesClassName") && !spec.has("volumeAttributesClassName") {
         report.forbidden(
             "spec.volumeAttributesClassName",
             "update from non-nil value to nil is forbidden",
         );
+    }
+}
+
+/// Label keys that were beta and may be replaced by what they became.
+const BECAME: [(&str, &str); 5] = [
+    (
+        "failure-domain.beta.kubernetes.io/zone",
+        "topology.kubernetes.io/zone",
+    ),
+    (
+        "failure-domain.beta.kubernetes.io/region",
+        "topology.kubernetes.io/region",
+    ),
+    ("beta.kubernetes.io/os", "kubernetes.io/os"),
+    ("beta.kubernetes.io/arch", "kubernetes.io/arch"),
+    (
+        "beta.kubernetes.io/instance-type",
+        "node.kubernetes.io/instance-type",
+    ),
+];
+
+/// Whether `new` is `old`, save for requirements whose beta key became final.
+fn same_but_for_renamed_labels(new: &Value, old: &Value) -> bool {
+    let mut renamed = old.clone();
+    rename_labels(&mut renamed, new);
+    same(new, &renamed)
+}
+
+fn rename_labels(old: &mut Value, new: &Value) {
+    match old {
+        Value::Array(items) => {
+            for (item, counterpart) in items.iter_mut().zip(new.as_array().unwrap_or_default()) {
+                rename_labels(item, counterpart);
+            }
+        }
+        Value::Object(fields) => {
+            for (name, field) in fields.iter_mut() {
+                let Some(counterpart) = new.get(name) else {
+                    continue;
+                };
+                let became = BECAME.iter().find(|(beta, _)| field.as_str() == Some(beta));
+                // Any other key "became" the empty one upstream.
+                let became = became.map_or("", |(_, now)| now);
+                if name == "key" && counterpart.as_str() == Some(became) {
+                    *field = counterpart.clone();
+                } else {
+                    rename_labels(field, counterpart);
+                }
+            }
+        }
+        _ => {}
     }
 }
