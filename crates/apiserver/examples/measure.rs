@@ -73,6 +73,46 @@ async fn creates(
     Ok((clients * each) as f64 / start.elapsed().as_secs_f64())
 }
 
+async fn reads(service: &Service, out: &mut std::io::Stdout) -> Result<(), Error> {
+    for (what, path, n) in [
+        ("get a pod", "/api/v1/namespaces/default/pods/o-1-1", 20_000),
+        ("list 8,000 pods", "/api/v1/namespaces/default/pods", 20),
+        (
+            "list 500 of 8,000 pods",
+            "/api/v1/namespaces/default/pods?limit=500",
+            200,
+        ),
+        (
+            "list pods by label",
+            "/api/v1/namespaces/default/pods?labelSelector=app%3Dy",
+            20,
+        ),
+        (
+            "list pods by node",
+            "/api/v1/namespaces/default/pods?fieldSelector=spec.nodeName%3Dy",
+            5,
+        ),
+        ("discovery /apis", "/apis", 200),
+        ("openapi v3 apps/v1", "/openapi/v3/apis/apps/v1", 20),
+    ] {
+        let start = Instant::now();
+        let mut bytes = 0;
+        for _ in 0..n {
+            let (code, body) = ask(service, "GET", path, Vec::new()).await?;
+            if code != 200 {
+                return Err(String::from_utf8_lossy(&body).into_owned().into());
+            }
+            bytes = body.len();
+        }
+        writeln!(
+            out,
+            "{what}: {:.1} µs, {bytes} bytes",
+            start.elapsed().as_secs_f64() * 1e6 / f64::from(n)
+        )?;
+    }
+    Ok(())
+}
+
 #[tokio::main]
 async fn main() -> Result<(), Error> {
     let mut out = std::io::stdout();
@@ -115,42 +155,7 @@ async fn main() -> Result<(), Error> {
         "pods created at 16 clients: {:.0}/s",
         creates(&service, "pods", pod, 16, 500).await?
     )?;
-    for (what, path, n) in [
-        ("get a pod", "/api/v1/namespaces/default/pods/o-1-1", 20_000),
-        ("list 8,000 pods", "/api/v1/namespaces/default/pods", 20),
-        (
-            "list 500 of 8,000 pods",
-            "/api/v1/namespaces/default/pods?limit=500",
-            200,
-        ),
-        (
-            "list pods by label",
-            "/api/v1/namespaces/default/pods?labelSelector=app%3Dy",
-            20,
-        ),
-        (
-            "list pods by node",
-            "/api/v1/namespaces/default/pods?fieldSelector=spec.nodeName%3Dy",
-            5,
-        ),
-        ("discovery /apis", "/apis", 200),
-        ("openapi v3 apps/v1", "/openapi/v3/apis/apps/v1", 20),
-    ] {
-        let start = Instant::now();
-        let mut bytes = 0;
-        for _ in 0..n {
-            let (code, body) = ask(&service, "GET", path, Vec::new()).await?;
-            if code != 200 {
-                return Err(String::from_utf8_lossy(&body).into_owned().into());
-            }
-            bytes = body.len();
-        }
-        writeln!(
-            out,
-            "{what}: {:.1} µs, {bytes} bytes",
-            start.elapsed().as_secs_f64() * 1e6 / f64::from(n)
-        )?;
-    }
+    reads(&service, &mut out).await?;
     writeln!(out, "{:?}", cp.activity())?;
     Ok(())
 }

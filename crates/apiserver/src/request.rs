@@ -263,138 +263,40 @@ mod tests {
         RequestInfo::parse(&method.parse().unwrap(), &uri, &query).unwrap()
     }
 
+    /// method, URL, verb, group, namespace, resource, subresource, name (`-`: empty), as apiserver
+    /// pkg/endpoints/request/requestinfo_test.go
+    const PATHS: &str = "
+        GET    /api/v1/namespaces                                     list   -    -     namespaces  -        -
+        GET    /api/v1/namespaces/other                               get    -    other namespaces  -        other
+        PUT    /api/v1/namespaces/other/finalize                      update -    other namespaces  finalize other
+        GET    /api/v1/namespaces/other/pods                          list   -    other pods        -        -
+        GET    /api/v1/namespaces/other/pods/foo                      get    -    other pods        -        foo
+        HEAD   /api/v1/namespaces/other/pods/foo                      get    -    other pods        -        foo
+        GET    /api/v1/pods?watch=1                                   watch  -    -     pods        -        -
+        GET    /api/v1/watch/namespaces/other/pods                    watch  -    other pods        -        -
+        DELETE /api/v1/namespaces/other/pods                deletecollection -    other pods        -        -
+        POST   /apis/apps/v1/namespaces/a/deployments                 create apps a     deployments -        -
+        PATCH  /apis/apps/v1/namespaces/a/deployments/d/scale         patch  apps a     deployments scale    d
+    ";
+
     #[test]
     fn paths_give_the_same_parts_as_upstream() {
-        // apiserver pkg/endpoints/request/requestinfo_test.go
-        for (method, url, verb, group, ns, resource, sub, name) in [
-            (
-                "GET",
-                "/api/v1/namespaces",
-                "list",
-                "",
-                "",
-                "namespaces",
-                "",
-                "",
-            ),
-            (
-                "GET",
-                "/api/v1/namespaces/other",
-                "get",
-                "",
-                "other",
-                "namespaces",
-                "",
-                "other",
-            ),
-            (
-                "PUT",
-                "/api/v1/namespaces/other/finalize",
-                "update",
-                "",
-                "other",
-                "namespaces",
-                "finalize",
-                "other",
-            ),
-            (
-                "GET",
-                "/api/v1/namespaces/other/pods",
-                "list",
-                "",
-                "other",
-                "pods",
-                "",
-                "",
-            ),
-            (
-                "GET",
-                "/api/v1/namespaces/other/pods/foo",
-                "get",
-                "",
-                "other",
-                "pods",
-                "",
-                "foo",
-            ),
-            (
-                "HEAD",
-                "/api/v1/namespaces/other/pods/foo",
-                "get",
-                "",
-                "other",
-                "pods",
-                "",
-                "foo",
-            ),
-            (
-                "GET",
-                "/api/v1/pods?watch=1",
-                "watch",
-                "",
-                "",
-                "pods",
-                "",
-                "",
-            ),
-            (
-                "GET",
-                "/api/v1/watch/namespaces/other/pods",
-                "watch",
-                "",
-                "other",
-                "pods",
-                "",
-                "",
-            ),
-            (
-                "DELETE",
-                "/api/v1/namespaces/other/pods",
-                "deletecollection",
-                "",
-                "other",
-                "pods",
-                "",
-                "",
-            ),
-            (
-                "POST",
-                "/apis/apps/v1/namespaces/a/deployments",
-                "create",
-                "apps",
-                "a",
-                "deployments",
-                "",
-                "",
-            ),
-            (
-                "PATCH",
-                "/apis/apps/v1/namespaces/a/deployments/d/scale",
-                "patch",
-                "apps",
-                "a",
-                "deployments",
-                "scale",
-                "d",
-            ),
-        ] {
-            let i = info(method, url);
-            assert!(i.is_resource, "{url}");
-            assert_eq!(
-                (
-                    i.verb.as_str(),
-                    i.group.as_str(),
-                    i.namespace.as_str(),
-                    i.resource.as_str()
-                ),
-                (verb, group, ns, resource),
-                "{url}"
-            );
-            assert_eq!(
-                (i.subresource.as_str(), i.name.as_str()),
-                (sub, name),
-                "{url}"
-            );
+        for line in PATHS.lines().filter(|l| !l.trim().is_empty()) {
+            let words: Vec<&str> = line
+                .split_whitespace()
+                .map(|w| if w == "-" { "" } else { w })
+                .collect();
+            let i = info(words[0], words[1]);
+            assert!(i.is_resource, "{line}");
+            let got = [
+                &i.verb,
+                &i.group,
+                &i.namespace,
+                &i.resource,
+                &i.subresource,
+                &i.name,
+            ];
+            assert_eq!(got, words[2..], "{line}");
         }
         for url in [
             "/",

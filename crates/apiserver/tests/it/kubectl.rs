@@ -129,6 +129,12 @@ fn session(k: &Kubectl) {
     assert!(run(&["describe", "deploy", "web"]).contains("5 desired"));
     assert!(run(&["explain", "deploy.spec.replicas"]).contains("FIELD: replicas <integer>"));
     assert!(run(&["api-resources"]).contains("deployments"));
+    accounts(k);
+    finish(k);
+}
+
+fn accounts(k: &Kubectl) {
+    let run = |args: &[&str]| k.run(args, "");
     run(&["create", "sa", "bot"]);
     assert_eq!(run(&["create", "token", "bot"]).matches('.').count(), 2);
     assert_eq!(run(&["auth", "can-i", "create", "pods"]).trim(), "yes");
@@ -152,6 +158,10 @@ fn session(k: &Kubectl) {
         .trim(),
         "yes"
     );
+}
+
+fn finish(k: &Kubectl) {
+    let run = |args: &[&str]| k.run(args, "");
     run(&[
         "patch",
         "deploy",
