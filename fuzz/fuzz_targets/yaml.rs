@@ -1,0 +1,15 @@
+//! What YAML says can be said in JSON.
+#![no_main]
+
+use freehold_model::{json, yaml};
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    let _ = yaml::parse_stream(bytes);
+    if let Ok(read) = yaml::parse(bytes) {
+        let written = json::to_vec(&read.value);
+        assert_eq!(
+            json::parse(&written).expect("own text is read").value,
+            read.value
+        );
+    }
+});
