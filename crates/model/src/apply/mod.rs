@@ -22,6 +22,7 @@ use managed::{Entry, ManagerId, Managers, Operation};
 use reset::Filter;
 use schema::Ty;
 use set::{Elem, Set};
+use std::sync::LazyLock;
 use walk::Comparison;
 
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
@@ -245,22 +246,23 @@ impl<'a> Request<'a> {
 
     /// The fields that no entry ever has.
     fn strip(set: &Set) -> Set {
-        let metadata = [
-            "name",
-            "namespace",
-            "creationTimestamp",
-            "selfLink",
-            "uid",
-            "clusterName",
-            "generation",
-            "managedFields",
-            "resourceVersion",
-        ];
-        let mut never = Set::of_paths(&[&["apiVersion"], &["kind"], &["metadata"]]);
-        for name in metadata {
-            never = never.union(&Set::of_path(&["metadata", name]));
-        }
-        set.difference(&never)
+        static NEVER: LazyLock<Set> = LazyLock::new(|| {
+            Set::of_paths(&[
+                &["apiVersion"],
+                &["kind"],
+                &["metadata"],
+                &["metadata", "name"],
+                &["metadata", "namespace"],
+                &["metadata", "creationTimestamp"],
+                &["metadata", "selfLink"],
+                &["metadata", "uid"],
+                &["metadata", "clusterName"],
+                &["metadata", "generation"],
+                &["metadata", "managedFields"],
+                &["metadata", "resourceVersion"],
+            ])
+        });
+        set.difference(&NEVER)
     }
 
     /// Adapts every entry to types that changed since it was written.
@@ -350,7 +352,10 @@ impl<'a> Request<'a> {
         entry.set = self.filter.apply(&walk::to_set(self.ty, config));
         entry.version = self.version.clone();
         let mut object = match last {
-            Some(last) if !last.is_empty() => self.prune(&merged, &managers, &last),
+            // who applies everything again gives nothing up
+            Some(last) if !last.difference(&Self::strip(&entry.set)).is_empty() => {
+                self.prune(&merged, &managers, &last)
+            }
             _ => merged,
         };
         let mut changes = Comparison::of(self.ty, &live, &object);

@@ -14,6 +14,8 @@ pub(crate) struct Comparison {
     pub(crate) removed: Set,
     pub(crate) modified: Set,
     pub(crate) added: Set,
+    /// how deep the compared place is
+    depth: usize,
 }
 
 /// What happened to a place itself.
@@ -47,7 +49,14 @@ impl Comparison {
 
     /// Compares one child and records it under `elem`.
     fn child(&mut self, elem: Elem, ty: Ty<'_>, old: Option<&Value>, new: Option<&Value>) {
-        let mut below = Self::default();
+        // most of an object stays as it is; below that depth the check would cost more than it saves
+        if self.depth < 4 && old.is_some() && old == new {
+            return;
+        }
+        let mut below = Self {
+            depth: self.depth + 1,
+            ..Self::default()
+        };
         let mark = below.compare(ty, old, new);
         for (set, below) in [
             (&mut self.removed, below.removed),

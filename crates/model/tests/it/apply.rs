@@ -3,7 +3,7 @@
 
 use freehold_model::apply::{Applier, apply, apply_scale, track_update};
 use freehold_model::catalogue::{Catalogue, DEFAULT_MINOR, Resource};
-use freehold_model::{Value, crd, defaults, json, strict};
+use freehold_model::{ApiError, Value, crd, defaults, json, strict};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -138,6 +138,38 @@ fn replay_scale(
     }
 }
 
+fn differs(what: &str, ours: &str, theirs: &str) -> Result<(), String> {
+    if ours == theirs {
+        Ok(())
+    } else {
+        Err(format!("{what}\n    ours   {ours}\n    theirs {theirs}"))
+    }
+}
+
+/// Ours is refused: theirs is so with the same words.
+fn refused(e: &ApiError, status: i64, answer: &Value) -> Result<(), String> {
+    // a configuration that does not fit the types is the client's fault: 400, not 500
+    if (e.code, status) != (400, 500) {
+        differs("status", &e.code.to_string(), &status.to_string())?;
+    }
+    differs(
+        "message",
+        &e.message,
+        answer.str_at(&["message"]).unwrap_or_default(),
+    )?;
+    // upstream walks managers in no particular order
+    let causes = |v: &Value| {
+        let all = v
+            .at(&["details", "causes"])
+            .and_then(Value::as_array)
+            .unwrap_or_default();
+        let mut texts: Vec<String> = all.iter().map(|c| format!("{c:?}")).collect();
+        texts.sort();
+        texts.join("\n")
+    };
+    differs("causes", &causes(&e.to_value()), &causes(answer))
+}
+
 fn replay(
     resource: &Resource,
     at: &Target,
@@ -165,13 +197,6 @@ fn replay(
         subresource: &at.subresource,
         now: &now,
     };
-    let differs = |what: &str, ours: &str, theirs: &str| {
-        if ours == theirs {
-            Ok(())
-        } else {
-            Err(format!("{what}\n    ours   {ours}\n    theirs {theirs}"))
-        }
-    };
     if step.str_at(&["type"]) == Some("application/apply-patch+yaml") {
         let config = step.get("body").expect("body");
         match apply(resource, live, config, &by) {
@@ -196,29 +221,7 @@ fn replay(
                 "ours 200, theirs {status}: {:?}",
                 answer.str_at(&["message"])
             )),
-            Err(e) => {
-                let error = e.to_value();
-                // a configuration that does not fit the types is the client's fault: 400, not 500
-                if (e.code, status) != (400, 500) {
-                    differs("status", &e.code.to_string(), &status.to_string())?;
-                }
-                differs(
-                    "message",
-                    &e.message,
-                    answer.str_at(&["message"]).unwrap_or_default(),
-                )?;
-                // upstream walks managers in no particular order
-                let causes = |v: &Value| {
-                    let all = v
-                        .at(&["details", "causes"])
-                        .and_then(Value::as_array)
-                        .unwrap_or_default();
-                    let mut texts: Vec<String> = all.iter().map(|c| format!("{c:?}")).collect();
-                    texts.sort();
-                    texts.join("\n")
-                };
-                differs("causes", &causes(&error), &causes(answer))
-            }
+            Err(e) => refused(&e, status, answer),
         }
     } else if status < 300 {
         let mut new = answer.clone();

@@ -1,6 +1,7 @@
 //! Integration tests of the model against recordings.
 
 mod apply;
+mod costs;
 mod custom;
 mod patch;
 mod proto;
