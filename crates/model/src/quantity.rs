@@ -184,6 +184,11 @@ impl Quantity {
         let text = kept_text(text, &parts, exponent, format);
         if base == 10 {
             scale += exponent;
+            // The bound is one of the amount, so that the canonical text is within it too.
+            let digits = mantissa.unsigned_abs().checked_ilog10().unwrap_or(0);
+            if mantissa != 0 && scale.saturating_add_unsigned(digits) > MAX_EXPONENT {
+                return Err(ParseError::Suffix);
+            }
         } else {
             (mantissa, scale) = times_power_of_two(mantissa, scale, exponent);
         }
@@ -631,6 +636,16 @@ mod tests {
         let mut whole = q("1.500");
         assert!(whole.round_up(-3));
         assert_eq!(whole.to_string(), "1.500");
+    }
+
+    #[test]
+    fn what_is_read_is_written_so_that_it_is_read_again() {
+        // Found by fuzzing: 700E1000 is 7e1002.
+        assert_eq!(Quantity::parse("700E0000001000"), Err(ParseError::Suffix));
+        for text in ["700e998", "1e1000", "0e1000", "0.7e1000"] {
+            let read = Quantity::parse(text).unwrap();
+            assert_eq!(Quantity::parse(&read.to_string()), Ok(read), "{text}");
+        }
     }
 
     #[test]
