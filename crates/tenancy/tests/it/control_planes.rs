@@ -43,9 +43,13 @@ pub(crate) async fn ready_control_plane(host: &Host, tenant: &str, name: &str) -
 
 #[tokio::test]
 async fn a_control_plane_answers_and_its_end_leaves_nothing() {
-    let host = Host::start().await;
+    lifecycle(&Host::start().await).await;
+}
+
+/// The story of that test, on any host.
+pub(crate) async fn lifecycle(host: &Host) {
     ready_tenant(
-        &host,
+        host,
         "acme",
         json!({"owners": [{"kind": "User", "name": "joe"}]}),
     )
@@ -259,20 +263,24 @@ async fn secrets_that_are_lost_or_corrupted_come_back() {
 
 #[tokio::test]
 async fn owners_have_what_the_role_gives_and_drift_is_put_right() {
-    let host = Host::start().await;
+    owners(&Host::start().await).await;
+}
+
+/// The story of that test, on any host.
+pub(crate) async fn owners(host: &Host) {
     ready_tenant(
-        &host,
+        host,
         "acme",
         json!({"owners": [{"kind": "User", "name": "joe"}]}),
     )
     .await;
     ready_tenant(
-        &host,
+        host,
         "globex",
         json!({"owners": [{"kind": "User", "name": "eve"}]}),
     )
     .await;
-    ready_control_plane(&host, "acme", "a").await;
+    ready_control_plane(host, "acme", "a").await;
     let joe = host.as_user("joe", &[]);
     let planes: Api<ControlPlane> = Api::namespaced(joe.clone(), "tenant-acme");
     assert_eq!(

@@ -51,7 +51,11 @@ async fn answers(kubeconfig: &str) {
 
 #[tokio::test]
 async fn kamajis_customer2_is_ready_sleeps_and_goes_without_a_trace() {
-    let host = Host::start().await;
+    kamaji(&Host::start().await).await;
+}
+
+/// The story of that test, on any host.
+pub(crate) async fn kamaji(host: &Host) {
     host.namespace("kamaji-system", &[]).await;
     let api = host.within::<TenantControlPlane>("kamaji-system");
     create(&api, &fixture("kamaji-customer2.yaml")).await;
@@ -223,7 +227,11 @@ async fn kamajis_datastore_says_what_was_checked() {
 
 #[tokio::test]
 async fn kubeflexs_custom_tenant_is_ready_with_its_hooks_and_goes_without_a_trace() {
-    let host = Host::start().await;
+    kubeflex(&Host::start().await).await;
+}
+
+/// The story of that test, on any host.
+pub(crate) async fn kubeflex(host: &Host) {
     for hook in fixtures::<PostCreateHook>("kubeflex-hooks.yaml") {
         create(&host.all(), &hook).await;
     }
@@ -284,7 +292,11 @@ async fn a_kubeflex_control_plane_named_kube_does_not_get_kube_system() {
 
 #[tokio::test]
 async fn capsules_dev_team_owns_the_namespaces_that_name_it_within_its_quota() {
-    let host = Host::start().await;
+    capsule(&Host::start().await).await;
+}
+
+/// The story of that test, on any host.
+pub(crate) async fn capsule(host: &Host) {
     let api = host.all::<CapsuleTenant>();
     create(&api, &fixture("capsule-dev-team.yaml")).await;
     let ready = |t: &CapsuleTenant| {

@@ -1,5 +1,6 @@
 //! A host in this process, with the operator on it and something that serves control planes.
 
+use crate::upstream::Upstream;
 use freehold_api::condition::types;
 use freehold_api::{Condition, ControlPlane, Endpoint, Power, condition, names};
 use freehold_apiserver::listen::{self, Backend, Backends};
@@ -29,12 +30,22 @@ use tokio_util::sync::CancellationToken;
 const LIMIT: Duration = Duration::from_secs(30);
 
 pub(crate) struct Host {
-    pub server: Arc<Server>,
+    api: HostApi,
     keyspaces: Arc<Memory>,
     pub config: OperatorConfig,
     operator: Option<(CancellationToken, JoinHandle<()>)>,
     tasks: Vec<JoinHandle<()>>,
-    _controllers: freehold_controllers::Running,
+}
+
+/// Whose API the host is.
+enum HostApi {
+    /// ours, in this process, with our controllers
+    Ours {
+        server: Arc<Server>,
+        _controllers: freehold_controllers::Running,
+    },
+    /// upstream's, as released
+    Upstream(Upstream),
 }
 
 impl Drop for Host {
@@ -90,10 +101,20 @@ impl Host {
             root_ca_pem: ca.cert().to_owned(),
             sign_token: None,
         };
-        Self {
+        let controllers = freehold_controllers::run_all(client, config);
+        Self::on(
+            HostApi::Ours {
+                server,
+                _controllers: controllers,
+            },
             keyspaces,
-            _controllers: freehold_controllers::run_all(client, config),
-            server,
+        )
+    }
+
+    fn on(api: HostApi, keyspaces: Arc<Memory>) -> Self {
+        Self {
+            api,
+            keyspaces,
             config: OperatorConfig {
                 versions: vec!["v1.36.3".into(), "v1.28.15".into()],
                 ..OperatorConfig::default()
@@ -105,7 +126,17 @@ impl Host {
 
     /// A host with the operator and a pool.
     pub(crate) async fn start() -> Self {
-        let mut host = Self::bare().await;
+        Self::run_on(Self::bare().await).await
+    }
+
+    /// The same on upstream's programs; `None` when they are not there.
+    pub(crate) async fn start_upstream() -> Option<Self> {
+        let upstream = Upstream::start().await?;
+        let host = Self::on(HostApi::Upstream(upstream), Memory::new());
+        Some(Self::run_on(host).await)
+    }
+
+    async fn run_on(mut host: Self) -> Self {
         prepare(&host.admin(), &host.config).await.unwrap();
         host.start_pool();
         host.start_operator();
@@ -117,7 +148,12 @@ impl Host {
     }
 
     pub(crate) fn as_user(&self, name: &str, groups: &[&str]) -> Client {
-        Client::new(self.server.service(user(name, groups)), "default")
+        match &self.api {
+            HostApi::Ours { server, .. } => {
+                Client::new(server.service(user(name, groups)), "default")
+            }
+            HostApi::Upstream(upstream) => upstream.client(name, groups),
+        }
     }
 
     pub(crate) fn start_operator(&mut self) {

@@ -36,20 +36,24 @@ fn decided(request: &CertificateSigningRequest) -> Option<String> {
 
 #[tokio::test]
 async fn an_owner_gets_a_certificate_and_nobody_else_does() {
-    let host = Host::start().await;
+    certificates(&Host::start().await).await;
+}
+
+/// The story of that test, on any host.
+pub(crate) async fn certificates(host: &Host) {
     ready_tenant(
-        &host,
+        host,
         "acme",
         json!({"owners": [{"kind": "User", "name": "joe"}]}),
     )
     .await;
     ready_tenant(
-        &host,
+        host,
         "globex",
         json!({"owners": [{"kind": "Group", "name": "eves"}]}),
     )
     .await;
-    ready_control_plane(&host, "acme", "prod").await;
+    ready_control_plane(host, "acme", "prod").await;
     let all = host.all::<CertificateSigningRequest>();
     let asked = Request::generate("whoever").unwrap();
 
