@@ -183,24 +183,29 @@ pub async fn freehold(dir: &Path) -> Result<Running> {
     };
     let kubeconfig = data.join("admin.kubeconfig");
     let deadline = Instant::now() + Duration::from_secs(30);
-    loop {
-        if let Ok(target) = Target::from_kubeconfig(&kubeconfig)
-            && Client::connect(&target).await.is_ok()
-        {
-            running.target = target;
-            break;
+    running.target = loop {
+        match answering(&kubeconfig).await {
+            Ok(target) => break target,
+            Err(error) if Instant::now() > deadline => {
+                let log = dir.join("freehold.log");
+                return Err(error.context(format!(
+                    "freehold did not become ready; see {}",
+                    log.display()
+                )));
+            }
+            Err(_) => tokio::time::sleep(Duration::from_millis(2)).await,
         }
-        if Instant::now() > deadline {
-            bail!(
-                "freehold did not become ready; see {}",
-                dir.join("freehold.log").display()
-            );
-        }
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
+    };
     wait_ready(&running.target, Duration::from_secs(10)).await?;
     running.ready_after = started.elapsed();
     Ok(running)
+}
+
+/// The server of a kubeconfig, once it takes connections.
+async fn answering(kubeconfig: &Path) -> Result<Target> {
+    let target = Target::from_kubeconfig(kubeconfig)?;
+    Client::connect(&target).await?;
+    Ok(target)
 }
 
 async fn wait_ready(target: &Target, limit: Duration) -> Result<()> {
@@ -249,15 +254,18 @@ impl Target {
         let text = std::fs::read_to_string(path)?;
         let field = |name: &str| -> Result<String> {
             let key = format!("{name}:");
-            let line = text
-                .lines()
-                .map(|l| l.trim_start_matches([' ', '-']))
-                .find_map(|l| l.strip_prefix(&key));
-            Ok(line
+            let mut lines = text.lines().map(|l| l.trim_start_matches([' ', '-']));
+            let value = lines
+                .find_map(|l| l.strip_prefix(&key))
                 .with_context(|| format!("no {name} in the kubeconfig"))?
-                .trim()
-                .trim_matches(['"', '\''])
-                .to_owned())
+                .trim();
+            // Long values are written as a block below their key.
+            let value = if value.starts_with(['|', '>']) {
+                lines.next().unwrap_or_default()
+            } else {
+                value
+            };
+            Ok(value.trim().trim_matches(['"', '\'']).to_owned())
         };
         let pem = |name: &str| -> Result<String> { decode(&field(name)?) };
         let server = field("server")?;
