@@ -2,6 +2,7 @@
 
 #![allow(
     clippy::panic,
+    clippy::unwrap_used,
     clippy::print_stderr,
     clippy::print_stdout,
     reason = "this is test code: a failure panics with what happened, a skip says so"
