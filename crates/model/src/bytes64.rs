@@ -101,7 +101,7 @@ pub fn decode(text: &str) -> Result<Vec<u8>, String> {
 #[must_use]
 pub fn is_canonical(text: &str) -> bool {
     let bytes = text.as_bytes();
-    if bytes.len() % 4 != 0 {
+    if !bytes.len().is_multiple_of(4) {
         return false;
     }
     let body = text.trim_end_matches('=').as_bytes();

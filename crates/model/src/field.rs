@@ -309,15 +309,15 @@ mod tests {
         let image = first.child("image");
         for (error, want) in [
             (
-                FieldError::required(&image, ""),
+                FieldError::required(image, ""),
                 "spec.containers[0].image: Required value",
             ),
             (
-                FieldError::invalid_str(&image, " a\t\u{1}é", "no spaces"),
+                FieldError::invalid_str(image, " a\t\u{1}é", "no spaces"),
                 r#"spec.containers[0].image: Invalid value: " a\t\x01é": no spaces"#,
             ),
             (
-                FieldError::invalid(&image, &value!({"a": 1}), "x"),
+                FieldError::invalid(image, &value!({"a": 1}), "x"),
                 r#"spec.containers[0].image: Invalid value: {"a":1}: x"#,
             ),
             (
@@ -325,22 +325,22 @@ mod tests {
                 "spec[k]: Invalid value: -1: must be",
             ),
             (
-                FieldError::duplicate(&spec, &"a".into()),
+                FieldError::duplicate(spec, &"a".into()),
                 r#"spec: Duplicate value: "a""#,
             ),
             (
-                FieldError::too_many(&spec, 4, 3),
+                FieldError::too_many(spec, 4, 3),
                 "spec: Too many: 4: must have at most 3 items",
             ),
             (
-                FieldError::too_long(&spec, 63),
+                FieldError::too_long(spec, 63),
                 "spec: Too long: may not be more than 63 bytes",
             ),
             (
-                FieldError::not_supported(&spec, &"x".into(), &["A", "B"]),
+                FieldError::not_supported(spec, &"x".into(), &["A", "B"]),
                 r#"spec: Unsupported value: "x": supported values: "A", "B""#,
             ),
-            (FieldError::forbidden(&spec, "no"), "spec: Forbidden: no"),
+            (FieldError::forbidden(spec, "no"), "spec: Forbidden: no"),
         ] {
             assert_eq!(error.to_string(), want);
         }

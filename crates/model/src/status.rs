@@ -34,13 +34,22 @@ pub struct Cause {
 }
 
 fn qualified(group: &str, resource: &str) -> String {
-    if group.is_empty() { resource.to_owned() } else { format!("{resource}.{group}") }
+    if group.is_empty() {
+        resource.to_owned()
+    } else {
+        format!("{resource}.{group}")
+    }
 }
 
 impl ApiError {
     #[must_use]
     pub fn new(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
-        Self { code, reason, message: message.into(), details: None }
+        Self {
+            code,
+            reason,
+            message: message.into(),
+            details: None,
+        }
     }
 
     fn about(mut self, group: &str, kind: &str, name: &str) -> Self {
@@ -79,7 +88,11 @@ impl ApiError {
     /// The path itself is unknown (upstream's generic 404).
     #[must_use]
     pub fn no_such_path() -> Self {
-        let mut e = Self::new(404, "NotFound", "the server could not find the requested resource");
+        let mut e = Self::new(
+            404,
+            "NotFound",
+            "the server could not find the requested resource",
+        );
         e.details = Some(Box::default());
         e
     }
@@ -92,16 +105,22 @@ impl ApiError {
 
     #[must_use]
     pub fn conflict(group: &str, resource: &str, name: &str, why: &str) -> Self {
-        let message =
-            format!("Operation cannot be fulfilled on {} \"{name}\": {why}", qualified(group, resource));
+        let message = format!(
+            "Operation cannot be fulfilled on {} \"{name}\": {why}",
+            qualified(group, resource)
+        );
         Self::new(409, "Conflict", message).about(group, resource, name)
     }
 
     #[must_use]
     pub fn method_not_allowed(group: &str, resource: &str, verb: &str) -> Self {
         let what = qualified(group, resource);
-        Self::new(405, "MethodNotAllowed", format!("{verb} is not supported on resources of kind \"{what}\""))
-            .about(group, resource, "")
+        Self::new(
+            405,
+            "MethodNotAllowed",
+            format!("{verb} is not supported on resources of kind \"{what}\""),
+        )
+        .about(group, resource, "")
     }
 
     #[must_use]
@@ -133,7 +152,11 @@ impl ApiError {
 
     #[must_use]
     pub fn internal(message: impl std::fmt::Display) -> Self {
-        Self::new(500, "InternalError", format!("Internal error occurred: {message}"))
+        Self::new(
+            500,
+            "InternalError",
+            format!("Internal error occurred: {message}"),
+        )
     }
 
     #[must_use]
@@ -165,7 +188,13 @@ impl ApiError {
     /// The `Status` object.
     #[must_use]
     pub fn to_value(&self) -> Value {
-        let mut m: Map = [("apiVersion", "v1"), ("kind", "Status"), ("status", "Failure")].into_iter().collect();
+        let mut m: Map = [
+            ("apiVersion", "v1"),
+            ("kind", "Status"),
+            ("status", "Failure"),
+        ]
+        .into_iter()
+        .collect();
         m.insert("metadata", Value::object());
         m.insert("message", self.message.as_str());
         m.insert("reason", self.reason);
@@ -180,9 +209,12 @@ impl ApiError {
 impl Details {
     fn to_value(&self) -> Value {
         let mut m = Map::new();
-        for (key, text) in
-            [("name", &self.name), ("group", &self.group), ("kind", &self.kind), ("uid", &self.uid)]
-        {
+        for (key, text) in [
+            ("name", &self.name),
+            ("group", &self.group),
+            ("kind", &self.kind),
+            ("uid", &self.uid),
+        ] {
             if !text.is_empty() {
                 m.insert(key, text.clone());
             }
@@ -192,10 +224,12 @@ impl Details {
                 .causes
                 .iter()
                 .map(|c| {
-                    let mut cause: Map =
-                        [("reason", Value::from(c.reason.clone())), ("message", c.message.as_str().into())]
-                            .into_iter()
-                            .collect();
+                    let mut cause: Map = [
+                        ("reason", Value::from(c.reason.clone())),
+                        ("message", c.message.as_str().into()),
+                    ]
+                    .into_iter()
+                    .collect();
                     if !c.field.is_empty() {
                         cause.insert("field", c.field.as_str());
                     }

@@ -450,6 +450,10 @@ pub(crate) mod tests {
     use crate::value;
 
     /// A little of `Deployment`, by hand.
+    #[expect(
+        clippy::too_many_lines,
+        reason = "one sample type with a field of every shape"
+    )]
     pub(crate) fn sample_types() -> (Types, TypeId) {
         let mut types = Types::default();
         let string = types.push(Shape::String);

@@ -130,7 +130,12 @@ impl Map {
 
 impl<K: Into<Str>, V: Into<Value>> FromIterator<(K, V)> for Map {
     fn from_iter<T: IntoIterator<Item = (K, V)>>(iter: T) -> Self {
-        Self::from_entries(iter.into_iter().map(|(k, v)| (k.into(), v.into())).collect()).0
+        Self::from_entries(
+            iter.into_iter()
+                .map(|(k, v)| (k.into(), v.into()))
+                .collect(),
+        )
+        .0
     }
 }
 
@@ -143,8 +148,15 @@ impl Value {
     /// A number as it comes back from JSON: `1.0` is written `1` and read as an integer.
     #[must_use]
     pub fn from_f64(f: f64) -> Self {
-        #[allow(clippy::cast_possible_truncation, reason = "checked to be a small whole number")]
-        if f.fract() == 0.0 && f.abs() < 9.0e15 { Self::Int(f as i64) } else { Self::Float(f) }
+        #[allow(
+            clippy::cast_possible_truncation,
+            reason = "checked to be a small whole number"
+        )]
+        if f.fract() == 0.0 && f.abs() < 9.0e15 {
+            Self::Int(f as i64)
+        } else {
+            Self::Float(f)
+        }
     }
 
     #[must_use]
@@ -154,35 +166,63 @@ impl Value {
 
     #[must_use]
     pub fn as_str(&self) -> Option<&str> {
-        if let Self::String(s) = self { Some(s) } else { None }
+        if let Self::String(s) = self {
+            Some(s)
+        } else {
+            None
+        }
     }
 
     #[must_use]
     pub fn as_bool(&self) -> Option<bool> {
-        if let Self::Bool(b) = self { Some(*b) } else { None }
+        if let Self::Bool(b) = self {
+            Some(*b)
+        } else {
+            None
+        }
     }
 
     #[must_use]
     pub fn as_i64(&self) -> Option<i64> {
-        if let Self::Int(i) = self { Some(*i) } else { None }
+        if let Self::Int(i) = self {
+            Some(*i)
+        } else {
+            None
+        }
     }
 
     #[must_use]
     pub fn as_array(&self) -> Option<&[Value]> {
-        if let Self::Array(a) = self { Some(a) } else { None }
+        if let Self::Array(a) = self {
+            Some(a)
+        } else {
+            None
+        }
     }
 
     pub fn as_array_mut(&mut self) -> Option<&mut Vec<Value>> {
-        if let Self::Array(a) = self { Some(a) } else { None }
+        if let Self::Array(a) = self {
+            Some(a)
+        } else {
+            None
+        }
     }
 
     #[must_use]
     pub fn as_object(&self) -> Option<&Map> {
-        if let Self::Object(m) = self { Some(m) } else { None }
+        if let Self::Object(m) = self {
+            Some(m)
+        } else {
+            None
+        }
     }
 
     pub fn as_object_mut(&mut self) -> Option<&mut Map> {
-        if let Self::Object(m) = self { Some(m) } else { None }
+        if let Self::Object(m) = self {
+            Some(m)
+        } else {
+            None
+        }
     }
 
     /// Field `key` of an object; `None` for other kinds of value.
@@ -320,7 +360,10 @@ mod tests {
     fn the_macro_builds_nested_values() {
         let n = 3;
         let v = value!({"a": {"b": [1, "x", null, true]}, "n": n, "e": (n + 1)});
-        assert_eq!(v.at(&["a", "b"]).and_then(Value::as_array).map(<[_]>::len), Some(4));
+        assert_eq!(
+            v.at(&["a", "b"]).and_then(Value::as_array).map(<[_]>::len),
+            Some(4)
+        );
         assert_eq!(v.get("e"), Some(&Value::Int(4)));
     }
 }

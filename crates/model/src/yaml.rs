@@ -515,7 +515,7 @@ mod tests {
     }
 
     fn error(text: &str) -> ApiError {
-        parse(text.as_bytes()).err().expect("an error")
+        parse(text.as_bytes()).expect_err("an error")
     }
 
     #[test]

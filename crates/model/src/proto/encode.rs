@@ -98,6 +98,7 @@ fn repeated(
         .try_for_each(|item| value(types, list.item, tag, item, name, out))
 }
 
+#[expect(clippy::too_many_lines, reason = "one arm per shape")]
 fn value(
     types: &Types,
     id: TypeId,

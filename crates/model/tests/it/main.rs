@@ -1,5 +1,11 @@
 //! Integration tests of the model against recordings.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "helpers of tests are tests"
+)]
+
 mod apply;
 mod costs;
 mod custom;

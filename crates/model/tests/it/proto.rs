@@ -105,7 +105,7 @@ fn typed_decoding_leaves_upstreams_json_of_every_kind_as_it_is() {
 #[test]
 #[ignore = "writes a file for upstream's decoder: set FREEHOLD_PROTO_OUT"]
 fn write_our_protobuf_for_upstream() {
-    let path = option_env!("FREEHOLD_PROTO_OUT").expect("FREEHOLD_PROTO_OUT");
+    let path = std::env::var_os("FREEHOLD_PROTO_OUT").expect("FREEHOLD_PROTO_OUT says where");
     let catalogue = Catalogue::builtin(36).unwrap();
     let mut out = String::new();
     for (value, _) in recordings() {

@@ -88,16 +88,12 @@ pub(crate) fn secret(report: &mut Report, secret: &Value) {
         }
         "kubernetes.io/dockercfg" => docker_config(report, data, ".dockercfg", path),
         "kubernetes.io/dockerconfigjson" => docker_config(report, data, ".dockerconfigjson", path),
-        "kubernetes.io/basic-auth" => {
-            if !exists("username") && !exists("password") {
-                report.required(path.key("username"), "");
-                report.required(path.key("password"), "");
-            }
+        "kubernetes.io/basic-auth" if !exists("username") && !exists("password") => {
+            report.required(path.key("username"), "");
+            report.required(path.key("password"), "");
         }
-        "kubernetes.io/ssh-auth" => {
-            if data.text("ssh-privatekey").is_empty() {
-                report.required(path.key("ssh-privatekey"), "");
-            }
+        "kubernetes.io/ssh-auth" if data.text("ssh-privatekey").is_empty() => {
+            report.required(path.key("ssh-privatekey"), "");
         }
         "kubernetes.io/tls" => {
             for key in ["tls.crt", "tls.key"] {

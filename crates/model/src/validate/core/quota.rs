@@ -260,6 +260,10 @@ fn limit_resource(report: &mut Report, kind: &str, name: &str, at: Path<'_>) {
     }
 }
 
+#[expect(
+    clippy::too_many_lines,
+    reason = "one check per pair of bounds, in upstream's order"
+)]
 fn compare(report: &mut Report, limit: &Value, name: &str, pod: bool, at: Path<'_>) {
     let of = |field: &str| limit.map(field).and_then(|m| m.get(name)).map(quantity);
     let default_of = |field: &str| if pod { None } else { of(field) };

@@ -138,6 +138,10 @@ pub(crate) fn claim(report: &mut Report, claim: &Value) {
     );
 }
 
+#[expect(
+    clippy::too_many_lines,
+    reason = "one check per field that may not change"
+)]
 pub(crate) fn claim_update(report: &mut Report, new: &Value, old: &Value) {
     claim(report, new);
     let (spec, before) = (
