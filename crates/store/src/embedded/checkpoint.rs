@@ -63,15 +63,6 @@ pub(crate) struct Seal<'a> {
     pub(crate) number: u64,
 }
 
-impl Slot {
-    fn seal(&self) -> Seal<'_> {
-        Seal {
-            cipher: &self.ciphers.checkpoint,
-            number: self.number,
-        }
-    }
-}
-
 struct Writer<'a> {
     file: Box<dyn DiskFile>,
     cipher: &'a Cipher,
@@ -116,7 +107,12 @@ fn aad(number: u64, block: u32, last: bool) -> [u8; 13] {
 
 /// Writes a checkpoint beside the old one and puts it in its place; durable.
 pub(crate) fn write(dir: &Path, disk: &dyn Disk, slot: &Slot, source: &Source) -> Result<()> {
-    write_to(disk, &path(dir, slot.number), slot.seal(), source)
+    let ciphers = slot.ciphers();
+    let seal = Seal {
+        cipher: &ciphers.checkpoint,
+        number: slot.number,
+    };
+    write_to(disk, &path(dir, slot.number), seal, source)
 }
 
 /// The same with a name and a seal of the caller's.
@@ -236,10 +232,15 @@ pub(crate) fn read(
     dir: &Path,
     disk: &dyn Disk,
     slot: &Slot,
-    expected: bool,
+    cipher: &Cipher,
     now_ms: u64,
 ) -> Result<(State, u64)> {
     let path = path(dir, slot.number);
+    let expected = slot.entry.lock().checkpointed;
+    let seal = Seal {
+        cipher,
+        number: slot.number,
+    };
     let damaged =
         |what: &str| Error::Corrupt(format!("the checkpoint of keyspace {} {what}", slot.id()));
     let data = match disk.read(&path) {
@@ -251,7 +252,7 @@ pub(crate) fn read(
         Err(error) => return Err(unavailable(&error)),
     };
     let (mut state, batch) =
-        decode(slot.seal(), data).ok_or_else(|| damaged("fails its authentication"))?;
+        decode(seal, data).ok_or_else(|| damaged("fails its authentication"))?;
     state
         .rebuild(now_ms)
         .ok_or_else(|| damaged("contradicts itself"))?;

@@ -349,7 +349,6 @@ impl Committer {
         record.encode(out);
         let nonce = log_nonce(self.log.segment, counter);
         loaded
-            .slot
             .ciphers
             .log
             .seal(nonce, &number.to_le_bytes(), out, body);

@@ -4,7 +4,7 @@ use super::catalog::CatalogEntry;
 use super::checkpoint;
 use super::disk::{Disk, DiskFile};
 use super::log::{Place, segment_path, unavailable};
-use super::record::{Ciphers, Record, log_nonce};
+use super::record::{Cipher, Ciphers, Record, log_nonce};
 use super::state::State;
 use crate::{Error, Result};
 use parking_lot::{Mutex, RwLock};
@@ -16,7 +16,6 @@ use std::sync::atomic::AtomicBool;
 pub(crate) struct Slot {
     pub(crate) entry: Mutex<CatalogEntry>,
     pub(crate) number: u64,
-    pub(crate) ciphers: Ciphers,
     pub(crate) loaded: RwLock<Option<Arc<Loaded>>>,
     /// held while loading, checkpointing, falling asleep, being deleted
     pub(crate) busy: tokio::sync::Mutex<()>,
@@ -28,6 +27,7 @@ pub(crate) struct Slot {
 /// A keyspace in memory.
 pub(crate) struct Loaded {
     pub(crate) slot: Arc<Slot>,
+    pub(crate) ciphers: Ciphers,
     pub(crate) state: RwLock<State>,
 }
 
@@ -35,13 +35,17 @@ impl Slot {
     pub(crate) fn new(entry: CatalogEntry, pending: Vec<Place>) -> Self {
         Self {
             number: entry.number,
-            ciphers: Ciphers::new(&entry.data_key),
             entry: Mutex::new(entry),
             loaded: RwLock::new(None),
             busy: tokio::sync::Mutex::new(()),
             pending: Mutex::new(pending),
             deleted: AtomicBool::new(false),
         }
+    }
+
+    /// Made when needed: expanded keys are most of what a sleeping keyspace would take.
+    pub(crate) fn ciphers(&self) -> Ciphers {
+        Ciphers::new(&self.entry.lock().data_key)
     }
 
     pub(crate) fn id(&self) -> String {
@@ -69,8 +73,8 @@ impl Slot {
 
     /// Reads checkpoint and log into a state. The caller holds `busy`.
     pub(crate) fn read(&self, dir: &Path, disk: &dyn Disk, now_ms: u64) -> Result<State> {
-        let expected = self.entry.lock().checkpointed;
-        let (mut state, covered) = checkpoint::read(dir, disk, self, expected, now_ms)?;
+        let ciphers = self.ciphers();
+        let (mut state, covered) = checkpoint::read(dir, disk, self, &ciphers.checkpoint, now_ms)?;
         let pending = self.pending.lock().clone();
         let mut open: Option<(u64, Box<dyn DiskFile>)> = None;
         for place in pending.iter().filter(|place| place.batch > covered) {
@@ -86,7 +90,7 @@ impl Slot {
             let mut data = vec![0; place.len];
             file.read_at(&mut data, place.offset as u64)
                 .map_err(|e| unavailable(&e))?;
-            let record = self.open_record(place, &mut data);
+            let record = open_record(&ciphers.log, self.number, place, &mut data);
             record
                 .and_then(|record| state.apply(record, now_ms))
                 .ok_or_else(|| {
@@ -103,13 +107,9 @@ impl Slot {
         while state.purge_slice(usize::MAX) {}
         Ok(state)
     }
+}
 
-    pub(crate) fn open_record(&self, place: &Place, data: &mut [u8]) -> Option<Record> {
-        let nonce = log_nonce(place.segment, place.counter);
-        let plain = self
-            .ciphers
-            .log
-            .open(nonce, &self.number.to_le_bytes(), data)?;
-        Record::decode(plain)
-    }
+fn open_record(cipher: &Cipher, number: u64, place: &Place, data: &mut [u8]) -> Option<Record> {
+    let nonce = log_nonce(place.segment, place.counter);
+    Record::decode(cipher.open(nonce, &number.to_le_bytes(), data)?)
 }

@@ -326,6 +326,7 @@ impl Shared {
         let state =
             blocking(move || target.read(&shared.dir, &*shared.options.disk, now_ms())).await?;
         let loaded = Arc::new(Loaded {
+            ciphers: slot.ciphers(),
             slot: slot.clone(),
             state: state.into(),
         });

@@ -174,3 +174,83 @@ async fn measure_embedded_against_etcd() {
     )
     .await;
 }
+
+fn resident() -> u64 {
+    let statm = std::fs::read_to_string("/proc/self/statm").expect("statm");
+    statm
+        .split(' ')
+        .nth(1)
+        .and_then(|n| n.parse::<u64>().ok())
+        .expect("pages")
+        * 4096
+}
+
+/// Disk and memory of many keyspaces, asleep and awake.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a minute; figures, not a test"]
+async fn measure_many_keyspaces() {
+    const MANY: u64 = 10_000;
+    let dir = tempfile::tempdir().expect("dir");
+    let engine = Embedded::open(dir.path(), Options::default())
+        .await
+        .expect("open");
+    let before = resident();
+    let at = Instant::now();
+    for n in 0..MANY {
+        let store = engine.open(&format!("cp-{n:032}")).await.expect("open");
+        let txn = Txn {
+            then: vec![put_op("/registry/a", "b")],
+            ..Txn::default()
+        };
+        store.txn(txn).await.expect("put");
+    }
+    println!("create and write {MANY}: {:?}", at.elapsed());
+    println!("awake: {} bytes each", (resident() - before) / MANY);
+    let at = Instant::now();
+    for n in 0..MANY {
+        engine.sleep(&format!("cp-{n:032}")).await.expect("sleep");
+    }
+    println!("put to sleep: {:?}", at.elapsed());
+    drop(engine);
+    let before = resident();
+    let at = Instant::now();
+    let engine = Embedded::open(dir.path(), Options::default())
+        .await
+        .expect("open");
+    println!("open the directory: {:?}", at.elapsed());
+    let grown = resident().saturating_sub(before);
+    println!(
+        "asleep: {} bytes each (pages new to the process)",
+        grown / MANY
+    );
+    let open = std::fs::read_dir("/proc/self/fd").expect("fd").count();
+    println!("{open} file descriptors");
+    let mut wakes = Vec::new();
+    for n in (0..MANY).step_by(20) {
+        let store = engine.open(&format!("cp-{n:032}")).await.expect("open");
+        let at = Instant::now();
+        assert_eq!(store.head().await.expect("head").keys, 1);
+        wakes.push(at.elapsed());
+    }
+    println!(
+        "wake: p50 {:.2} ms p99 {:.2} ms",
+        percentile(&mut wakes, 50),
+        percentile(&mut wakes, 99)
+    );
+}
+
+/// What a saturating neighbour does to a quiet keyspace.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "figures, not a test"]
+async fn measure_a_quiet_keyspace_beside_a_busy_one() {
+    let dir = tempfile::tempdir().expect("dir");
+    let engine = Embedded::open(dir.path(), Options::default())
+        .await
+        .expect("open");
+    let quiet = engine.open("quiet").await.expect("open");
+    let busy = engine.open("busy").await.expect("open");
+    writers("quiet, alone", std::slice::from_ref(&quiet), 1, false).await;
+    let noise = tokio::spawn(async move { writers("busy, 64 clients", &[busy], 64, false).await });
+    writers("quiet, beside it", &[quiet], 1, true).await;
+    noise.await.expect("noise");
+}
