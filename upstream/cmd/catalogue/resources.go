@@ -39,6 +39,39 @@ var older = []struct{ group, like, version, minors string }{
 	{"flowcontrol.apiserver.k8s.io", "v1", "v1beta2", "28-28"},
 }
 
+// What later minor versions serve that the recorded server does not, by group and version; the
+// columns are those of the beta versions of the same kinds, recorded with every API switched on.
+var newer = []struct{ group, version, lines string }{
+	{"certificates.k8s.io", "v1", `r clustertrustbundles ClusterTrustBundle clustertrustbundle cluster create,delete,deletecollection,get,list,patch,update,watch
+c 0 string name Name
+c 0 string - SignerName
+r podcertificaterequests PodCertificateRequest podcertificaterequest namespaced create,delete,deletecollection,get,list,patch,update,watch
+s status certificates.k8s.io v1 PodCertificateRequest get,patch,update
+c 0 string name Name
+c 0 string - PodName
+c 0 string - ServiceAccountName
+c 0 string - NodeName
+c 0 string - SignerName
+c 0 string - State
+c 0 string - UnverifiedUserAnnotations
+`},
+	{"resource.k8s.io", "v1", `r devicetaintrules DeviceTaintRule devicetaintrule cluster create,delete,deletecollection,get,list,patch,update,watch
+s status resource.k8s.io v1 DeviceTaintRule get,patch,update
+c 0 string name Name
+c 0 string - Key
+c 0 string - Value
+c 0 string - Effect
+c 0 string - TimeAdded
+c 0 string - Age
+`},
+	{"storagemigration.k8s.io", "v1", `r storageversionmigrations StorageVersionMigration storageversionmigration cluster create,delete,deletecollection,get,list,patch,update,watch
+s status storagemigration.k8s.io v1 StorageVersionMigration get,patch,update
+c 0 string - Name
+c 0 string - Resource
+c 0 string - Status
+`},
+}
+
 // Subresources that came later than their resource. Whole resources need no mention: they are
 // served where their type exists.
 var since = map[string]string{"pods/resize": "33-37"}
@@ -46,6 +79,7 @@ var since = map[string]string{"pods/resize": "33-37"}
 // Lines: `g GROUP`, `v VERSION` (preferred first), `r PLURAL KIND SINGULAR ns|cluster VERBS
 // [short=…] [cat=…]`, `s NAME GROUP VERSION KIND VERBS`, `c PRIORITY TYPE FORMAT NAME`.
 func dumpResources(out io.Writer, url, token string) error {
+	recorded := map[string]bool{}
 	for _, root := range []string{"/api", "/apis"} {
 		var d discovered
 		err := get(url+root, token, "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList", &d)
@@ -89,8 +123,19 @@ func dumpResources(out io.Writer, url, token string) error {
 						}
 					}
 				}
+				for _, n := range newer {
+					if n.group == g.Metadata.Name && n.version == v.Version {
+						fmt.Fprint(out, n.lines)
+						recorded[n.group] = true
+					}
+				}
 				replay(out, g.Metadata.Name, v.Version, lines.String())
 			}
+		}
+	}
+	for _, n := range newer {
+		if !recorded[n.group] {
+			fmt.Fprintf(out, "g %s\nv %s\n%s", n.group, n.version, n.lines)
 		}
 	}
 	return nil

@@ -14,7 +14,7 @@ const RESOURCES: &str = include_str!("../../catalogue/resources.txt");
 
 /// The last patch release of each minor version from [`OLDEST_MINOR`] on that is answered as ours.
 const GIT_VERSIONS: [&str; 10] = [
-    "v1.28.15", "v1.29.15", "v1.30.14", "v1.31.14", "v1.32.13", "v1.33.13", "v1.34.9", "v1.35.6",
+    "v1.28.15", "v1.29.15", "v1.30.14", "v1.31.14", "v1.32.13", "v1.33.13", "v1.34.4", "v1.35.4",
     "v1.36.3", "v1.37.0",
 ];
 

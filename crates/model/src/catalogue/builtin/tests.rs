@@ -228,6 +228,9 @@ fn each_minor_version_serves_what_it_had() {
         (33, "networking.k8s.io", "servicecidrs"),
         (34, "resource.k8s.io", "resourceclaims"),
         (34, "storage.k8s.io", "volumeattributesclasses"),
+        (37, "certificates.k8s.io", "clustertrustbundles"),
+        (37, "resource.k8s.io", "devicetaintrules"),
+        (37, "storagemigration.k8s.io", "storageversionmigrations"),
         (28, "apps", "deployments"),
         (28, "", "pods"),
     ];
