@@ -141,7 +141,10 @@ impl Embedded {
                 tracing::error!("a thread of the store had panicked");
             }
         }
-        *self.lock.lock() = None;
+        if let Some(file) = self.lock.lock().take() {
+            // A child that is being started may hold a copy of the file: closing is not enough.
+            drop(rustix::fs::flock(&file, rustix::fs::FlockOperation::Unlock));
+        }
     }
 }
 

@@ -194,9 +194,8 @@ impl Disk for SimDisk {
     fn remove(&self, path: &Path) -> io::Result<()> {
         self.with(|inner| {
             inner.operation()?;
-            if let Some(file) = inner.names.remove(path) {
-                inner.files[file] = Contents::default();
-            }
+            // The contents stay until the removal is durable.
+            inner.names.remove(path);
             Ok(())
         })
     }
@@ -209,6 +208,12 @@ impl Disk for SimDisk {
             let now = inner.names.iter().filter(|(name, _)| inside(name));
             let now: Vec<_> = now.map(|(name, file)| (name.clone(), *file)).collect();
             inner.durable_names.extend(now);
+            for (n, file) in inner.files.iter_mut().enumerate() {
+                let named = |names: &BTreeMap<PathBuf, usize>| names.values().any(|f| *f == n);
+                if !named(&inner.names) && !named(&inner.durable_names) {
+                    *file = Contents::default();
+                }
+            }
             Ok(())
         })
     }
