@@ -143,7 +143,7 @@ impl Embedded {
         }
         if let Some(file) = self.lock.lock().take() {
             // A child that is being started may hold a copy of the file: closing is not enough.
-            drop(rustix::fs::flock(&file, rustix::fs::FlockOperation::Unlock));
+            let _ = rustix::fs::flock(&file, rustix::fs::FlockOperation::Unlock);
         }
     }
 }
