@@ -7,6 +7,11 @@ pub(crate) fn run() -> Result<()> {
     sh::run("cargo", &["fetch", "--locked"])?;
     sh::run("cargo", &["fmt", "--all", "--check"])?;
     tidy::run()?;
+    // The generated catalogue belongs to these generators (regenerate: `cargo xtask catalogue`).
+    sh::run(
+        "sha256sum",
+        &["--check", "--quiet", "crates/model/catalogue/inputs.sha256"],
+    )?;
     directions::run()?;
     tools::deny()?;
     sh::run(
