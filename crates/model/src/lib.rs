@@ -6,6 +6,7 @@
 pub mod apply;
 pub mod bytes64;
 pub mod catalogue;
+pub mod cel;
 pub mod convert;
 pub mod crd;
 pub mod defaults;

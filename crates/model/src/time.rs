@@ -30,7 +30,7 @@ fn quote(s: &str) -> String {
 }
 
 /// Days since 1970-01-01 of a proleptic Gregorian date.
-fn days_from_date(year: i64, month: i64, day: i64) -> i64 {
+pub(crate) fn days_from_date(year: i64, month: i64, day: i64) -> i64 {
     let year = if month <= 2 { year - 1 } else { year };
     let era = year.div_euclid(400);
     let year_of_era = year.rem_euclid(400);
@@ -39,7 +39,7 @@ fn days_from_date(year: i64, month: i64, day: i64) -> i64 {
 }
 
 /// (year, month, day)
-fn date_from_days(days: i64) -> (i64, i64, i64) {
+pub(crate) fn date_from_days(days: i64) -> (i64, i64, i64) {
     let days = days + 719_468;
     let era = days.div_euclid(146_097);
     let day = days.rem_euclid(146_097);

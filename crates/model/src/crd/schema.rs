@@ -378,6 +378,14 @@ impl Pattern {
     }
 }
 
+/// Compiles a pattern of Go's syntax for a linear-time engine; the message is Go's beginning.
+pub(crate) fn compile_pattern(text: &str) -> Result<Regex, String> {
+    Pattern::new(text).map(|p| p.regex).map_err(|e| {
+        let why = e.trim_start_matches("must be a valid regular expression, but isn't: ");
+        format!("error parsing regexp: {why}")
+    })
+}
+
 /// Go's `\d \w \s \b` know ASCII only and `\z` is its end of text; everything else reads alike.
 fn go_classes(pattern: &str) -> String {
     let mut out = String::with_capacity(pattern.len() + 16);

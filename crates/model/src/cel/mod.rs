@@ -1,0 +1,25 @@
+//! The Common Expression Language as Kubernetes has it: parsed, type-checked, its cost estimated
+//! before and bounded while it runs.
+//!
+//! An expression takes this way: [`parse`] (source to tree, macros expanded) → check (types, the
+//! overload of each call) → estimate (what it can cost at most, from the declared sizes) → evaluate
+//! (with a budget). Why our own: `docs/decisions/0004-cel.md`.
+//!
+//! Adding a function is a row in a table in `lib/`: see [`functions::Overload`].
+
+pub mod ast;
+pub mod compare;
+pub mod ctx;
+pub mod decl;
+pub mod escape;
+pub mod functions;
+pub mod issues;
+mod lex;
+mod lib;
+mod macros;
+pub mod parse;
+pub mod ranges;
+#[allow(dead_code, reason = "its user, the checker, comes next")]
+pub mod types;
+mod unescape;
+pub mod val;
