@@ -12,6 +12,7 @@ mod drivers;
 mod durability;
 mod faults;
 mod kube_apiserver;
+mod linear;
 mod measure;
 mod random;
 mod real_etcd;
