@@ -11,6 +11,7 @@ pub mod convert;
 pub mod crd;
 pub mod defaults;
 pub mod field;
+mod go_regex;
 pub mod json;
 pub mod limits;
 pub mod meta;

@@ -1,6 +1,7 @@
 //! What one evaluation has at hand, and what it may use up.
 
 use super::val::{Failure, Outcome};
+use crate::go_regex;
 use regex::Regex;
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -128,18 +129,10 @@ impl<'a> Ctx<'a> {
         if let Some(regex) = self.patterns.get(pattern) {
             return Ok(Rc::clone(regex));
         }
-        let regex = Rc::new(compile(pattern).map_err(Failure::new)?);
+        let regex = Rc::new(go_regex::compile(pattern).map_err(Failure::new)?);
         if self.patterns.len() < MAX_PATTERNS {
             self.patterns.insert(pattern.to_owned(), Rc::clone(&regex));
         }
         Ok(regex)
     }
-}
-
-/// Compiles a pattern of Go's syntax.
-///
-/// # Errors
-/// `error parsing regexp: …`
-pub fn compile(pattern: &str) -> Result<Regex, String> {
-    crate::crd::compile_pattern(pattern)
 }

@@ -12,7 +12,6 @@ mod validate;
 
 pub use definition::{validate_create, validate_update};
 pub use schema::Schema;
-pub(crate) use schema::compile_pattern;
 pub use status::{UsedNames, accepted_status, stored_versions};
 
 use crate::catalogue::{Column, Resource, Subresource};
