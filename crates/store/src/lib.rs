@@ -16,7 +16,8 @@
 //!   machine. One that is answered with an error did not happen, except [`Error::Unavailable`]:
 //!   that may or may not have happened, and says so where it is not known.
 //! * **Transactions** see one state, change it at once, and see their own changes. A key may be
-//!   put once, and not be put and deleted ([`Error::Invalid`]).
+//!   put once, and not be put and deleted ([`Error::Invalid`]). They nest: all compares, also of
+//!   inner ones, see the state before the outermost; if any operation is refused, nothing happens.
 //! * **Reads** are strictly serializable: they see everything that was acknowledged before they
 //!   began, and never anything that is not durable. A range is of one revision: the newest, or a
 //!   pinned one from the compact revision on. `count` is exact whatever the limit.
@@ -29,8 +30,8 @@
 //!   delivered and after [`Store::progress`]: nothing up to its revision is missing. A start that
 //!   was compacted yields [`WatchItem::Compacted`] and the end. A reader that falls too far behind
 //!   gets [`Error::SlowWatcher`] and the end; it costs nobody else anything.
-//! * **Leases** end at a point in time that is on disk: a restart does not prolong them. Their
-//!   keys are deleted in one revision. A keyspace that is asleep ends its leases when it wakes.
+//! * **Leases** end at a point in time that is on disk: a restart does not prolong them, and one
+//!   that was renewed stays so. Their keys are deleted in one revision. A keyspace that is asleep ends its leases when it wakes.
 //! * **Limits**: see [`limits`]; bytes and keys per keyspace are the engine's options. Over quota,
 //!   or with a full disk, puts are [`Error::NoSpace`] and reads, deletions and compaction go on.
 //!
@@ -77,6 +78,18 @@ pub trait Store: Send + Sync + 'static {
     /// Grants a lease of `ttl_seconds`; keys put under it vanish when it ends. The deadline
     /// survives restarts.
     async fn lease_grant(&self, ttl_seconds: u64) -> Result<LeaseId>;
+
+    /// The same with an id of the caller's (positive; [`Error::LeaseExists`] when taken).
+    async fn lease_grant_as(&self, lease: LeaseId, ttl_seconds: u64) -> Result<()>;
+
+    /// Moves a lease's deadline to its whole time to live from now; durable. Returns that time.
+    async fn lease_renew(&self, lease: LeaseId) -> Result<u64>;
+
+    /// What is known of a lease, with the keys under it.
+    async fn lease(&self, lease: LeaseId) -> Result<Lease>;
+
+    /// The leases that there are, in order.
+    async fn leases(&self) -> Result<Vec<LeaseId>>;
 
     /// Ends a lease now and deletes its keys.
     async fn lease_revoke(&self, lease: LeaseId) -> Result<()>;

@@ -4,8 +4,8 @@
 //! other crates use it as a store; the engines' suites use it to say what is right.
 
 use crate::{
-    Compare, Error, Event, Head, KeyValue, Keyspaces, LeaseId, Op, OpResult, Range, RangeReply,
-    Result, Store, Txn, TxnReply, Watch, WatchItem, WatchStream, limits, span::Span,
+    Compare, Error, Event, Head, KeyValue, Keyspaces, Lease, LeaseId, Op, OpResult, Range,
+    RangeReply, Result, Store, Txn, TxnReply, Watch, WatchItem, WatchStream, limits, span::Span,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -43,7 +43,8 @@ struct Model {
     compacted: u64,
     /// every change that may still be read, oldest first
     changes: Vec<Change>,
-    leases: BTreeMap<LeaseId, Instant>,
+    /// granted time and end
+    leases: BTreeMap<LeaseId, (u64, Instant)>,
     last_lease: LeaseId,
     /// how often progress was asked for
     progress: u64,
@@ -80,7 +81,7 @@ impl MemoryStore {
         let ended: Vec<_> = model
             .leases
             .iter()
-            .filter(|(_, at)| **at <= now)
+            .filter(|(_, (_, at))| *at <= now)
             .map(|(id, _)| *id)
             .collect();
         for lease in &ended {
@@ -129,55 +130,160 @@ impl Model {
             Compare::Version(key, n) => self.at(key, self.rev).map_or(0, |kv| kv.version) == *n,
             Compare::Lease(key, n) => self.at(key, self.rev).map_or(0, |kv| kv.lease) == *n,
             Compare::Value(key, v) => self.at(key, self.rev).is_some_and(|kv| kv.value == v),
+            Compare::Test {
+                lo,
+                hi,
+                field,
+                relation,
+            } => {
+                let found = self.within(&Span::new(lo.clone(), hi.clone()), self.rev);
+                if found.is_empty() {
+                    field.holds(*relation, None)
+                } else {
+                    found.values().all(|kv| field.holds(*relation, Some(kv)))
+                }
+            }
         }
     }
 
     fn txn(&mut self, txn: &Txn) -> Result<TxnReply> {
-        let succeeded = txn.compares.iter().all(|compare| self.holds(compare));
-        let ops = if succeeded { &txn.then } else { &txn.otherwise };
-        for op in ops {
-            if let Op::Put { lease, .. } = op
-                && *lease != 0
-                && !self.leases.contains_key(lease)
-            {
-                return Err(Error::LeaseNotFound(*lease));
-            }
-        }
+        let mut path = Vec::new();
+        self.decide(txn, &mut path)?;
         let before = self.changes.len();
         let rev = self.rev + 1;
-        let results = ops.iter().map(|op| self.op(op, rev)).collect();
+        let mut path = path.into_iter();
+        let mut reply = self.run(txn, &mut path, rev);
         if self.changes.len() > before {
             self.rev = rev;
         }
-        Ok(TxnReply {
+        reply.rev = self.rev;
+        Ok(reply)
+    }
+
+    /// Which branches a transaction and those inside take, in order; refuses what cannot be done.
+    fn decide(&self, txn: &Txn, path: &mut Vec<bool>) -> Result<()> {
+        let succeeded = txn.compares.iter().all(|compare| self.holds(compare));
+        path.push(succeeded);
+        for op in if succeeded { &txn.then } else { &txn.otherwise } {
+            let lease = match op {
+                Op::Txn(inner) => {
+                    self.decide(inner, path)?;
+                    None
+                }
+                Op::Update { key, .. } if self.at(key, self.rev).is_none() => {
+                    return Err(Error::KeyNotFound);
+                }
+                Op::Update { lease, .. } => *lease,
+                Op::Put { lease, .. } => Some(*lease),
+                Op::Range(range) if range.rev > self.rev => return Err(Error::Future(self.rev)),
+                Op::Range(range) if range.rev != 0 && range.rev < self.compacted => {
+                    return Err(Error::Compacted(self.compacted));
+                }
+                _ => None,
+            };
+            if let Some(lease) = lease.filter(|lease| *lease != 0)
+                && !self.leases.contains_key(&lease)
+            {
+                return Err(Error::LeaseNotFound(lease));
+            }
+        }
+        Ok(())
+    }
+
+    fn run(&mut self, txn: &Txn, path: &mut std::vec::IntoIter<bool>, rev: u64) -> TxnReply {
+        let succeeded = path.next().unwrap_or_default();
+        let mut results = Vec::new();
+        for op in if succeeded { &txn.then } else { &txn.otherwise } {
+            results.push(match op {
+                Op::Txn(inner) => OpResult::Txn(self.run(inner, path, rev)),
+                Op::Range(range) => {
+                    let now = if self.changes.last().is_some_and(|c| c.rev == rev) {
+                        rev
+                    } else {
+                        self.rev
+                    };
+                    OpResult::Range(self.read(range, now))
+                }
+                op => self.op(op, rev),
+            });
+        }
+        TxnReply {
             succeeded,
-            rev: self.rev,
+            rev,
             results,
-        })
+        }
     }
 
     fn op(&mut self, op: &Op, rev: u64) -> OpResult {
         match op {
             Op::Get { key } => OpResult::Got(self.at(key, rev).cloned()),
-            Op::Put { key, value, lease } => {
-                let prev = self.at(key, rev).cloned();
-                let kv = KeyValue {
-                    key: key.clone(),
-                    value: value.clone(),
-                    create_rev: prev.as_ref().map_or(rev, |p| p.create_rev),
-                    mod_rev: rev,
-                    version: prev.as_ref().map_or(1, |p| p.version + 1),
-                    lease: *lease,
-                };
-                self.changes.push(Change {
-                    rev,
-                    kv,
-                    deleted: false,
-                });
-                OpResult::Put { prev }
-            }
+            Op::Put { key, value, lease } => self.put(key, Some(value), Some(*lease), rev),
+            Op::Update { key, value, lease } => self.put(key, value.as_ref(), *lease, rev),
             Op::Delete { key } => self.delete(&Span::new(key.clone(), Bytes::new()), rev),
             Op::DeleteRange { lo, hi } => self.delete(&Span::new(lo.clone(), hi.clone()), rev),
+            Op::Range(_) | Op::Txn(_) => unreachable!("`run` does these"),
+        }
+    }
+
+    fn put(
+        &mut self,
+        key: &Bytes,
+        value: Option<&Bytes>,
+        lease: Option<LeaseId>,
+        rev: u64,
+    ) -> OpResult {
+        let prev = self.at(key, rev).cloned();
+        let kept = prev.clone().unwrap_or(KeyValue {
+            key: key.clone(),
+            value: Bytes::new(),
+            create_rev: rev,
+            mod_rev: rev,
+            version: 0,
+            lease: 0,
+        });
+        let kv = KeyValue {
+            value: value.cloned().unwrap_or(kept.value),
+            lease: lease.unwrap_or(kept.lease),
+            mod_rev: rev,
+            version: kept.version + 1,
+            ..kept
+        };
+        self.changes.push(Change {
+            rev,
+            kv,
+            deleted: false,
+        });
+        OpResult::Put { prev }
+    }
+
+    /// A (checked) range when the keyspace is at revision `now`.
+    fn read(&self, range: &Range, now: u64) -> RangeReply {
+        let rev = if range.rev == 0 { now } else { range.rev };
+        let span = Span::new(range.lo.clone(), range.hi.clone());
+        let found = if span.is_empty() {
+            BTreeMap::new()
+        } else {
+            self.within(&span, rev)
+        };
+        let count = found.len() as u64;
+        let limit = if range.limit == 0 {
+            usize::MAX
+        } else {
+            range.limit
+        };
+        let mut kvs: Vec<_> = found.into_values().take(limit).collect();
+        if range.count_only {
+            kvs.clear();
+        }
+        if range.keys_only {
+            kvs.iter_mut().for_each(|kv| kv.value = Bytes::new());
+        }
+        let more = !range.count_only && (kvs.len() as u64) < count;
+        RangeReply {
+            head_rev: now,
+            kvs,
+            count,
+            more,
         }
     }
 
@@ -199,6 +305,12 @@ impl Model {
             });
         }
         OpResult::Deleted { prev }
+    }
+
+    fn grant(&mut self, lease: LeaseId, ttl_seconds: u64) {
+        let seconds = ttl_seconds.max(1);
+        let end = Instant::now() + Duration::from_secs(seconds);
+        self.leases.insert(lease, (seconds, end));
     }
 
     fn revoke(&mut self, lease: LeaseId) -> Result<()> {
@@ -302,33 +414,7 @@ impl Store for MemoryStore {
         if range.rev != 0 && range.rev < model.compacted {
             return Err(Error::Compacted(model.compacted));
         }
-        let rev = if range.rev == 0 { model.rev } else { range.rev };
-        let span = Span::new(range.lo, range.hi);
-        let found = if span.is_empty() {
-            BTreeMap::new()
-        } else {
-            model.within(&span, rev)
-        };
-        let count = found.len() as u64;
-        let limit = if range.limit == 0 {
-            usize::MAX
-        } else {
-            range.limit
-        };
-        let mut kvs: Vec<_> = found.into_values().take(limit).collect();
-        if range.count_only {
-            kvs.clear();
-        }
-        if range.keys_only {
-            kvs.iter_mut().for_each(|kv| kv.value = Bytes::new());
-        }
-        let more = !range.count_only && (kvs.len() as u64) < count;
-        Ok(RangeReply {
-            head_rev: model.rev,
-            kvs,
-            count,
-            more,
-        })
+        Ok(model.read(&range, model.rev))
     }
 
     async fn watch(&self, watch: Watch) -> Result<WatchStream> {
@@ -362,11 +448,59 @@ impl Store for MemoryStore {
         limits::check_ttl(ttl_seconds)?;
         let mut model = self.now()?;
         model.last_lease += 1;
+        while model.leases.contains_key(&model.last_lease) {
+            model.last_lease += 1;
+        }
         let id = model.last_lease;
-        model
-            .leases
-            .insert(id, Instant::now() + Duration::from_secs(ttl_seconds.max(1)));
+        model.grant(id, ttl_seconds);
+        drop(model);
+        // Whoever waits must know when the next lease ends.
+        self.changed.send_replace(());
         Ok(id)
+    }
+
+    async fn lease_grant_as(&self, lease: LeaseId, ttl_seconds: u64) -> Result<()> {
+        limits::check_ttl(ttl_seconds)?;
+        limits::check_lease_id(lease)?;
+        let mut model = self.now()?;
+        if model.leases.contains_key(&lease) {
+            return Err(Error::LeaseExists(lease));
+        }
+        model.grant(lease, ttl_seconds);
+        drop(model);
+        self.changed.send_replace(());
+        Ok(())
+    }
+
+    async fn lease_renew(&self, lease: LeaseId) -> Result<u64> {
+        let mut model = self.now()?;
+        let granted = model.leases.get(&lease).map(|(granted, _)| *granted);
+        let granted = granted.ok_or(Error::LeaseNotFound(lease))?;
+        model.grant(lease, granted);
+        Ok(granted)
+    }
+
+    async fn lease(&self, lease: LeaseId) -> Result<Lease> {
+        let model = self.now()?;
+        let (granted, end) = model
+            .leases
+            .get(&lease)
+            .copied()
+            .ok_or(Error::LeaseNotFound(lease))?;
+        let all = Span::new(Bytes::new(), Bytes::from_static(&[0]));
+        let leased = model
+            .within(&all, model.rev)
+            .into_values()
+            .filter(|kv| kv.lease == lease);
+        Ok(Lease {
+            granted,
+            remaining: end.saturating_duration_since(Instant::now()),
+            keys: leased.map(|kv| kv.key).collect(),
+        })
+    }
+
+    async fn leases(&self) -> Result<Vec<LeaseId>> {
+        Ok(self.now()?.leases.keys().copied().collect())
     }
 
     async fn lease_revoke(&self, lease: LeaseId) -> Result<()> {
@@ -441,7 +575,7 @@ impl Cursor {
             self.progress = model.progress;
             return Look::Item(WatchItem::Progress { rev: model.rev });
         }
-        Look::Wait(model.leases.values().min().copied())
+        Look::Wait(model.leases.values().map(|(_, end)| *end).min())
     }
 }
 

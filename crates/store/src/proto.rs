@@ -87,6 +87,13 @@ pub(crate) struct RangeResponse {
     pub(crate) count: i64,
 }
 
+/// One part of a range that is streamed (etcd 3.7).
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct RangeStreamResponse {
+    #[prost(message, optional, tag = "1")]
+    pub(crate) range_response: Option<RangeResponse>,
+}
+
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct PutRequest {
     #[prost(bytes = "bytes", tag = "1")]
@@ -151,7 +158,7 @@ pub(crate) enum Request {
 
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct ResponseOp {
-    #[prost(oneof = "Response", tags = "1, 2, 3")]
+    #[prost(oneof = "Response", tags = "1, 2, 3, 4")]
     pub(crate) response: Option<Response>,
 }
 
@@ -163,6 +170,8 @@ pub(crate) enum Response {
     Put(PutResponse),
     #[prost(message, tag = "3")]
     DeleteRange(DeleteRangeResponse),
+    #[prost(message, tag = "4")]
+    Txn(TxnResponse),
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -324,6 +333,99 @@ pub(crate) struct LeaseRevokeRequest {
 }
 
 #[derive(Clone, PartialEq, Message)]
+pub(crate) struct LeaseKeepAliveRequest {
+    #[prost(int64, tag = "1")]
+    pub(crate) id: i64,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct LeaseKeepAliveResponse {
+    #[prost(message, optional, tag = "1")]
+    pub(crate) header: Option<ResponseHeader>,
+    #[prost(int64, tag = "2")]
+    pub(crate) id: i64,
+    #[prost(int64, tag = "3")]
+    pub(crate) ttl: i64,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct LeaseTimeToLiveRequest {
+    #[prost(int64, tag = "1")]
+    pub(crate) id: i64,
+    #[prost(bool, tag = "2")]
+    pub(crate) keys: bool,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct LeaseTimeToLiveResponse {
+    #[prost(message, optional, tag = "1")]
+    pub(crate) header: Option<ResponseHeader>,
+    #[prost(int64, tag = "2")]
+    pub(crate) id: i64,
+    #[prost(int64, tag = "3")]
+    pub(crate) ttl: i64,
+    #[prost(int64, tag = "4")]
+    pub(crate) granted_ttl: i64,
+    #[prost(bytes = "bytes", repeated, tag = "5")]
+    pub(crate) keys: Vec<Bytes>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct LeaseStatus {
+    #[prost(int64, tag = "1")]
+    pub(crate) id: i64,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct LeaseLeasesResponse {
+    #[prost(message, optional, tag = "1")]
+    pub(crate) header: Option<ResponseHeader>,
+    #[prost(message, repeated, tag = "2")]
+    pub(crate) leases: Vec<LeaseStatus>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct HashKvRequest {
+    #[prost(int64, tag = "1")]
+    pub(crate) revision: i64,
+}
+
+/// Also the answer to `Hash`, which has only the first two fields.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct HashResponse {
+    #[prost(message, optional, tag = "1")]
+    pub(crate) header: Option<ResponseHeader>,
+    #[prost(uint32, tag = "2")]
+    pub(crate) hash: u32,
+    #[prost(int64, tag = "3")]
+    pub(crate) compact_revision: i64,
+    #[prost(int64, tag = "4")]
+    pub(crate) hash_revision: i64,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct AlarmRequest {
+    /// 0 get, 1 activate, 2 deactivate
+    #[prost(int32, tag = "1")]
+    pub(crate) action: i32,
+    #[prost(uint64, tag = "2")]
+    pub(crate) member_id: u64,
+    /// 0 none, 1 no space, 2 corrupt
+    #[prost(int32, tag = "3")]
+    pub(crate) alarm: i32,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct AuthStatusResponse {
+    #[prost(message, optional, tag = "1")]
+    pub(crate) header: Option<ResponseHeader>,
+    #[prost(bool, tag = "2")]
+    pub(crate) enabled: bool,
+    #[prost(uint64, tag = "3")]
+    pub(crate) auth_revision: u64,
+}
+
+#[derive(Clone, PartialEq, Message)]
 pub(crate) struct StatusResponse {
     #[prost(message, optional, tag = "1")]
     pub(crate) header: Option<ResponseHeader>,
@@ -347,6 +449,8 @@ pub(crate) struct StatusResponse {
     pub(crate) is_learner: bool,
     #[prost(string, tag = "11")]
     pub(crate) storage_version: String,
+    #[prost(int64, tag = "12")]
+    pub(crate) db_size_quota: i64,
 }
 
 #[derive(Clone, PartialEq, Message)]

@@ -37,6 +37,61 @@ pub enum Compare {
     Version(Bytes, u64),
     Value(Bytes, Bytes),
     Lease(Bytes, LeaseId),
+    /// any relation, which must hold for every key of a range (`hi` as in [`Range::hi`])
+    Test {
+        lo: Bytes,
+        hi: Bytes,
+        field: Field,
+        relation: Relation,
+    },
+}
+
+/// What a [`Compare::Test`] looks at, and the value it compares that with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Field {
+    Version(i64),
+    CreateRev(i64),
+    ModRev(i64),
+    Value(Bytes),
+    Lease(LeaseId),
+}
+
+/// How what is stored relates to the value given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Relation {
+    Equal,
+    Greater,
+    Less,
+    NotEqual,
+}
+
+impl Field {
+    /// Whether the relation holds for one key. A key that is not there counts as all zeroes,
+    /// and has no value that any comparison could hold for.
+    #[must_use]
+    pub fn holds(&self, relation: Relation, kv: Option<&KeyValue>) -> bool {
+        let number = |stored: Option<u64>, given: i64| {
+            i64::try_from(stored.unwrap_or(0))
+                .unwrap_or(i64::MAX)
+                .cmp(&given)
+        };
+        let order = match self {
+            Self::Version(n) => number(kv.map(|kv| kv.version), *n),
+            Self::CreateRev(n) => number(kv.map(|kv| kv.create_rev), *n),
+            Self::ModRev(n) => number(kv.map(|kv| kv.mod_rev), *n),
+            Self::Lease(n) => kv.map_or(0, |kv| kv.lease).cmp(n),
+            Self::Value(value) => match kv {
+                Some(kv) => kv.value.cmp(value),
+                None => return false,
+            },
+        };
+        match relation {
+            Relation::Equal => order.is_eq(),
+            Relation::Greater => order.is_gt(),
+            Relation::Less => order.is_lt(),
+            Relation::NotEqual => order.is_ne(),
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,6 +111,17 @@ pub enum Op {
     Get {
         key: Bytes,
     },
+    /// a put over a key that is there ([`Error::KeyNotFound`] if not), keeping what is not given
+    Update {
+        key: Bytes,
+        value: Option<Bytes>,
+        lease: Option<LeaseId>,
+    },
+    /// [`crate::Store::range`] in the middle of a transaction: with revision 0 it sees what the
+    /// transaction has done so far
+    Range(Range),
+    /// a transaction inside; its compares see the state before the outermost one
+    Txn(Box<Txn>),
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -79,6 +145,18 @@ pub enum OpResult {
     Put { prev: Option<KeyValue> },
     Deleted { prev: Vec<KeyValue> },
     Got(Option<KeyValue>),
+    Range(RangeReply),
+    Txn(TxnReply),
+}
+
+/// What is known of a lease.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// the time to live it was granted with, in seconds
+    pub granted: u64,
+    pub remaining: std::time::Duration,
+    /// in order
+    pub keys: Vec<Bytes>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -155,6 +233,11 @@ pub enum Error {
     Invalid(String),
     #[error("no such lease: {0}")]
     LeaseNotFound(LeaseId),
+    #[error("there is a lease {0} already")]
+    LeaseExists(LeaseId),
+    /// an [`Op::Update`] of a key that is not there
+    #[error("the key is not there")]
+    KeyNotFound,
     #[error("the datastore is damaged: {0}")]
     Corrupt(String),
     #[error("the watcher fell too far behind and was cut off")]

@@ -431,6 +431,8 @@ pub fn store_error(e: &freehold_store::Error) -> ApiError {
         E::Fenced(_) | E::Deleted | E::SlowWatcher | E::Unavailable(_) => {
             ApiError::unavailable(e.to_string())
         }
-        E::LeaseNotFound(_) | E::Corrupt(_) => ApiError::internal(e),
+        E::LeaseNotFound(_) | E::LeaseExists(_) | E::KeyNotFound | E::Corrupt(_) => {
+            ApiError::internal(e)
+        }
     }
 }

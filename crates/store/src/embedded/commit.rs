@@ -21,6 +21,8 @@ const ROUND_BYTES: usize = 4 << 20;
 const QUANTUM: usize = 16 << 10;
 /// Room in the log that puts leave to deletions and compactions on a full disk.
 const RESERVE: usize = 1 << 20;
+/// Most leases of a keyspace.
+const MAX_LEASES: usize = 100_000;
 /// Most keys a range deletion may take.
 const MAX_CHANGES: usize = 1_000_000;
 
@@ -37,7 +39,9 @@ pub(crate) type Reply<T> = oneshot::Sender<Result<T, Refused>>;
 pub(crate) enum Work {
     Txn(Arc<Txn>, Reply<TxnReply>),
     Compact(u64, Reply<()>),
-    Grant(u64, Reply<LeaseId>),
+    /// a lease for so many seconds, with an id of the caller's or any
+    Grant(Option<LeaseId>, u64, Reply<LeaseId>),
+    Renew(LeaseId, Reply<i64>),
     /// with a time: only if the lease has ended by then
     Revoke(LeaseId, Option<u64>, Reply<()>),
     /// a consistent copy, durable up to a batch; optionally the last thing this copy does
@@ -140,7 +144,8 @@ impl Queue {
 enum Answer {
     Txn(Reply<TxnReply>, TxnReply),
     Done(Reply<()>),
-    Lease(Reply<LeaseId>, LeaseId),
+    /// a lease's id or time to live
+    Lease(Reply<i64>, i64),
 }
 
 /// The state of the commit thread.
@@ -233,11 +238,13 @@ impl Committer {
                     refused.map_or_else(|| plan_revoke(&loaded.state.read(), id, expired_at), Err);
                 self.simple(&loaded, record, reply, now_ms);
             }
-            Work::Grant(ttl, reply) => {
-                match refused.map_or_else(|| self.grant(&loaded, ttl, now_ms), Err) {
-                    Ok(id) => self.answers.push(Answer::Lease(reply, id)),
-                    Err(refused) => drop(reply.send(Err(refused))),
-                }
+            Work::Grant(id, ttl, reply) => {
+                let done = refused.map_or_else(|| self.grant(&loaded, id, ttl, now_ms), Err);
+                self.lease(done, reply);
+            }
+            Work::Renew(id, reply) => {
+                let done = refused.map_or_else(|| self.renew(&loaded, id, now_ms), Err);
+                self.lease(done, reply);
             }
             Work::Snapshot(then, reply) => match refused {
                 None => self.snapshots.push((loaded, then, reply)),
@@ -291,16 +298,52 @@ impl Committer {
         Ok(())
     }
 
-    fn grant(&mut self, loaded: &Arc<Loaded>, ttl: u64, now_ms: u64) -> Result<LeaseId, Refused> {
+    fn lease(&mut self, done: Result<i64, Refused>, reply: Reply<i64>) {
+        match done {
+            Ok(number) => self.answers.push(Answer::Lease(reply, number)),
+            Err(refused) => drop(reply.send(Err(refused))),
+        }
+    }
+
+    fn renew(&mut self, loaded: &Arc<Loaded>, id: LeaseId, now_ms: u64) -> Result<i64, Refused> {
+        let mut state = loaded.state.write();
+        let lease = state.leases.get(&id);
+        // One whose time is over is on its way out: renewing it would bring keys back to life.
+        let lease = lease.filter(|lease| lease.deadline_ms > now_ms);
+        let ttl = lease.ok_or(Refused::Error(Error::LeaseNotFound(id)))?.ttl;
+        let deadline_ms = now_ms.saturating_add(ttl.saturating_mul(1000));
+        let record = Record::Renew { id, deadline_ms };
+        self.write(loaded, &mut state, record, now_ms)?;
+        self.deadlines.push((deadline_ms, loaded.clone(), id));
+        Ok(i64::try_from(ttl).unwrap_or(i64::MAX))
+    }
+
+    fn grant(
+        &mut self,
+        loaded: &Arc<Loaded>,
+        id: Option<LeaseId>,
+        ttl: u64,
+        now_ms: u64,
+    ) -> Result<LeaseId, Refused> {
         if self.full {
             return Err(Refused::Error(Error::NoSpace("the disk is full".into())));
         }
         let mut state = loaded.state.write();
-        let id = loop {
-            let id = i64::from_le_bytes(random().map_err(Refused::Error)?) & i64::MAX;
-            if id != 0 && !state.leases.contains_key(&id) {
-                break id;
+        if state.leases.len() >= MAX_LEASES {
+            let text = format!("a keyspace may have {MAX_LEASES} leases");
+            return Err(Refused::Error(Error::NoSpace(text)));
+        }
+        let id = match id {
+            Some(id) if state.leases.contains_key(&id) => {
+                return Err(Refused::Error(Error::LeaseExists(id)));
             }
+            Some(id) => id,
+            None => loop {
+                let id = i64::from_le_bytes(random().map_err(Refused::Error)?) & i64::MAX;
+                if id != 0 && !state.leases.contains_key(&id) {
+                    break id;
+                }
+            },
         };
         let deadline_ms = now_ms.saturating_add(ttl.saturating_mul(1000));
         self.write(

@@ -17,6 +17,7 @@ mod index;
 mod keyspace;
 mod log;
 mod options;
+mod plan;
 mod record;
 mod state;
 mod store;

@@ -27,6 +27,10 @@ pub(crate) enum Record {
         ttl: u64,
         deadline_ms: u64,
     },
+    Renew {
+        id: LeaseId,
+        deadline_ms: u64,
+    },
     /// ends a lease; `rev` is 0 when no key was under it
     Revoke {
         id: LeaseId,
@@ -63,6 +67,11 @@ impl Record {
                 put_u64(out, *rev);
                 put_changes(out, changes);
             }
+            Self::Renew { id, deadline_ms } => {
+                out.push(5);
+                put_u64(out, id.cast_unsigned());
+                put_u64(out, *deadline_ms);
+            }
         }
     }
 
@@ -83,6 +92,10 @@ impl Record {
                 id: reader.u64()?.cast_signed(),
                 rev: reader.u64()?,
                 changes: get_changes(&mut reader)?,
+            },
+            5 => Self::Renew {
+                id: reader.u64()?.cast_signed(),
+                deadline_ms: reader.u64()?,
             },
             _ => return None,
         };
@@ -267,6 +280,10 @@ mod tests {
                 id: 5,
                 ttl: 10,
                 deadline_ms: 99,
+            },
+            Record::Renew {
+                id: 5,
+                deadline_ms: 100,
             },
             Record::Revoke {
                 id: -5,

@@ -3,10 +3,7 @@
 use super::index::{Index, Version, stored_size};
 use super::record::{Change, Record};
 use super::watch::WatchQueue;
-use crate::{
-    Compare, Error, Event, Head, KeyValue, LeaseId, Op, OpResult, Range, RangeReply, Result, Txn,
-    TxnReply, span::Span,
-};
+use crate::{Error, Event, Head, KeyValue, LeaseId, Range, RangeReply, Result};
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -66,12 +63,6 @@ pub(crate) struct State {
     pub(crate) saving: Option<u64>,
 }
 
-/// A transaction worked out but not yet applied.
-pub(crate) struct Planned {
-    pub(crate) changes: Vec<Change>,
-    pub(crate) reply: TxnReply,
-}
-
 impl State {
     /// An empty keyspace is at revision 1, as an empty etcd is.
     pub(crate) fn new() -> Self {
@@ -127,96 +118,9 @@ impl State {
         }
     }
 
-    fn current(&self, key: &[u8]) -> Option<KeyValue> {
+    pub(crate) fn current(&self, key: &[u8]) -> Option<KeyValue> {
         let entry = self.index.get(key)?;
         entry.newest.alive().then(|| entry.newest.to_kv(&entry.key))
-    }
-
-    fn holds(&self, compare: &Compare) -> bool {
-        let current = |key: &Bytes| self.index.get(key).map(|e| &e.newest).filter(|v| v.alive());
-        match compare {
-            Compare::ModRev(key, rev) => current(key).map_or(0, |v| v.mod_rev) == *rev,
-            Compare::CreateRev(key, rev) => current(key).map_or(0, |v| v.create_rev) == *rev,
-            Compare::Version(key, n) => current(key).map_or(0, |v| v.version) == *n,
-            Compare::Value(key, value) => current(key).is_some_and(|v| v.value == value),
-            Compare::Lease(key, lease) => current(key).map_or(0, |v| v.lease) == *lease,
-        }
-    }
-
-    /// Works out what a (checked) transaction does at the newest applied revision.
-    pub(crate) fn plan(&self, txn: &Txn) -> Result<Planned> {
-        let succeeded = txn.compares.iter().all(|compare| self.holds(compare));
-        let ops = if succeeded { &txn.then } else { &txn.otherwise };
-        let rev = self.applied + 1;
-        let mut changes = Vec::new();
-        // What this transaction has already done to a key.
-        let mut done: BTreeMap<Bytes, Option<KeyValue>> = BTreeMap::new();
-        let mut results = Vec::with_capacity(ops.len());
-        for op in ops {
-            results.push(match op {
-                Op::Put { key, value, lease } => {
-                    if *lease != 0 && !self.leases.contains_key(lease) {
-                        return Err(Error::LeaseNotFound(*lease));
-                    }
-                    let prev = self.current(key);
-                    if ops.len() > 1 {
-                        done.insert(key.clone(), Some(next_kv(key, value, *lease, rev, &prev)));
-                    }
-                    changes.push(Change {
-                        key: key.clone(),
-                        put: Some((value.clone(), *lease)),
-                    });
-                    OpResult::Put { prev }
-                }
-                Op::Get { key } => OpResult::Got(match done.get(key) {
-                    Some(own) => own.clone(),
-                    None => self.current(key),
-                }),
-                Op::Delete { key } => self.plan_delete(
-                    Span::new(key.clone(), Bytes::new()),
-                    &mut done,
-                    &mut changes,
-                ),
-                Op::DeleteRange { lo, hi } => {
-                    self.plan_delete(Span::new(lo.clone(), hi.clone()), &mut done, &mut changes)
-                }
-            });
-        }
-        let rev = if changes.is_empty() {
-            self.applied
-        } else {
-            rev
-        };
-        Ok(Planned {
-            changes,
-            reply: TxnReply {
-                succeeded,
-                rev,
-                results,
-            },
-        })
-    }
-
-    fn plan_delete(
-        &self,
-        span: Span,
-        done: &mut BTreeMap<Bytes, Option<KeyValue>>,
-        changes: &mut Vec<Change>,
-    ) -> OpResult {
-        let mut prev = if span.is_point() {
-            self.current(&span.lo).into_iter().collect()
-        } else {
-            self.index.range(&span, self.applied, usize::MAX, false).kvs
-        };
-        prev.retain(|kv| !done.contains_key(&kv.key));
-        for kv in &prev {
-            done.insert(kv.key.clone(), None);
-            changes.push(Change {
-                key: kv.key.clone(),
-                put: None,
-            });
-        }
-        OpResult::Deleted { prev }
     }
 
     /// Works out the end of a lease.
@@ -277,6 +181,10 @@ impl State {
                     keys: BTreeSet::new(),
                 };
                 self.leases.insert(id, lease).is_none().then_some(())
+            }
+            Record::Renew { id, deadline_ms } => {
+                self.leases.get_mut(&id)?.deadline_ms = deadline_ms;
+                Some(())
             }
             Record::Revoke { id, rev, changes } => {
                 if rev != 0 {
@@ -443,7 +351,7 @@ impl State {
     }
 }
 
-fn next_kv(
+pub(crate) fn next_kv(
     key: &Bytes,
     value: &Bytes,
     lease: LeaseId,

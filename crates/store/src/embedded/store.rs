@@ -6,11 +6,12 @@ use super::keyspace::{Loaded, Slot};
 use super::state::Phase;
 use super::watch::Watcher;
 use crate::{
-    Error, Head, LeaseId, Range, RangeReply, Result, Store, Txn, TxnReply, Watch, WatchStream,
-    limits, span::Span,
+    Error, Head, Lease, LeaseId, Range, RangeReply, Result, Store, Txn, TxnReply, Watch,
+    WatchStream, limits, span::Span,
 };
 use async_trait::async_trait;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::oneshot;
 
 /// One keyspace.
@@ -136,8 +137,42 @@ impl Store for EmbeddedStore {
 
     async fn lease_grant(&self, ttl_seconds: u64) -> Result<LeaseId> {
         limits::check_ttl(ttl_seconds)?;
-        self.write(128, |reply| Work::Grant(ttl_seconds.max(1), reply))
+        self.write(128, |reply| Work::Grant(None, ttl_seconds.max(1), reply))
             .await
+    }
+
+    async fn lease_grant_as(&self, lease: LeaseId, ttl_seconds: u64) -> Result<()> {
+        limits::check_ttl(ttl_seconds)?;
+        limits::check_lease_id(lease)?;
+        self.write(128, |reply| {
+            Work::Grant(Some(lease), ttl_seconds.max(1), reply)
+        })
+        .await
+        .map(|_| ())
+    }
+
+    async fn lease_renew(&self, lease: LeaseId) -> Result<u64> {
+        let ttl = self.write(128, |reply| Work::Renew(lease, reply)).await?;
+        Ok(ttl.unsigned_abs())
+    }
+
+    async fn lease(&self, lease: LeaseId) -> Result<Lease> {
+        let loaded = self.readable().await?;
+        let state = loaded.state.read();
+        let found = state.leases.get(&lease);
+        let found = found.ok_or(Error::LeaseNotFound(lease))?;
+        let left = found.deadline_ms.saturating_sub(super::now_ms());
+        Ok(Lease {
+            granted: found.ttl,
+            remaining: Duration::from_millis(left),
+            keys: found.keys.iter().cloned().collect(),
+        })
+    }
+
+    async fn leases(&self) -> Result<Vec<LeaseId>> {
+        let loaded = self.readable().await?;
+        let ids = loaded.state.read().leases.keys().copied().collect();
+        Ok(ids)
     }
 
     async fn lease_revoke(&self, lease: LeaseId) -> Result<()> {

@@ -3,12 +3,14 @@
 use super::Options;
 use crate::proto::{
     CompactionRequest, Compare, DeleteRangeRequest, DeleteRangeResponse, Empty, HeaderResponse,
-    LeaseGrantRequest, LeaseGrantResponse, LeaseRevokeRequest, PutRequest, RangeRequest,
+    LeaseGrantRequest, LeaseGrantResponse, LeaseKeepAliveRequest, LeaseKeepAliveResponse,
+    LeaseRevokeRequest, LeaseTimeToLiveRequest, LeaseTimeToLiveResponse, PutRequest, RangeRequest,
     RangeResponse, Request, RequestOp, StatusResponse, TxnRequest, TxnResponse, WatchRequest,
     WatchResponse, rev,
 };
 use crate::{Error, Result};
 use bytes::Bytes;
+use futures::StreamExt;
 use http::uri::PathAndQuery;
 use std::time::Duration;
 use tonic::client::Grpc;
@@ -151,9 +153,40 @@ impl Client {
             .map(|_: HeaderResponse| ())
     }
 
-    pub(super) async fn lease_grant(&self, ttl: i64) -> Result<LeaseGrantResponse> {
-        let request = LeaseGrantRequest { ttl, id: 0 };
+    /// With id 0, the etcd chooses one.
+    pub(super) async fn lease_grant(&self, id: i64, ttl: i64) -> Result<LeaseGrantResponse> {
+        let request = LeaseGrantRequest { ttl, id };
         self.write("/etcdserverpb.Lease/LeaseGrant", request)
+            .await
+            .map_err(plain)
+    }
+
+    /// The time to live that a renewed lease has again; 0 when there is no such lease.
+    pub(super) async fn lease_renew(&self, id: i64) -> Result<i64> {
+        let call = async {
+            let mut grpc = Grpc::new(self.channel.clone());
+            grpc.ready()
+                .await
+                .map_err(|e| Status::unavailable(e.to_string()))?;
+            let path = PathAndQuery::from_static("/etcdserverpb.Lease/LeaseKeepAlive");
+            let requests = futures::stream::iter([LeaseKeepAliveRequest { id }]);
+            let requests = tonic::Request::new(requests.chain(futures::stream::pending()));
+            let answers = grpc
+                .streaming(requests, path, ProstCodec::default())
+                .await?;
+            let mut answers: Streaming<LeaseKeepAliveResponse> = answers.into_inner();
+            let answer = answers.message().await?;
+            answer.ok_or_else(|| Status::unavailable("etcd closed the stream"))
+        };
+        match tokio::time::timeout(self.timeout, call).await {
+            Ok(answer) => answer.map(|a| a.ttl).map_err(|s| plain(failure(s))),
+            Err(_) => Err(Error::Unavailable("etcd: no answer in time".into())),
+        }
+    }
+
+    pub(super) async fn lease(&self, id: i64) -> Result<LeaseTimeToLiveResponse> {
+        let request = LeaseTimeToLiveRequest { id, keys: true };
+        self.read("/etcdserverpb.Lease/LeaseTimeToLive", request)
             .await
             .map_err(plain)
     }
@@ -256,6 +289,8 @@ fn failure(status: Status) -> Failure {
         "etcdserver: request is too large" => Error::TooLarge("etcd says so".into()),
         "etcdserver: too many requests" => Error::Throttled("etcd says so".into()),
         "etcdserver: requested lease not found" => Error::LeaseNotFound(0),
+        "etcdserver: key not found" => Error::KeyNotFound,
+        "etcdserver: lease already exists" => Error::LeaseExists(0),
         "etcdserver: key is not provided" => Error::Invalid("key is not provided".into()),
         _ => match status.code() {
             Code::InvalidArgument | Code::OutOfRange | Code::FailedPrecondition => {

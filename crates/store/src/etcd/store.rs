@@ -5,11 +5,11 @@ use super::prefix_end;
 use super::watch::{self, Progress};
 use crate::proto::{
     self, DeleteRangeRequest, PutRequest, RangeRequest, Request, RequestOp, Response, TargetUnion,
-    TxnRequest, int, rev,
+    TxnRequest, TxnResponse, int, rev,
 };
 use crate::{
-    Compare, Error, Head, LeaseId, Op, OpResult, Range, RangeReply, Result, Store, Txn, TxnReply,
-    Watch, WatchStream, limits,
+    Compare, Error, Field, Head, Lease, LeaseId, Op, OpResult, Range, RangeReply, Relation, Result,
+    Store, Txn, TxnReply, Watch, WatchStream, limits,
 };
 use async_trait::async_trait;
 use bytes::{BufMut, Bytes, BytesMut};
@@ -85,6 +85,12 @@ impl EtcdStore {
             Compare::ModRev(key, n) => (key, 2, TargetUnion::ModRevision(int(*n))),
             Compare::Value(key, value) => (key, 3, TargetUnion::Value(value.clone())),
             Compare::Lease(key, lease) => (key, 4, TargetUnion::Lease(*lease)),
+            Compare::Test {
+                lo,
+                hi,
+                field,
+                relation,
+            } => return self.test(lo, hi, field, *relation),
         };
         let key = self.key(key);
         proto::Compare {
@@ -95,21 +101,74 @@ impl EtcdStore {
         }
     }
 
+    fn test(&self, lo: &Bytes, hi: &Bytes, field: &Field, relation: Relation) -> proto::Compare {
+        let (target, union) = match field {
+            Field::Version(n) => (0, TargetUnion::Version(*n)),
+            Field::CreateRev(n) => (1, TargetUnion::CreateRevision(*n)),
+            Field::ModRev(n) => (2, TargetUnion::ModRevision(*n)),
+            Field::Value(value) => (3, TargetUnion::Value(value.clone())),
+            Field::Lease(lease) => (4, TargetUnion::Lease(*lease)),
+        };
+        let result = match relation {
+            Relation::Equal => 0,
+            Relation::Greater => 1,
+            Relation::Less => 2,
+            Relation::NotEqual => 3,
+        };
+        let (key, range_end) = self.span(lo, hi);
+        proto::Compare {
+            result,
+            target,
+            key,
+            range_end,
+            target_union: Some(union),
+        }
+    }
+
+    fn request(&self, txn: &Txn) -> TxnRequest {
+        let compares = txn.compares.iter().map(|compare| self.compare(compare));
+        TxnRequest {
+            compare: compares.collect(),
+            success: txn.then.iter().map(|op| self.op(op)).collect(),
+            failure: txn.otherwise.iter().map(|op| self.op(op)).collect(),
+        }
+    }
+
+    fn range_request(&self, range: &Range) -> RangeRequest {
+        let (key, range_end) = self.span(&range.lo, &range.hi);
+        RangeRequest {
+            key,
+            range_end,
+            revision: int(range.rev),
+            limit: int(range.limit as u64),
+            keys_only: range.keys_only,
+            count_only: range.count_only,
+            ..Default::default()
+        }
+    }
+
     fn op(&self, op: &Op) -> RequestOp {
-        let request = match op {
-            Op::Put { key, value, lease } => Request::Put(PutRequest {
+        let put = |key: &Bytes, value: Option<&Bytes>, lease: Option<LeaseId>| {
+            Request::Put(PutRequest {
                 key: self.key(key),
-                value: value.clone(),
-                lease: *lease,
+                value: value.cloned().unwrap_or_default(),
+                lease: lease.unwrap_or(0),
                 prev_kv: true,
-                ..Default::default()
-            }),
+                ignore_value: value.is_none(),
+                ignore_lease: lease.is_none(),
+            })
+        };
+        let request = match op {
+            Op::Put { key, value, lease } => put(key, Some(value), Some(*lease)),
+            Op::Update { key, value, lease } => put(key, value.as_ref(), *lease),
             Op::Get { key } => Request::Range(RangeRequest {
                 key: self.key(key),
                 ..Default::default()
             }),
             Op::Delete { key } => self.delete(key, &Bytes::new()),
             Op::DeleteRange { lo, hi } => self.delete(lo, hi),
+            Op::Range(range) => Request::Range(self.range_request(range)),
+            Op::Txn(inner) => Request::Txn(self.request(inner)),
         };
         RequestOp {
             request: Some(request),
@@ -125,26 +184,87 @@ impl EtcdStore {
         })
     }
 
-    fn result(&self, response: proto::ResponseOp) -> Result<OpResult> {
+    fn reply(&self, txn: &Txn, reply: TxnResponse, rev: u64) -> Result<TxnReply> {
+        let asked = if reply.succeeded {
+            &txn.then
+        } else {
+            &txn.otherwise
+        };
+        let results: Result<Vec<_>> = asked
+            .iter()
+            .zip(reply.responses)
+            .map(|(op, response)| self.result(op, response, rev))
+            .collect();
+        Ok(TxnReply {
+            succeeded: reply.succeeded,
+            rev,
+            results: results?,
+        })
+    }
+
+    fn result(&self, op: &Op, response: proto::ResponseOp, txn_rev: u64) -> Result<OpResult> {
         let strip = self.prefix.len();
-        match response.response {
-            Some(Response::Range(mut reply)) => {
-                Ok(OpResult::Got(reply.kvs.pop().map(|kv| kv.into_kv(strip))))
+        let strip_all =
+            |kvs: Vec<proto::KeyValue>| kvs.into_iter().map(|kv| kv.into_kv(strip)).collect();
+        Ok(match (op, response.response) {
+            (Op::Range(range), Some(Response::Range(reply))) => OpResult::Range(RangeReply {
+                head_rev: reply.header.map_or(0, |header| rev(header.revision)),
+                more: reply.more && !range.count_only,
+                count: rev(reply.count),
+                kvs: strip_all(reply.kvs),
+            }),
+            (_, Some(Response::Range(mut reply))) => {
+                OpResult::Got(reply.kvs.pop().map(|kv| kv.into_kv(strip)))
             }
-            Some(Response::Put(reply)) => Ok(OpResult::Put {
+            (_, Some(Response::Put(reply))) => OpResult::Put {
                 prev: reply.prev_kv.map(|kv| kv.into_kv(strip)),
-            }),
-            Some(Response::DeleteRange(reply)) => Ok(OpResult::Deleted {
-                prev: reply
-                    .prev_kvs
-                    .into_iter()
-                    .map(|kv| kv.into_kv(strip))
-                    .collect(),
-            }),
-            None => Err(Error::Unavailable(
-                "etcd answered with an operation unknown here".into(),
-            )),
+            },
+            (_, Some(Response::DeleteRange(reply))) => OpResult::Deleted {
+                prev: strip_all(reply.prev_kvs),
+            },
+            (Op::Txn(inner), Some(Response::Txn(reply))) => {
+                OpResult::Txn(self.reply(inner, reply, txn_rev)?)
+            }
+            _ => {
+                return Err(Error::Unavailable(
+                    "etcd answered with an operation unknown here".into(),
+                ));
+            }
+        })
+    }
+
+    fn marker(&self, lease: LeaseId) -> Bytes {
+        format!("{}{lease}", self.leases).into()
+    }
+
+    /// Notes, under the lease itself, that it is this keyspace's.
+    async fn claim(&self, lease: LeaseId) -> Result<()> {
+        let put = PutRequest {
+            key: self.marker(lease),
+            lease,
+            ..Default::default()
+        };
+        let success = vec![RequestOp {
+            request: Some(Request::Put(put)),
+        }];
+        let request = TxnRequest {
+            success,
+            ..Default::default()
+        };
+        self.client.txn(request).await.map(|_| ()).map_err(plain)
+    }
+
+    /// Refuses leases of other keyspaces.
+    async fn check_lease(&self, lease: LeaseId) -> Result<()> {
+        let request = RangeRequest {
+            key: self.marker(lease),
+            count_only: true,
+            ..Default::default()
+        };
+        if self.client.range(request).await.map_err(plain)?.count == 0 {
+            return Err(Error::LeaseNotFound(lease));
         }
+        Ok(())
     }
 
     async fn size(&self) -> Result<u64> {
@@ -181,58 +301,27 @@ impl Store for EtcdStore {
 
     async fn txn(&self, txn: Txn) -> Result<TxnReply> {
         limits::check_txn(&txn)?;
-        let request = TxnRequest {
-            compare: txn
-                .compares
-                .iter()
-                .map(|compare| self.compare(compare))
-                .collect(),
-            success: txn.then.iter().map(|op| self.op(op)).collect(),
-            failure: txn.otherwise.iter().map(|op| self.op(op)).collect(),
-        };
+        let request = self.request(&txn);
         let reply = match self.client.txn(request).await {
             Ok(reply) => reply,
             Err(Failure::Error(Error::LeaseNotFound(_))) => {
-                let lease = txn
-                    .then
-                    .iter()
-                    .chain(&txn.otherwise)
-                    .find_map(|op| match op {
-                        Op::Put { lease, .. } if *lease != 0 => Some(*lease),
-                        _ => None,
-                    });
+                let lease = first_lease(&txn);
                 return Err(Error::LeaseNotFound(lease.unwrap_or(0)));
             }
             Err(failure) => return Err(self.explain(failure).await),
         };
-        let results: Result<Vec<_>> = reply
-            .responses
-            .into_iter()
-            .map(|response| self.result(response))
-            .collect();
-        Ok(TxnReply {
-            succeeded: reply.succeeded,
-            rev: reply.header.map_or(0, |header| rev(header.revision)),
-            results: results?,
-        })
+        let rev = reply.header.as_ref().map_or(0, |h| rev(h.revision));
+        self.reply(&txn, reply, rev)
     }
 
     async fn range(&self, range: Range) -> Result<RangeReply> {
         limits::check_span(&range.lo, &range.hi)?;
-        let (key, range_end) = self.span(&range.lo, &range.hi);
         let wanted = if range.limit == 0 {
             usize::MAX
         } else {
             range.limit
         };
-        let mut request = RangeRequest {
-            key,
-            range_end,
-            revision: int(range.rev),
-            keys_only: range.keys_only,
-            count_only: range.count_only,
-            ..Default::default()
-        };
+        let mut request = self.range_request(&range);
         let mut reply = RangeReply {
             head_rev: 0,
             kvs: Vec::new(),
@@ -304,36 +393,67 @@ impl Store for EtcdStore {
 
     async fn lease_grant(&self, ttl_seconds: u64) -> Result<LeaseId> {
         limits::check_ttl(ttl_seconds)?;
-        let lease = self.client.lease_grant(int(ttl_seconds.max(1))).await?.id;
-        let key = Bytes::from(format!("{}{lease}", self.leases));
-        let put = PutRequest {
-            key,
-            lease,
-            ..Default::default()
-        };
-        let success = vec![RequestOp {
-            request: Some(Request::Put(put)),
-        }];
-        self.client
-            .txn(TxnRequest {
-                success,
-                ..Default::default()
-            })
-            .await
-            .map_err(plain)?;
+        let lease = self.client.lease_grant(0, int(ttl_seconds.max(1)));
+        let lease = lease.await?.id;
+        self.claim(lease).await?;
         Ok(lease)
     }
 
-    async fn lease_revoke(&self, lease: LeaseId) -> Result<()> {
-        let key = Bytes::from(format!("{}{lease}", self.leases));
-        let request = RangeRequest {
-            key,
-            count_only: true,
-            ..Default::default()
-        };
-        if self.client.range(request).await.map_err(plain)?.count == 0 {
+    async fn lease_grant_as(&self, lease: LeaseId, ttl_seconds: u64) -> Result<()> {
+        limits::check_ttl(ttl_seconds)?;
+        limits::check_lease_id(lease)?;
+        match self
+            .client
+            .lease_grant(lease, int(ttl_seconds.max(1)))
+            .await
+        {
+            Err(Error::LeaseExists(_)) => Err(Error::LeaseExists(lease)),
+            Err(error) => Err(error),
+            Ok(_) => self.claim(lease).await,
+        }
+    }
+
+    async fn lease_renew(&self, lease: LeaseId) -> Result<u64> {
+        self.check_lease(lease).await?;
+        match self.client.lease_renew(lease).await? {
+            ttl if ttl > 0 => Ok(rev(ttl)),
+            _ => Err(Error::LeaseNotFound(lease)),
+        }
+    }
+
+    async fn lease(&self, lease: LeaseId) -> Result<Lease> {
+        self.check_lease(lease).await?;
+        let found = self.client.lease(lease).await?;
+        if found.ttl < 0 {
             return Err(Error::LeaseNotFound(lease));
         }
+        let strip = |key: &Bytes| {
+            let key = key.strip_prefix(&self.prefix[..])?;
+            Some(Bytes::copy_from_slice(key))
+        };
+        let mut keys: Vec<_> = found.keys.iter().filter_map(strip).collect();
+        keys.sort_unstable();
+        Ok(Lease {
+            granted: rev(found.granted_ttl),
+            remaining: Duration::from_secs(rev(found.ttl)),
+            keys,
+        })
+    }
+
+    async fn leases(&self) -> Result<Vec<LeaseId>> {
+        let prefix = Bytes::from(self.leases.clone());
+        let keys = self
+            .client
+            .keys(prefix.clone(), prefix_end(&prefix))
+            .await?;
+        let id = |key: &Bytes| std::str::from_utf8(&key[prefix.len()..]).ok()?.parse().ok();
+        let mut ids: Vec<LeaseId> = keys.iter().filter_map(id).collect();
+        ids.sort_unstable();
+        Ok(ids)
+    }
+
+    async fn lease_revoke(&self, lease: LeaseId) -> Result<()> {
+        self.check_lease(lease).await?;
         self.client.lease_revoke(lease).await
     }
 
@@ -341,4 +461,15 @@ impl Store for EtcdStore {
         self.progress.ask(self.client.head().await?);
         Ok(())
     }
+}
+
+/// The lease that a transaction was refused for, as far as it can be told.
+fn first_lease(txn: &Txn) -> Option<LeaseId> {
+    let mut ops = txn.then.iter().chain(&txn.otherwise);
+    ops.find_map(|op| match op {
+        Op::Put { lease, .. } if *lease != 0 => Some(*lease),
+        Op::Update { lease, .. } => lease.filter(|lease| *lease != 0),
+        Op::Txn(inner) => first_lease(inner),
+        _ => None,
+    })
 }

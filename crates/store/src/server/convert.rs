@@ -3,6 +3,10 @@
 use crate::Error;
 use tonic::Status;
 
+pub(super) fn empty_key() -> Status {
+    Status::invalid_argument("etcdserver: key is not provided")
+}
+
 pub(super) fn status(error: Error) -> Status {
     match error {
         Error::Compacted(_) => {
@@ -17,8 +21,13 @@ pub(super) fn status(error: Error) -> Status {
         Error::TooLarge(_) => Status::invalid_argument("etcdserver: request is too large"),
         Error::Throttled(_) => Status::resource_exhausted("etcdserver: too many requests"),
         Error::LeaseNotFound(_) => Status::not_found("etcdserver: requested lease not found"),
+        Error::LeaseExists(_) => Status::failed_precondition("etcdserver: lease already exists"),
+        Error::KeyNotFound => Status::invalid_argument("etcdserver: key not found"),
         Error::Invalid(text) => Status::invalid_argument(format!("etcdserver: {text}")),
-        Error::Corrupt(text) => Status::data_loss(format!("etcdserver: corrupt cluster: {text}")),
+        Error::Corrupt(text) => {
+            tracing::error!(text, "the datastore is damaged");
+            Status::data_loss("etcdserver: corrupt cluster")
+        }
         Error::Fenced(text) => Status::failed_precondition(text),
         Error::Deleted => Status::failed_precondition("etcdserver: the keyspace was deleted"),
         Error::SlowWatcher => Status::cancelled("etcdserver: watch canceled"),

@@ -1,29 +1,50 @@
-//! The etcd v3 protocol over one keyspace: what kube-apiserver and etcdctl use of it.
+//! The etcd v3 protocol over keyspaces.
 //!
-//! A listener serves one keyspace: which one is decided by whoever opens the listener, never by
-//! anything a client sends. Absent, and answered with `Unimplemented`: comparisons other than
-//! equality, ranges and nested transactions inside transactions, lease keep-alive and listing,
-//! snapshots, users and roles.
+//! [`serve`] gives everybody who can connect one keyspace: for tests and loopback. An
+//! [`Endpoint`] with TLS serves many: which one is decided by the client's certificate, once per
+//! connection (see [`Tenants`]), never by anything inside a request.
+//!
+//! Served: KV with etcd 3.7's `RangeStream`, Watch, Lease, Maintenance, `Cluster/MemberList`, and
+//! over HTTP `/health`, `/readyz`, `/livez` and `/version`. Absent, and refused with a sentence:
+//! users and roles (a certificate says who a client is), membership changes, downgrades, moving a
+//! leader, raising alarms. `Hash` and `HashKV` are ours: equal for equal contents, but not
+//! etcd's numbers.
+//!
+//! Errors carry etcd's codes and texts (`convert`), limits are etcd's where it has one. What a
+//! tenant can make the process hold is bounded (`budget`), and a client that stops reading is
+//! cut off (`guard`).
 
+mod accept;
+mod budget;
 mod convert;
+mod guard;
 mod kv;
+mod lease;
+mod maintenance;
+mod range;
+mod tenants;
+mod txn;
 mod watch;
 
+pub use accept::{Endpoint, tls_config};
+pub use tenants::{Subject, Tenants};
+
 use crate::Store;
-use crate::proto::{
-    Empty, HeaderResponse, LeaseGrantRequest, LeaseGrantResponse, LeaseRevokeRequest, Member,
-    MemberListResponse, ResponseHeader, StatusResponse, int, rev,
-};
-use convert::status;
+use crate::proto::{ResponseHeader, int};
+use budget::Budget;
+use futures::Stream;
+use guard::{Guarded, Watchdog};
+use http::header::{CONTENT_TYPE, HeaderValue};
 use hyper::body::Incoming;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use parking_lot::Mutex;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
+use tokio::sync::OwnedSemaphorePermit;
 use tonic::body::Body;
 use tonic::server::Grpc;
-use tonic::{Request, Response, Status};
+use tonic::{Code, Request, Response, Status};
 use tonic_prost::ProstCodec;
 
 /// The etcd whose protocol this is; clients look at it to know what they may ask.
@@ -31,42 +52,20 @@ const VERSION: &str = "3.6.8";
 /// As etcd: a request has 1.5 MiB at most, a frame a little more.
 const MAX_REQUEST: usize = 1_572_864;
 const MAX_FRAME: usize = MAX_REQUEST + 512 * 1024;
-/// Streams that one connection may have open.
-const MAX_STREAMS: u32 = 1024;
+/// How long a request may take to arrive.
+const READ_TIMEOUT: Duration = Duration::from_secs(30);
 const MEMBER: u64 = 0x6672_6565_686f_6c64;
 
 /// Serves a keyspace to every client that connects, until the future is dropped.
+///
+/// # Errors
+/// When the listener fails.
 pub async fn serve(listener: TcpListener, store: Arc<dyn Store>) -> io::Result<()> {
-    // Connections end with this set, which ends with the future.
-    let mut connections = tokio::task::JoinSet::new();
-    loop {
-        let stream = tokio::select! {
-            accepted = listener.accept() => accepted?.0,
-            Some(_) = connections.join_next() => continue,
-        };
-        drop(stream.set_nodelay(true));
-        let store = store.clone();
-        connections.spawn(async move {
-            let service = hyper::service::service_fn(move |request| {
-                let store = store.clone();
-                async move { Ok::<_, std::convert::Infallible>(call(store, request).await) }
-            });
-            let served = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
-                .timer(TokioTimer::new())
-                .keep_alive_interval(Duration::from_secs(30))
-                .max_concurrent_streams(MAX_STREAMS)
-                .initial_stream_window_size(1 << 20)
-                .initial_connection_window_size(4 << 20)
-                .serve_connection(TokioIo::new(stream), service)
-                .await;
-            if let Err(error) = served {
-                tracing::debug!(%error, "an etcd client's connection broke");
-            }
-        });
-    }
+    let endpoint = Endpoint::one_keyspace(store);
+    endpoint.serve(listener, std::future::pending()).await
 }
 
-pub(super) fn header(revision: u64) -> Option<ResponseHeader> {
+fn header(revision: u64) -> Option<ResponseHeader> {
     Some(ResponseHeader {
         cluster_id: MEMBER,
         member_id: MEMBER,
@@ -75,20 +74,69 @@ pub(super) fn header(revision: u64) -> Option<ResponseHeader> {
     })
 }
 
+/// What a request is served with.
+#[derive(Clone)]
+struct Call {
+    store: Arc<dyn Store>,
+    budget: Arc<Budget>,
+    /// as the client reaches us, for the list of members
+    url: Arc<str>,
+    held: Arc<Held>,
+}
+
+/// Shares of the tenant's budget that a request has.
+#[derive(Default)]
+struct Held {
+    /// while the request is arriving
+    reading: Mutex<Option<OwnedSemaphorePermit>>,
+    /// until the answer has left
+    answer: Mutex<Option<OwnedSemaphorePermit>>,
+}
+
+impl Call {
+    /// Waits for room for an answer of this size.
+    async fn hold(&self, size: usize) -> Result<(), Status> {
+        let permit = self.budget.answer(size).await?;
+        if permit.is_some() {
+            *self.held.answer.lock() = permit;
+        }
+        Ok(())
+    }
+
+    async fn head(&self) -> Result<crate::Head, Status> {
+        self.store.head().await.map_err(convert::status)
+    }
+
+    /// Ends when the request has not arrived in time.
+    async fn late(&self) {
+        tokio::time::sleep(READ_TIMEOUT).await;
+        if self.held.reading.lock().is_none() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
 /// One unary method.
 async fn unary<Q, A, F>(
-    store: Arc<dyn Store>,
+    call: &Call,
     request: http::Request<Incoming>,
-    method: impl Fn(Arc<dyn Store>, Q) -> F + Send + Sync + 'static,
+    method: impl Fn(Call, Q) -> F + Send + Sync + 'static,
 ) -> http::Response<Body>
 where
     Q: prost::Message + Default + Send + 'static,
     A: prost::Message + Send + Sync + 'static,
     F: Future<Output = Result<A, Status>> + Send + 'static,
 {
+    let served = call.clone();
     let method = tower::service_fn(move |request: Request<Q>| {
-        let answer = method(store.clone(), request.into_inner());
-        async move { answer.await.map(Response::new) }
+        served.held.reading.lock().take();
+        let answer = method(served.clone(), request.into_inner());
+        let call = served.clone();
+        async move {
+            let answer = answer.await?;
+            call.hold(answer.encoded_len()).await?;
+            Ok(Response::new(answer))
+        }
     });
     Grpc::new(ProstCodec::<A, Q>::default())
         .max_decoding_message_size(MAX_FRAME)
@@ -96,105 +144,152 @@ where
         .await
 }
 
-async fn call(store: Arc<dyn Store>, request: http::Request<Incoming>) -> http::Response<Body> {
-    let path = request.uri().path().to_owned();
-    match path.as_str() {
-        "/etcdserverpb.KV/Range" => unary(store, request, kv::range).await,
-        "/etcdserverpb.KV/Put" => unary(store, request, kv::put).await,
-        "/etcdserverpb.KV/DeleteRange" => unary(store, request, kv::delete_range).await,
-        "/etcdserverpb.KV/Txn" => unary(store, request, kv::txn).await,
-        "/etcdserverpb.KV/Compact" => unary(store, request, kv::compact).await,
-        "/etcdserverpb.Watch/Watch" => {
-            let method = tower::service_fn(move |request: Request<tonic::Streaming<_>>| {
-                let stream = watch::serve(store.clone(), request.into_inner());
-                async move { Ok::<_, Status>(Response::new(stream)) }
-            });
-            Grpc::new(ProstCodec::default())
-                .max_decoding_message_size(MAX_FRAME)
-                .streaming(method, request)
-                .await
+/// One method that answers with a stream.
+async fn streaming<Q, A, S>(
+    call: &Call,
+    request: http::Request<Incoming>,
+    method: impl Fn(Call, Q) -> S + Send + Sync + 'static,
+) -> http::Response<Body>
+where
+    Q: prost::Message + Default + Send + 'static,
+    A: prost::Message + Send + Sync + 'static,
+    S: Stream<Item = Result<A, Status>> + Send + 'static,
+{
+    let served = call.clone();
+    let method = tower::service_fn(move |request: Request<Q>| {
+        served.held.reading.lock().take();
+        let stream = method(served.clone(), request.into_inner());
+        async move { Ok::<_, Status>(Response::new(stream)) }
+    });
+    Grpc::new(ProstCodec::<A, Q>::default())
+        .max_decoding_message_size(MAX_FRAME)
+        .server_streaming(method, request)
+        .await
+}
+
+/// One method with a stream each way.
+async fn both_ways<Q, A, S>(
+    call: &Call,
+    request: http::Request<Incoming>,
+    method: impl Fn(Call, tonic::Streaming<Q>) -> S + Send + Sync + 'static,
+) -> http::Response<Body>
+where
+    Q: prost::Message + Default + Send + 'static,
+    A: prost::Message + Send + Sync + 'static,
+    S: Stream<Item = Result<A, Status>> + Send + 'static,
+{
+    let served = call.clone();
+    let method = tower::service_fn(move |request: Request<tonic::Streaming<Q>>| {
+        // Such a stream may stay open without a word; it is bounded by the connection's streams.
+        served.held.reading.lock().take();
+        let stream = method(served.clone(), request.into_inner());
+        async move { Ok::<_, Status>(Response::new(stream)) }
+    });
+    Grpc::new(ProstCodec::<A, Q>::default())
+        .max_decoding_message_size(MAX_FRAME)
+        .streaming(method, request)
+        .await
+}
+
+/// Who a connection is: a keyspace, or the reason why it gets none.
+#[derive(Clone)]
+struct Peer {
+    keyspace: Result<(Arc<dyn Store>, Arc<Budget>), String>,
+    scheme: &'static str,
+    watchdog: Arc<Watchdog>,
+}
+
+impl Peer {
+    async fn answer(self, request: http::Request<Incoming>) -> http::Response<Guarded> {
+        let grpc = request
+            .headers()
+            .get(CONTENT_TYPE)
+            .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
+        if !grpc {
+            let answer = maintenance::plain_http(&self, &request).await;
+            return answer.map(|body| Guarded::new(body, &self.watchdog, None));
         }
-        "/etcdserverpb.Lease/LeaseGrant" => unary(store, request, lease_grant).await,
-        "/etcdserverpb.Lease/LeaseRevoke" => unary(store, request, lease_revoke).await,
-        "/etcdserverpb.Maintenance/Status" => unary(store, request, server_status).await,
-        // No alarm is ever raised: a full keyspace says so itself. There is nothing to defragment.
-        "/etcdserverpb.Maintenance/Alarm" | "/etcdserverpb.Maintenance/Defragment" => {
-            unary(store, request, nothing).await
-        }
-        "/etcdserverpb.Cluster/MemberList" => unary(store, request, members).await,
-        path if path.starts_with("/etcdserverpb.Auth/") => {
-            let text = "etcdserver: authentication is not enabled";
-            Status::failed_precondition(text).into_http()
-        }
-        path => Status::unimplemented(format!("freehold does not serve {path}")).into_http(),
+        let (store, budget) = match self.keyspace {
+            Ok(keyspace) => keyspace,
+            Err(why) => {
+                let refused = Status::permission_denied(why).into_http();
+                return refused.map(|body| Guarded::new(body, &self.watchdog, None));
+            }
+        };
+        let authority = request.uri().authority();
+        let authority = authority.map_or("localhost", |a| a.as_str());
+        let call = Call {
+            store,
+            url: format!("{}://{authority}", self.scheme).into(),
+            held: Arc::default(),
+            budget,
+        };
+        let answer = match call.budget.request().await {
+            Ok(permit) => {
+                *call.held.reading.lock() = Some(permit);
+                tokio::select! {
+                    answer = dispatch(&call, request) => answer,
+                    () = call.late() => {
+                        Status::deadline_exceeded("the request did not arrive in time").into_http()
+                    }
+                }
+            }
+            Err(refused) => refused.into_http(),
+        };
+        let held = call.held.clone();
+        as_grpc_go(answer).map(|body| Guarded::new(body, &self.watchdog, Some(held)))
     }
 }
 
-async fn lease_grant(
-    store: Arc<dyn Store>,
-    request: LeaseGrantRequest,
-) -> Result<LeaseGrantResponse, Status> {
-    if request.id != 0 {
-        return Err(Status::unimplemented(
-            "freehold chooses the ids of leases itself",
-        ));
-    }
-    if request.ttl > int(crate::limits::MAX_TTL) {
-        return Err(Status::out_of_range("etcdserver: too large lease TTL"));
-    }
-    let ttl = rev(request.ttl).max(1);
-    let id = store.lease_grant(ttl).await.map_err(status)?;
-    let head = store.head().await.map_err(status)?;
-    Ok(LeaseGrantResponse {
-        header: header(head.rev),
-        id,
-        ttl: int(ttl),
-        error: String::new(),
-    })
-}
-
-async fn lease_revoke(
-    store: Arc<dyn Store>,
-    request: LeaseRevokeRequest,
-) -> Result<HeaderResponse, Status> {
-    store.lease_revoke(request.id).await.map_err(status)?;
-    nothing(store, Empty {}).await
-}
-
-async fn nothing(store: Arc<dyn Store>, _: Empty) -> Result<HeaderResponse, Status> {
-    let head = store.head().await.map_err(status)?;
-    Ok(HeaderResponse {
-        header: header(head.rev),
-    })
-}
-
-async fn server_status(store: Arc<dyn Store>, _: Empty) -> Result<StatusResponse, Status> {
-    let head = store.head().await.map_err(status)?;
-    Ok(StatusResponse {
-        header: header(head.rev),
-        version: VERSION.into(),
-        db_size: int(head.bytes),
-        leader: MEMBER,
-        raft_index: head.rev,
-        raft_term: 1,
-        raft_applied_index: head.rev,
-        errors: Vec::new(),
-        db_size_in_use: int(head.bytes),
-        is_learner: false,
-        storage_version: VERSION.into(),
-    })
-}
-
-async fn members(store: Arc<dyn Store>, _: Empty) -> Result<MemberListResponse, Status> {
-    let head = store.head().await.map_err(status)?;
-    // No URLs: clients keep to the endpoint that they were given.
-    let member = Member {
-        id: MEMBER,
-        name: "freehold".into(),
-        ..Default::default()
+/// A frame that is too long, in the words and with the code of etcd's own gRPC library.
+fn as_grpc_go(mut answer: http::Response<Body>) -> http::Response<Body> {
+    let Some(status) = Status::from_header_map(answer.headers()) else {
+        return answer;
     };
-    Ok(MemberListResponse {
-        header: header(head.rev),
-        members: vec![member],
-    })
+    let said = status.message();
+    let status = if status.code() == Code::OutOfRange && said.contains("message length too large") {
+        let mut numbers = said.split(|c: char| !c.is_ascii_digit());
+        let mut number = || numbers.find(|n| !n.is_empty()).unwrap_or("?");
+        let (found, limit) = (number(), number());
+        Status::resource_exhausted(format!(
+            "grpc: received message larger than max ({found} vs. {limit})"
+        ))
+    } else if status.code() == Code::Internal && said.contains("failed to decode Protobuf") {
+        Status::internal(format!("grpc: error unmarshalling request: {said}"))
+    } else {
+        return answer;
+    };
+    let code = HeaderValue::from(status.code() as i32);
+    answer.headers_mut().insert("grpc-status", code);
+    if let Some(text) = status.into_http::<Body>().headers().get("grpc-message") {
+        answer.headers_mut().insert("grpc-message", text.clone());
+    }
+    answer
+}
+
+async fn dispatch(call: &Call, request: http::Request<Incoming>) -> http::Response<Body> {
+    let path = request.uri().path().to_owned();
+    let mut parts = path.trim_start_matches('/').splitn(2, '/');
+    let service = parts.next().unwrap_or_default();
+    let method = parts.next().unwrap_or_default();
+    match service.strip_prefix("etcdserverpb.") {
+        Some("KV") => kv::dispatch(call, method, request).await,
+        Some("Watch") if method == "Watch" => both_ways(call, request, watch::serve).await,
+        Some("Lease") => lease::dispatch(call, method, request).await,
+        Some("Maintenance") => maintenance::dispatch(call, method, request).await,
+        Some("Cluster") => maintenance::cluster(call, method, request).await,
+        Some("Auth") => maintenance::auth(call, method, request).await,
+        Some("Watch") => unknown_method(service, method),
+        _ => Status::unimplemented(format!("unknown service {service}")).into_http(),
+    }
+}
+
+fn unknown_method(service: &str, method: &str) -> http::Response<Body> {
+    let text = format!("unknown method {method} for service {service}");
+    Status::unimplemented(text).into_http()
+}
+
+/// What exists in etcd and is not served, with the reason.
+fn not_served(why: &str) -> http::Response<Body> {
+    Status::unimplemented(format!("freehold: {why}")).into_http()
 }

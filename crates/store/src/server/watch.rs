@@ -1,12 +1,13 @@
 //! The Watch service: many watches on one stream, in the order the protocol promises.
 
 use super::convert::status;
-use super::header;
+use super::{Call, MAX_REQUEST, header};
 use crate::proto::{self, WatchCreate, WatchRequest, WatchResponse, WatchUnion, int, rev};
-use crate::{Result, Store, Watch, WatchItem};
+use crate::{Result, Store, Watch, WatchItem, span::Span};
 use bytes::Bytes;
 use futures::stream::{AbortHandle, BoxStream, SelectAll};
 use futures::{SinkExt, Stream, StreamExt, channel::mpsc};
+use prost::Message as _;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,20 +23,25 @@ const NOTIFY: Duration = Duration::from_secs(60);
 type Answers = mpsc::Sender<Result<WatchResponse, Status>>;
 
 pub(super) fn serve(
-    store: Arc<dyn Store>,
+    call: Call,
     requests: Streaming<WatchRequest>,
 ) -> impl Stream<Item = Result<WatchResponse, Status>> + Send + 'static {
     let (answers, stream) = mpsc::channel(BUFFER);
     // Ends when the client's side of the stream ends or nobody takes the answers any more.
-    tokio::spawn(run(Session::new(store, answers), requests));
+    tokio::spawn(run(Session::new(call.store, answers), requests));
     stream
 }
 
 struct Running {
     abort: AbortHandle,
     progress_notify: bool,
+    /// had events since the last round of notifications
+    active: bool,
+    /// is to be told how far it is
+    owed: bool,
     no_puts: bool,
     no_deletes: bool,
+    fragment: bool,
 }
 
 /// A wish for progress that not all watches have answered yet.
@@ -65,9 +71,7 @@ async fn run(mut session: Session, mut requests: Streaming<WatchRequest>) {
                 session.item(id, item).await
             }
             _ = notify.tick() => {
-                if session.watches.values().any(|watch| watch.progress_notify) {
-                    drop(session.store.progress().await);
-                }
+                session.notify().await;
                 Some(())
             }
         };
@@ -88,6 +92,30 @@ impl Session {
             next_id: 0,
             wish: None,
         }
+    }
+
+    /// Tells the watches that wish it and had no event lately how far they are.
+    async fn notify(&mut self) {
+        for watch in self.watches.values_mut().filter(|w| w.progress_notify) {
+            watch.owed = !std::mem::take(&mut watch.active);
+        }
+        if self.watches.values().any(|watch| watch.owed) {
+            // If it cannot say now, the next round asks again.
+            drop(self.store.progress().await);
+        }
+    }
+
+    /// Refuses a watch; it never had an id.
+    async fn refuse(&mut self, head: u64, why: &str) -> Option<()> {
+        self.answer(WatchResponse {
+            header: header(head),
+            watch_id: -1,
+            created: true,
+            canceled: true,
+            cancel_reason: why.into(),
+            ..Default::default()
+        })
+        .await
     }
 
     /// Sends an answer; `None` when the client is gone.
@@ -131,26 +159,29 @@ impl Session {
 
     async fn create(&mut self, create: WatchCreate) -> Option<()> {
         let head = self.head().await?;
-        let wanted = create.watch_id;
-        let taken = self.watches.contains_key(&wanted);
-        if self.watches.len() >= MAX_WATCHES || (wanted != 0 && taken) || wanted < 0 {
-            return self
-                .answer(WatchResponse {
-                    header: header(head),
-                    watch_id: -1,
-                    created: true,
-                    canceled: true,
-                    cancel_reason: "mvcc: the watch ID is taken or there are too many".into(),
-                    ..Default::default()
-                })
-                .await;
+        if create.start_revision < 0 {
+            let why = "etcdserver: mvcc: required revision has been compacted";
+            return self.refuse(head, why).await;
         }
-        let id = if wanted == 0 { self.free_id() } else { wanted };
         let lo = if create.key.is_empty() {
             Bytes::from_static(&[0])
         } else {
             create.key
         };
+        let span = Span::new(lo.clone(), create.range_end.clone());
+        if span.is_empty() {
+            return self.refuse(head, "mvcc: watcher range is empty").await;
+        }
+        let wanted = create.watch_id;
+        if wanted < 0 || wanted != 0 && self.watches.contains_key(&wanted) {
+            let why = "mvcc: duplicate watch ID provided on the WatchStream";
+            return self.refuse(head, why).await;
+        }
+        if self.watches.len() >= MAX_WATCHES {
+            let why = "etcdserver: too many requests";
+            return self.refuse(head, why).await;
+        }
+        let id = if wanted == 0 { self.free_id() } else { wanted };
         let watch = Watch {
             lo,
             hi: create.range_end,
@@ -164,14 +195,8 @@ impl Session {
         let stream = match self.store.watch(watch).await {
             Ok(stream) => stream,
             Err(error) => {
-                let created = WatchResponse {
-                    header: header(head),
-                    watch_id: id,
-                    created: true,
-                    ..Default::default()
-                };
-                self.answer(created).await?;
-                return self.cancel(id, error.to_string(), 0).await;
+                let why = status(error).message().to_owned();
+                return self.refuse(head, &why).await;
             }
         };
         let (stream, abort) = futures::stream::abortable(stream);
@@ -185,6 +210,9 @@ impl Session {
         let running = Running {
             abort,
             progress_notify: create.progress_notify,
+            active: false,
+            owed: false,
+            fragment: create.fragment,
             no_puts: create.filters.contains(&0),
             no_deletes: create.filters.contains(&1),
         };
@@ -227,7 +255,7 @@ impl Session {
 
     async fn item(&mut self, id: i64, item: Option<Result<WatchItem>>) -> Option<()> {
         // What a canceled watch had still queued is not delivered.
-        let Some(watch) = self.watches.get(&id) else {
+        let Some(watch) = self.watches.get_mut(&id) else {
             return Some(());
         };
         match item {
@@ -243,16 +271,24 @@ impl Session {
                 if events.is_empty() {
                     return Some(());
                 }
+                watch.active = true;
+                let fragment = watch.fragment;
                 let answer = WatchResponse {
                     header: header(rev),
                     watch_id: id,
                     events,
                     ..Default::default()
                 };
-                self.answer(answer).await
+                if !fragment {
+                    return self.answer(answer).await;
+                }
+                for part in fragments(answer) {
+                    self.answer(part).await?;
+                }
+                Some(())
             }
             Some(Ok(WatchItem::Progress { rev })) => {
-                if watch.progress_notify {
+                if std::mem::take(&mut watch.owed) {
                     let answer = WatchResponse {
                         header: header(rev),
                         watch_id: id,
@@ -263,7 +299,10 @@ impl Session {
                 self.granted(id, rev).await
             }
             Some(Ok(WatchItem::Compacted { rev })) => self.cancel(id, String::new(), rev).await,
-            Some(Err(error)) => self.cancel(id, error.to_string(), 0).await,
+            Some(Err(error)) => {
+                let why = status(error).message().to_owned();
+                self.cancel(id, why, 0).await
+            }
             None => {
                 self.cancel(id, "etcdserver: watch canceled".into(), 0)
                     .await
@@ -309,6 +348,33 @@ impl Session {
         };
         self.answer(answer).await
     }
+}
+
+/// Splits what is larger than a request may be; a single event stays whole.
+fn fragments(whole: WatchResponse) -> Vec<WatchResponse> {
+    if whole.encoded_len() < MAX_REQUEST || whole.events.len() < 2 {
+        return vec![whole];
+    }
+    let empty = WatchResponse {
+        events: Vec::new(),
+        fragment: true,
+        ..whole.clone()
+    };
+    let start = empty.encoded_len();
+    let (mut parts, mut part, mut size) = (Vec::new(), empty.clone(), start);
+    for event in whole.events {
+        // An event in its message: tag, length, itself.
+        let more = event.encoded_len() + 6;
+        if !part.events.is_empty() && size + more >= MAX_REQUEST {
+            parts.push(std::mem::replace(&mut part, empty.clone()));
+            size = start;
+        }
+        size += more;
+        part.events.push(event);
+    }
+    part.fragment = false;
+    parts.push(part);
+    parts
 }
 
 fn event(event: crate::Event) -> proto::Event {

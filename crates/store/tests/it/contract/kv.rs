@@ -3,7 +3,9 @@
 use super::Fixture;
 use crate::support::{all, delete, everything, get, put, put_if, put_op, value};
 use bytes::Bytes;
-use freehold_store::{Compare, Error, Op, OpResult, Range, RangeReply, Store, Txn};
+use freehold_store::{
+    Compare, Error, Field, Op, OpResult, Range, RangeReply, Relation, Store, Txn, TxnReply,
+};
 
 fn key(text: &str) -> Bytes {
     text.to_owned().into()
@@ -470,4 +472,274 @@ pub(super) async fn a_deleted_keyspace_is_gone(fixture: Fixture) {
         .delete(id)
         .await
         .expect("what is gone stays gone");
+}
+
+async fn holds(store: &dyn Store, lo: &str, hi: &str, field: Field, relation: Relation) -> bool {
+    let test = Compare::Test {
+        lo: key(lo),
+        hi: key(hi),
+        field,
+        relation,
+    };
+    let txn = Txn {
+        compares: vec![test],
+        ..Txn::default()
+    };
+    store.txn(txn).await.expect("txn").succeeded
+}
+
+pub(super) async fn every_relation_holds_for_keys_and_ranges(fixture: Fixture) {
+    use Relation::{Equal, Greater, Less, NotEqual};
+    let store = fixture.fresh().await;
+    put(&*store, "a", "1").await;
+    put(&*store, "a", "2").await;
+    let rev = i64::try_from(put(&*store, "b", "3").await).expect("small");
+    let all = [Equal, Greater, Less, NotEqual];
+    let mut found = Vec::new();
+    for (lo, hi, field) in [
+        ("a", "", Field::Version(2)),
+        ("a", "", Field::Version(1)),
+        ("a", "", Field::Value("15".into())),
+        ("b", "", Field::ModRev(rev)),
+        ("b", "", Field::CreateRev(rev + 1)),
+        ("b", "", Field::Lease(-1)),
+        ("a", "z", Field::ModRev(rev)),
+        ("a", "\0", Field::Version(0)),
+        ("a", "z", Field::Value("2".into())),
+        ("absent", "", Field::Version(0)),
+        ("absent", "", Field::Value("".into())),
+        ("m", "z", Field::CreateRev(0)),
+        ("m", "z", Field::Value("".into())),
+        ("z", "a", Field::ModRev(1)),
+    ] {
+        let mut row = String::new();
+        for relation in all {
+            let held = holds(&*store, lo, hi, field.clone(), relation).await;
+            row.push(if held { 'y' } else { '-' });
+        }
+        found.push(row);
+    }
+    // Equal, greater, less, not equal; as a real etcd answers.
+    let expected = [
+        "y---", "-y-y", "-y-y", "y---", "--yy", "-y-y", "----", "-y-y", "----", "y---", "----",
+        "y---", "----", "--yy",
+    ];
+    assert_eq!(found, expected);
+}
+
+fn inner(compares: Vec<Compare>, then: Vec<Op>, otherwise: Vec<Op>) -> Op {
+    Op::Txn(Box::new(Txn {
+        compares,
+        then,
+        otherwise,
+    }))
+}
+
+pub(super) async fn transactions_nest_and_their_compares_see_one_state(fixture: Fixture) {
+    let store = fixture.fresh().await;
+    let before = put(&*store, "a", "1").await;
+    let absent = |name: &str| Compare::ModRev(key(name), 0);
+    let deepest = inner(
+        vec![absent("b")],
+        vec![put_op("deep", "1"), Op::Get { key: key("b") }],
+        vec![],
+    );
+    let then = vec![
+        put_op("b", "1"),
+        // `b` was put above, but this compare sees the state before everything.
+        inner(
+            vec![absent("b")],
+            vec![put_op("c", "1"), deepest],
+            vec![put_op("d", "1")],
+        ),
+        inner(
+            vec![absent("a")],
+            vec![put_op("c", "2"), put_op("d", "2")],
+            vec![Op::Delete { key: key("a") }],
+        ),
+    ];
+    let txn = Txn {
+        then: then.clone(),
+        ..Txn::default()
+    };
+    // Both inner transactions could put `c`.
+    let refused = store.txn(txn.clone()).await;
+    assert!(matches!(refused, Err(Error::Invalid(_))), "{refused:?}");
+    let mut txn = txn;
+    txn.then[2] = inner(
+        vec![absent("a")],
+        vec![put_op("d2", "2")],
+        vec![Op::Delete { key: key("a") }],
+    );
+    let reply = store.txn(txn).await.expect("txn");
+    let OpResult::Txn(TxnReply {
+        succeeded: true,
+        results,
+        ..
+    }) = &reply.results[1]
+    else {
+        panic!("{reply:?}")
+    };
+    let OpResult::Txn(deep) = &results[1] else {
+        panic!("{results:?}")
+    };
+    let OpResult::Got(Some(b)) = &deep.results[1] else {
+        panic!("{deep:?}")
+    };
+    assert_eq!((b.mod_rev, &b.value[..]), (reply.rev, &b"1"[..]));
+    let OpResult::Txn(last) = &reply.results[2] else {
+        panic!("{reply:?}")
+    };
+    assert!(!last.succeeded);
+    assert!(matches!(&last.results[..], [OpResult::Deleted { prev }] if prev[0].key == "a"));
+    let kvs = all(&*store, 0).await.expect("range").kvs;
+    let names: Vec<_> = kvs.iter().map(|kv| kv.key.clone()).collect();
+    assert_eq!(names, ["b", "c", "deep"]);
+    assert!(kvs.iter().all(|kv| kv.mod_rev == reply.rev));
+    assert!(reply.rev > before);
+}
+
+pub(super) async fn overlapping_inner_transactions_are_refused(fixture: Fixture) {
+    let store = fixture.fresh().await;
+    let rev = put(&*store, "a", "1").await;
+    let put_a = || inner(vec![], vec![put_op("a", "2")], vec![put_op("a", "3")]);
+    for then in [
+        vec![put_op("a", "1"), put_a()],
+        vec![Op::Delete { key: key("a") }, put_a()],
+        vec![put_a(), put_a()],
+        vec![
+            inner(vec![], vec![Op::Delete { key: key("a") }], vec![]),
+            put_op("a", "1"),
+        ],
+        vec![inner(
+            vec![],
+            vec![put_op("a", "1"), put_op("a", "1")],
+            vec![],
+        )],
+    ] {
+        let txn = Txn {
+            then,
+            ..Txn::default()
+        };
+        let refused = store.txn(txn.clone()).await;
+        assert!(matches!(refused, Err(Error::Invalid(_))), "{txn:?}");
+    }
+    assert_eq!(store.head().await.expect("head").rev, rev);
+    let txn = Txn {
+        then: vec![put_a()],
+        ..Txn::default()
+    };
+    let done = store.txn(txn).await.expect("both branches may put it");
+    assert!(done.rev > rev);
+}
+
+fn part(lo: &str, hi: &str, rev: u64, limit: usize) -> Op {
+    Op::Range(Range {
+        lo: key(lo),
+        hi: key(hi),
+        rev,
+        limit,
+        ..Range::default()
+    })
+}
+
+pub(super) async fn ranges_inside_a_transaction_see_its_changes(fixture: Fixture) {
+    let store = fixture.fresh().await;
+    for name in ["a", "b", "c"] {
+        put(&*store, name, "old").await;
+    }
+    let before = store.head().await.expect("head").rev;
+    let then = vec![
+        part("a", "z", 0, 2),
+        put_op("bb", "new"),
+        put_op("a", "new"),
+        Op::Delete { key: key("c") },
+        part("a", "z", 0, 0),
+        part("b", "z", 0, 1),
+        part("a", "\0", before, 0),
+        part("a", "", 0, 0),
+        part("c", "", 0, 0),
+        Op::Range(Range {
+            lo: key("a"),
+            hi: key("z"),
+            count_only: true,
+            ..Range::default()
+        }),
+    ];
+    let txn = Txn {
+        then,
+        ..Txn::default()
+    };
+    let reply = store.txn(txn).await.expect("txn");
+    let found: Vec<_> = reply
+        .results
+        .iter()
+        .filter_map(|result| match result {
+            OpResult::Range(reply) => {
+                let text = |bytes: &Bytes| String::from_utf8_lossy(bytes).into_owned();
+                let one = |kv: &freehold_store::KeyValue| text(&kv.key) + "=" + &text(&kv.value);
+                let kvs: Vec<_> = reply.kvs.iter().map(one).collect();
+                Some((kvs.join(" "), reply.count, reply.more))
+            }
+            _ => None,
+        })
+        .collect();
+    let expected = [
+        ("a=old b=old", 3, true),
+        ("a=new b=old bb=new", 3, false),
+        ("b=old", 2, true),
+        ("a=old b=old c=old", 3, false),
+        ("a=new", 1, false),
+        ("", 0, false),
+        ("", 3, false),
+    ];
+    let expected = expected.map(|(kvs, count, more)| (kvs.to_owned(), count, more));
+    assert_eq!(found, expected);
+    let txn = |rev| Txn {
+        then: vec![put_op("never", "1"), part("a", "z", rev, 0)],
+        ..Txn::default()
+    };
+    let future = store.txn(txn(reply.rev + 100)).await;
+    assert!(matches!(future, Err(Error::Future(_))), "{future:?}");
+    store.compact(reply.rev).await.expect("compact");
+    let compacted = store.txn(txn(before)).await;
+    assert!(
+        matches!(compacted, Err(Error::Compacted(_))),
+        "{compacted:?}"
+    );
+    assert_eq!(get(&*store, "never").await, None);
+}
+
+pub(super) async fn an_update_keeps_what_is_not_given(fixture: Fixture) {
+    let store = fixture.fresh().await;
+    let lease = store.lease_grant(600).await.expect("lease");
+    let update = |value: Option<&str>, lease| Txn {
+        then: vec![Op::Update {
+            key: key("a"),
+            value: value.map(|v| v.to_owned().into()),
+            lease,
+        }],
+        ..Txn::default()
+    };
+    let absent = store.txn(update(Some("x"), None)).await;
+    assert_eq!(absent.map(|_| ()), Err(Error::KeyNotFound));
+    let first = put(&*store, "a", "1").await;
+    store.txn(update(None, Some(lease))).await.expect("lease");
+    let kv = get(&*store, "a").await.expect("there");
+    assert_eq!((&kv.value[..], kv.lease, kv.version), (&b"1"[..], lease, 2));
+    store.txn(update(Some("2"), None)).await.expect("value");
+    let kv = get(&*store, "a").await.expect("there");
+    assert_eq!((&kv.value[..], kv.lease, kv.version), (&b"2"[..], lease, 3));
+    let both = store.txn(update(None, None)).await.expect("neither");
+    let kv = get(&*store, "a").await.expect("there");
+    assert_eq!(
+        (kv.create_rev, kv.mod_rev, kv.version, kv.lease),
+        (first, both.rev, 4, lease)
+    );
+    assert_eq!(
+        store.txn(update(None, Some(7))).await.map(|_| ()),
+        Err(Error::LeaseNotFound(7))
+    );
+    store.lease_revoke(lease).await.expect("revoke");
+    assert_eq!(get(&*store, "a").await, None);
 }

@@ -3,6 +3,7 @@
 use super::Fixture;
 use crate::support::{get, next_events, put, until, watch_all};
 use freehold_store::{Error, Op, Result, Store, Txn, TxnReply};
+use std::time::{Duration, Instant};
 
 async fn put_leased(store: &dyn Store, key: &str, lease: i64) -> Result<TxnReply> {
     let op = Op::Put {
@@ -97,4 +98,79 @@ pub(super) async fn a_key_moves_from_lease_to_lease(fixture: Fixture) {
     assert_eq!(get(&*store, "a").await.expect("there").lease, two);
     store.lease_revoke(two).await.expect("revoke");
     assert!(get(&*store, "a").await.is_none());
+}
+
+pub(super) async fn a_lease_may_have_an_id_of_the_callers(fixture: Fixture) {
+    let store = fixture.fresh().await;
+    // Leases of an etcd are common to all its keyspaces: the test must not meet itself.
+    let wanted = 1 << 40 | i64::from(std::process::id());
+    store.lease_grant_as(wanted, 600).await.expect("lease");
+    put_leased(&*store, "a", wanted).await.expect("put");
+    assert_eq!(
+        store.lease_grant_as(wanted, 600).await,
+        Err(Error::LeaseExists(wanted))
+    );
+    for bad in [0, -1] {
+        let refused = store.lease_grant_as(bad, 600).await;
+        assert!(matches!(refused, Err(Error::Invalid(_))), "{refused:?}");
+    }
+    store.lease_revoke(wanted).await.expect("revoke");
+    assert!(get(&*store, "a").await.is_none());
+    assert_eq!(store.leases().await.expect("list"), []);
+}
+
+pub(super) async fn a_lease_tells_its_time_and_its_keys(fixture: Fixture) {
+    let (store, other) = (fixture.fresh().await, fixture.fresh().await);
+    assert_eq!(store.leases().await.expect("list"), []);
+    let mut ids = Vec::new();
+    for _ in 0..3 {
+        ids.push(store.lease_grant(600).await.expect("lease"));
+    }
+    ids.sort_unstable();
+    assert_eq!(store.leases().await.expect("list"), ids);
+    for name in ["b", "a"] {
+        put_leased(&*store, name, ids[0]).await.expect("put");
+    }
+    let lease = store.lease(ids[0]).await.expect("lease");
+    assert_eq!(lease.granted, 600);
+    assert_eq!(lease.keys, ["a", "b"]);
+    let left = lease.remaining.as_secs();
+    assert!((590..=600).contains(&left), "{left}");
+    assert!(store.lease(ids[1]).await.expect("lease").keys.is_empty());
+    // What is not there, and what is another keyspace's, are the same.
+    for id in [7777, ids[0]] {
+        let absent = Error::LeaseNotFound(id);
+        assert_eq!(other.lease(id).await, Err(absent.clone()));
+        assert_eq!(other.lease_renew(id).await, Err(absent.clone()));
+        assert_eq!(other.lease_revoke(id).await, Err(absent));
+    }
+    assert_eq!(other.leases().await.expect("list"), []);
+    assert!(get(&*store, "a").await.is_some());
+}
+
+pub(super) async fn a_renewed_lease_outlives_its_first_deadline(fixture: Fixture) {
+    let store = fixture.fresh().await;
+    let start = Instant::now();
+    let lease = store.lease_grant(2).await.expect("lease");
+    put_leased(&*store, "a", lease).await.expect("put");
+    until("half of its time is over", || async {
+        start.elapsed() > Duration::from_millis(1200)
+    })
+    .await;
+    assert_eq!(store.lease_renew(lease).await, Ok(2));
+    let renewed = Instant::now();
+    // The first deadline passes, and the second has not come.
+    while renewed.elapsed() < Duration::from_millis(1300) {
+        assert!(get(&*store, "a").await.is_some(), "{:?}", start.elapsed());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(start.elapsed() > Duration::from_millis(2400));
+    until("it ends after all", || async {
+        get(&*store, "a").await.is_none()
+    })
+    .await;
+    assert_eq!(
+        store.lease_renew(lease).await,
+        Err(Error::LeaseNotFound(lease))
+    );
 }

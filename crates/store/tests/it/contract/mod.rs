@@ -48,6 +48,11 @@ cases! {
         a_failed_compare_runs_the_other_branch_and_writes_nothing
         a_transaction_is_one_revision_and_sees_itself
         every_kind_of_compare_compares
+        every_relation_holds_for_keys_and_ranges
+        transactions_nest_and_their_compares_see_one_state
+        ranges_inside_a_transaction_see_its_changes
+        an_update_keeps_what_is_not_given
+        overlapping_inner_transactions_are_refused
         a_range_is_ordered_limited_and_counted_exactly
         every_kind_of_range_end_means_what_it_says
         old_revisions_stay_readable_until_compacted
@@ -72,7 +77,10 @@ cases! {
         revoking_deletes_all_keys_in_one_revision
         unknown_leases_are_refused
         a_put_without_the_lease_takes_the_key_out_of_it
-        a_key_moves_from_lease_to_lease;
+        a_key_moves_from_lease_to_lease
+        a_lease_may_have_an_id_of_the_callers
+        a_lease_tells_its_time_and_its_keys
+        a_renewed_lease_outlives_its_first_deadline;
 }
 
 /// Runs every case; says which one failed.

@@ -1,0 +1,241 @@
+//! Connections: TLS, who they are, and their end.
+
+use super::budget::{Budget, Connected};
+use super::guard::Watchdog;
+use super::{Peer, Tenants};
+use crate::{Error, Result, Store};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use std::convert::Infallible;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Connections of all tenants together.
+const MAX_CONNECTIONS: usize = 16_384;
+/// Streams that one connection may have open.
+const MAX_STREAMS: u32 = 1024;
+const MAX_HEADERS: u32 = 16 * 1024;
+/// How long requests may go on when the endpoint is told to stop.
+const DRAIN: Duration = Duration::from_secs(3);
+
+/// A TLS configuration that takes only clients with a certificate of `client_ca`.
+///
+/// # Errors
+/// Says which of the PEM texts cannot be used.
+pub fn tls_config(
+    certificate: &[u8],
+    key: &[u8],
+    client_ca: &[u8],
+) -> Result<Arc<rustls::ServerConfig>> {
+    let wrong = |what: &str, why: &dyn std::fmt::Display| Error::Invalid(format!("{what}: {why}"));
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut roots = rustls::RootCertStore::empty();
+    for ca in CertificateDer::pem_slice_iter(client_ca) {
+        let ca = ca.map_err(|e| wrong("the client CA", &e))?;
+        roots.add(ca).map_err(|e| wrong("the client CA", &e))?;
+    }
+    let verifier = rustls::server::WebPkiClientVerifier::builder_with_provider(
+        Arc::new(roots),
+        provider.clone(),
+    );
+    let verifier = verifier.build().map_err(|e| wrong("the client CA", &e))?;
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(certificate).collect();
+    let chain = chain.map_err(|e| wrong("the serving certificate", &e))?;
+    let key = PrivateKeyDer::from_pem_slice(key).map_err(|e| wrong("the serving key", &e))?;
+    let mut config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|e| wrong("TLS", &e))?
+        .with_client_cert_verifier(verifier)
+        .with_single_cert(chain, key)
+        .map_err(|e| wrong("the serving certificate and its key", &e))?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
+
+enum Identity {
+    /// everybody is the same
+    One(Arc<dyn Store>, Arc<Budget>),
+    Certificates(tokio_rustls::TlsAcceptor, Arc<Tenants>),
+}
+
+/// An etcd endpoint before it is started.
+pub struct Endpoint {
+    identity: Arc<Identity>,
+    stalled_after: Duration,
+}
+
+impl Endpoint {
+    /// Plain text: whoever connects gets this keyspace. For loopback only.
+    pub fn one_keyspace(store: Arc<dyn Store>) -> Self {
+        Self::new(Identity::One(store, Arc::default()))
+    }
+
+    /// TLS: the client's certificate says which keyspace.
+    pub fn by_certificate(config: Arc<rustls::ServerConfig>, tenants: Arc<Tenants>) -> Self {
+        Self::new(Identity::Certificates(config.into(), tenants))
+    }
+
+    fn new(identity: Identity) -> Self {
+        Self {
+            identity: Arc::new(identity),
+            stalled_after: Duration::from_secs(60),
+        }
+    }
+
+    /// How long an answer may wait for a client that does not read, before its connection is cut.
+    #[must_use]
+    pub fn stalled_after(mut self, bound: Duration) -> Self {
+        self.stalled_after = bound;
+        self
+    }
+
+    /// Serves until `stop` is ready, then lets requests finish for a moment.
+    ///
+    /// # Errors
+    /// When the listener fails for good.
+    pub async fn serve(
+        self,
+        listener: TcpListener,
+        stop: impl Future<Output = ()>,
+    ) -> io::Result<()> {
+        let mut stop = std::pin::pin!(stop);
+        let stopping = CancellationToken::new();
+        let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        // Connections end with this set, which ends with the future.
+        let mut connections = tokio::task::JoinSet::new();
+        loop {
+            let stream = tokio::select! {
+                () = &mut stop => break,
+                Some(_) = connections.join_next() => continue,
+                accepted = listener.accept() => match accepted {
+                    Ok((stream, _)) => stream,
+                    Err(error) => {
+                        // Out of file descriptors, most likely: give connections time to end.
+                        tracing::warn!(%error, "accepting a connection failed");
+                        tokio::time::sleep(Duration::from_millis(50)).await;
+                        continue;
+                    }
+                },
+            };
+            let Ok(permit) = room.clone().try_acquire_owned() else {
+                tracing::warn!("no room for another connection");
+                continue;
+            };
+            let (identity, stopping) = (self.identity.clone(), stopping.clone());
+            let stalled_after = self.stalled_after;
+            connections.spawn(async move {
+                connection(stream, &identity, stalled_after, stopping).await;
+                drop(permit);
+            });
+        }
+        drop(listener);
+        stopping.cancel();
+        let end = async { while connections.join_next().await.is_some() {} };
+        // What is still open then are watches; their clients go on elsewhere.
+        drop(tokio::time::timeout(DRAIN, end).await);
+        Ok(())
+    }
+}
+
+async fn connection(
+    stream: TcpStream,
+    identity: &Identity,
+    stalled_after: Duration,
+    stopping: CancellationToken,
+) {
+    drop(stream.set_nodelay(true));
+    match identity {
+        Identity::One(store, budget) => {
+            let keyspace = Ok((store.clone(), budget.clone()));
+            talk(stream, keyspace, "http", stalled_after, stopping).await;
+        }
+        Identity::Certificates(acceptor, tenants) => {
+            let shaken = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await;
+            let stream = match shaken {
+                Ok(Ok(stream)) => stream,
+                Ok(Err(error)) => {
+                    tracing::debug!(%error, "an etcd client's handshake failed");
+                    return;
+                }
+                Err(_) => return,
+            };
+            let chain = stream.get_ref().1.peer_certificates();
+            let leaf = chain.and_then(|chain| chain.first());
+            let keyspace = tenants.find(leaf.map(AsRef::as_ref)).await;
+            if let Err(why) = &keyspace {
+                tracing::info!(why, "an etcd client is refused");
+            }
+            talk(stream, keyspace, "https", stalled_after, stopping).await;
+        }
+    }
+}
+
+type Keyspace = Result<(Arc<dyn Store>, Arc<Budget>), String>;
+
+/// Counts a connection to its tenant; one too many learns that from every answer.
+fn count(keyspace: Keyspace) -> (Keyspace, Option<Connected>) {
+    let connected = keyspace.as_ref().ok().map(|(_, budget)| budget.connect());
+    match connected {
+        Some(None) => (Err("too many connections".into()), None),
+        Some(connected) => (keyspace, connected),
+        None => (keyspace, None),
+    }
+}
+
+async fn talk(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    keyspace: Keyspace,
+    scheme: &'static str,
+    stalled_after: Duration,
+    stopping: CancellationToken,
+) {
+    let (keyspace, _connected) = count(keyspace);
+    let watchdog = Arc::new(Watchdog::default());
+    let peer = Peer {
+        keyspace,
+        scheme,
+        watchdog: watchdog.clone(),
+    };
+    let service = hyper::service::service_fn(move |request| {
+        let peer = peer.clone();
+        async move { Ok::<_, Infallible>(peer.answer(request).await) }
+    });
+    let mut builder = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HANDSHAKE_TIMEOUT)
+        .max_buf_size(MAX_HEADERS as usize);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(Duration::from_secs(30))
+        .keep_alive_timeout(Duration::from_secs(20))
+        .max_header_list_size(MAX_HEADERS)
+        .max_concurrent_streams(MAX_STREAMS)
+        .initial_stream_window_size(1 << 20)
+        .initial_connection_window_size(4 << 20);
+    let serving = builder.serve_connection(TokioIo::new(stream), service);
+    let mut serving = std::pin::pin!(serving);
+    let served = tokio::select! {
+        served = serving.as_mut() => served,
+        () = watchdog.bites(stalled_after) => {
+            tracing::info!("an etcd client stopped reading and is cut off");
+            return;
+        }
+        () = stopping.cancelled() => {
+            serving.as_mut().graceful_shutdown();
+            serving.await
+        }
+    };
+    if let Err(error) = served {
+        tracing::debug!(%error, "an etcd client's connection broke");
+    }
+}

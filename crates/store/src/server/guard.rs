@@ -1,0 +1,100 @@
+//! Cuts off clients that stop reading.
+//!
+//! A body that gave out data and is not asked for more waits for its client. HTTP/2 pings do not
+//! show that: the connection is alive, only this stream's window is shut.
+
+use super::Held;
+use http_body::{Frame, SizeHint};
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+use tonic::Status;
+use tonic::body::Body;
+
+/// The answers of one connection that wait for the client, since when.
+#[derive(Default)]
+pub(super) struct Watchdog {
+    next: AtomicU64,
+    waiting: Mutex<BTreeMap<u64, Instant>>,
+}
+
+impl Watchdog {
+    /// Ends when an answer has waited for longer than `bound`.
+    pub(super) async fn bites(&self, bound: Duration) {
+        let mut look = tokio::time::interval(bound / 4);
+        loop {
+            look.tick().await;
+            let oldest = self.waiting.lock().values().min().copied();
+            if oldest.is_some_and(|since| since.elapsed() > bound) {
+                return;
+            }
+        }
+    }
+}
+
+/// An answer's body, with what it holds of the budget.
+pub(super) struct Guarded {
+    body: Body,
+    id: u64,
+    waits: bool,
+    watchdog: Arc<Watchdog>,
+    _held: Option<Arc<Held>>,
+}
+
+impl Guarded {
+    pub(super) fn new(body: Body, watchdog: &Arc<Watchdog>, held: Option<Arc<Held>>) -> Self {
+        Self {
+            body,
+            id: watchdog.next.fetch_add(1, Ordering::Relaxed),
+            waits: false,
+            watchdog: watchdog.clone(),
+            _held: held,
+        }
+    }
+
+    fn asked(&mut self) {
+        if std::mem::take(&mut self.waits) {
+            self.watchdog.waiting.lock().remove(&self.id);
+        }
+    }
+}
+
+impl http_body::Body for Guarded {
+    type Data = bytes::Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        let this = &mut *self;
+        this.asked();
+        let polled = Pin::new(&mut this.body).poll_frame(cx);
+        if let Poll::Ready(Some(Ok(frame))) = &polled
+            && frame.is_data()
+        {
+            this.waits = true;
+            let mut waiting = this.watchdog.waiting.lock();
+            waiting.insert(this.id, Instant::now());
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for Guarded {
+    fn drop(&mut self) {
+        self.asked();
+    }
+}
