@@ -1,0 +1,6 @@
+// Upstream's etcdctl, built as released from its Go module.
+package main
+
+import "go.etcd.io/etcd/etcdctl/v3/ctlv3"
+
+func main() { ctlv3.MustStart() }
