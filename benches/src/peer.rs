@@ -111,7 +111,7 @@ pub async fn kube_apiserver(dir: &Path) -> Result<Running> {
         format!("--client-ca-file={}", file("ca.crt")),
         "--authorization-mode=Node,RBAC".into(),
         "--service-account-issuer=https://kubernetes.default.svc".into(),
-        format!("--service-account-key-file={}", file("sa.key")),
+        format!("--service-account-key-file={}", file("sa.pub")),
         format!("--service-account-signing-key-file={}", file("sa.key")),
         "--service-cluster-ip-range=10.96.0.0/16".into(),
         "--endpoint-reconciler-type=none".into(),
@@ -145,7 +145,10 @@ fn write_pki(dir: &Path, port: u16) -> Result<Target> {
     std::fs::write(dir.join("ca.crt"), ca.cert())?;
     std::fs::write(dir.join("serving.crt"), &serving.cert)?;
     std::fs::write(dir.join("serving.key"), &serving.key)?;
-    std::fs::write(dir.join("sa.key"), TokenKeys::generate()?.private)?;
+    let tokens = TokenKeys::generate()?;
+    std::fs::write(dir.join("sa.key"), tokens.private)?;
+    // kube-apiserver reads no public key out of a PKCS#8 private one.
+    std::fs::write(dir.join("sa.pub"), tokens.public)?;
     Ok(Target {
         address: SocketAddr::from(([127, 0, 0, 1], port)),
         server_name: "localhost".into(),

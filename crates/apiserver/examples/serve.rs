@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use freehold_apiserver::listen::{self, Backend, Backends};
-use freehold_apiserver::{Config, ControlPlane, Limits};
+use freehold_apiserver::{Config, ControlPlane, Limits, Visit};
 use freehold_model::{ApiError, Catalogue, catalogue};
 use freehold_store::Keyspaces as _;
 use freehold_store::embedded::{Embedded, Options};
@@ -19,8 +19,8 @@ impl Backend for One {
         self.tls.clone()
     }
 
-    async fn control_plane(&self) -> Result<Arc<ControlPlane>, ApiError> {
-        Ok(self.cp.clone())
+    async fn control_plane(&self) -> Result<Visit, ApiError> {
+        Ok(self.cp.visit())
     }
 }
 

@@ -82,6 +82,21 @@ impl Drop for Outside {
     }
 }
 
+/// A control plane that somebody is about to ask: while this lives it counts as busy, so its owner
+/// does not put it to sleep between being looked up and being asked.
+pub struct Visit {
+    control_plane: Arc<ControlPlane>,
+    _counted: Outside,
+}
+
+impl std::ops::Deref for Visit {
+    type Target = Arc<ControlPlane>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.control_plane
+    }
+}
+
 impl ControlPlane {
     /// Opens the cache, loads CRDs and writes the bootstrap objects that are missing.
     ///
@@ -133,12 +148,22 @@ impl ControlPlane {
 
     /// Counts a request from outside until the value is dropped.
     pub(crate) fn outside(&self, origin: Origin) -> Option<Outside> {
-        if origin == Origin::Inside {
-            return None;
-        }
+        (origin != Origin::Inside).then(|| self.count())
+    }
+
+    fn count(&self) -> Outside {
         self.outside.now.fetch_add(1, Ordering::Relaxed);
         self.outside.touch();
-        Some(Outside(self.outside.clone()))
+        Outside(self.outside.clone())
+    }
+
+    /// Counts as a request from outside until the value is dropped.
+    #[must_use]
+    pub fn visit(self: &Arc<Self>) -> Visit {
+        Visit {
+            _counted: self.count(),
+            control_plane: self.clone(),
+        }
     }
 
     /// A tower service that acts as `user`, for in-process clients: `kube::Client::new(service, "default")`.
@@ -160,6 +185,11 @@ impl ControlPlane {
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.cache.closed().is_cancelled()
+    }
+
+    /// Returns once [`Self::is_closed`].
+    pub async fn closed(&self) {
+        self.cache.closed().cancelled().await;
     }
 
     /// The name of the configuration: `host` or `<namespace>/<name>`.

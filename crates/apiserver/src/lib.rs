@@ -31,7 +31,7 @@ mod write;
 
 pub use authn::TokenIssuer;
 pub use body::{Body, BoxError};
-pub use control_plane::{Activity, ControlPlane, Service, StartError};
+pub use control_plane::{Activity, ControlPlane, Service, StartError, Visit};
 
 use freehold_model::Catalogue;
 use freehold_policy::User;

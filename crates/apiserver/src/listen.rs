@@ -2,7 +2,7 @@
 //! connection belongs to; nothing inside a request can change that.
 
 use crate::authn::AnyClientCertificate;
-use crate::{Body, ControlPlane, PeerAddress, PeerCertificates, codec, respond};
+use crate::{Body, PeerAddress, PeerCertificates, Visit, codec, respond};
 use async_trait::async_trait;
 use freehold_model::ApiError;
 use http::{Request, Response};
@@ -46,7 +46,7 @@ pub trait Backend: Send + Sync + 'static {
     ///
     /// # Errors
     /// What to answer when there is none: 503 when it is kept asleep.
-    async fn control_plane(&self) -> Result<Arc<ControlPlane>, ApiError>;
+    async fn control_plane(&self) -> Result<Visit, ApiError>;
 }
 
 /// The TLS side of one control plane: its serving certificate, and its client CA as a hint to
@@ -109,6 +109,8 @@ pub async fn serve(
             }
         }
     }
+    // A client that connects from now on is refused at once instead of waiting in the backlog.
+    drop(listener);
     tasks.close();
     if tokio::time::timeout(DRAIN, tasks.wait()).await.is_err() {
         tracing::warn!("connections were still open at the end of the drain time");

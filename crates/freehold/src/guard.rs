@@ -7,23 +7,61 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+/// Running work, each with the name to say when it does not end.
+#[derive(Default)]
+pub(crate) struct Tasks {
+    set: JoinSet<String>,
+    running: std::collections::BTreeSet<String>,
+}
+
+impl Tasks {
+    pub(crate) fn spawn(
+        &mut self,
+        name: impl Into<String>,
+        work: impl Future<Output = ()> + Send + 'static,
+    ) {
+        let name = name.into();
+        self.running.insert(name.clone());
+        self.set.spawn(async move {
+            work.await;
+            name
+        });
+    }
+
+    /// Spawns `work` and keeps it running until `shutdown`.
+    pub(crate) fn keep_running<F, W>(
+        &mut self,
+        name: impl Into<String>,
+        shutdown: CancellationToken,
+        work: F,
+    ) where
+        F: FnMut() -> W + Send + 'static,
+        W: Future<Output = Result<(), String>> + Send + 'static,
+    {
+        let name = name.into();
+        self.spawn(name.clone(), supervise(name, shutdown, work));
+    }
+
+    /// Waits until all have ended and drops those that have not by then; says which.
+    pub(crate) async fn end_within(mut self, limit: Duration) -> Vec<String> {
+        let ended = tokio::time::timeout(limit, async {
+            while let Some(ended) = self.set.join_next().await {
+                // A task that panicked has no name left to say; it is shown as not ended.
+                if let Ok(name) = ended {
+                    self.running.remove(&name);
+                }
+            }
+        });
+        // What is left after the limit is the answer.
+        let _ = ended.await;
+        self.running.into_iter().collect()
+    }
+}
+
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// Whatever ran this long was healthy; its next failure starts from the first pause again.
 const HEALTHY: Duration = Duration::from_mins(1);
-
-/// Spawns `work` and keeps it running until `shutdown`.
-pub(crate) fn keep_running<F, W>(
-    tasks: &mut JoinSet<()>,
-    name: impl Into<String>,
-    shutdown: CancellationToken,
-    work: F,
-) where
-    F: FnMut() -> W + Send + 'static,
-    W: Future<Output = Result<(), String>> + Send + 'static,
-{
-    tasks.spawn(supervise(name.into(), shutdown, work));
-}
 
 /// Runs `work` until `shutdown`; the returned future ends soon after.
 pub(crate) async fn supervise<F, W>(name: String, shutdown: CancellationToken, mut work: F)
@@ -73,6 +111,15 @@ mod tests {
     use super::*;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
+
+    #[tokio::test]
+    async fn work_that_does_not_end_is_named_and_dropped() {
+        let mut tasks = Tasks::default();
+        tasks.spawn("quick", async {});
+        tasks.spawn("stuck", std::future::pending());
+        let left = tasks.end_within(Duration::from_millis(50)).await;
+        assert_eq!(left, ["stuck"]);
+    }
 
     #[tokio::test]
     async fn work_that_fails_or_panics_is_started_again_until_shutdown() {

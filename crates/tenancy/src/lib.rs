@@ -52,11 +52,25 @@ pub async fn run(
             dialects::run(host.clone(), shutdown.clone()).await;
         }
     };
-    futures::join!(
-        tenant::run(host.clone(), shutdown.clone()),
-        control_plane::run(host.clone(), shutdown.clone()),
-        signer::run(host.clone(), shutdown.clone()),
-        dialects,
-    );
+    let work = async {
+        futures::join!(
+            tenant::run(host.clone(), shutdown.clone()),
+            control_plane::run(host.clone(), shutdown.clone()),
+            signer::run(host.clone(), shutdown.clone()),
+            dialects,
+        );
+    };
+    tokio::select! {
+        () = work => {}
+        () = async { shutdown.cancelled().await; tokio::time::sleep(GRACE).await } => {
+            // Every step can be repeated: the next start goes on where this one was.
+            tracing::debug!("a reconciliation under way was left for the next start");
+        }
+    }
     Ok(())
 }
+
+/// Reconciliations under way may finish within this time after shutdown; one that waits for
+/// somebody else's server, or a controller whose first list is not there yet (it does not end
+/// before), must not hold the process.
+const GRACE: std::time::Duration = std::time::Duration::from_millis(250);

@@ -2,8 +2,8 @@
 
 use crate::harness::Cluster;
 use async_trait::async_trait;
-use freehold_apiserver::ControlPlane;
 use freehold_apiserver::listen::{self, Backend, Backends};
+use freehold_apiserver::{ControlPlane, Visit};
 use freehold_model::{ApiError, Value, json, value};
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::rt::TokioIo;
@@ -26,9 +26,10 @@ impl Backend for One {
         self.tls.clone()
     }
 
-    async fn control_plane(&self) -> Result<Arc<ControlPlane>, ApiError> {
+    async fn control_plane(&self) -> Result<Visit, ApiError> {
         self.cp
-            .clone()
+            .as_ref()
+            .map(ControlPlane::visit)
             .ok_or_else(|| ApiError::unavailable("asleep; wake it with: freehold wake"))
     }
 }

@@ -35,6 +35,7 @@ pub(crate) async fn run(args: &Args, global: &Global, out: &Printer) -> Result<(
         _ = interrupt.recv() => None,
         _ = terminate.recv() => None,
     };
+    let mut broken = false;
     if let Some(Ok(_)) = &outcome
         && !args.exit
     {
@@ -42,10 +43,14 @@ pub(crate) async fn run(args: &Args, global: &Global, out: &Printer) -> Result<(
         tokio::select! {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
+            () = host.broken() => broken = true,
         }
     }
     out.note("stopping");
     host.stop().await;
+    if broken {
+        return Err(up::lost_datastore(&options).into());
+    }
     match outcome {
         None | Some(Ok(0)) => Ok(()),
         Some(Ok(n)) => Err(

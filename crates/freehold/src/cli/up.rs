@@ -58,13 +58,26 @@ pub(crate) async fn run(args: &Args, global: &Global, out: &Printer) -> Result<(
         );
         out.line("Stop it:     Ctrl-C");
     }
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-    }
+    let broken = tokio::select! {
+        _ = interrupt.recv() => false,
+        _ = terminate.recv() => false,
+        () = host.broken() => true,
+    };
     out.note("stopping");
     host.stop().await;
+    if broken {
+        return Err(lost_datastore(&options).into());
+    }
     Ok(())
+}
+
+/// What to say when the host ended by itself.
+pub(crate) fn lost_datastore(options: &Options) -> Trouble {
+    Trouble::new(format!(
+        "the host on {} ended because its datastore no longer answers",
+        options.data_dir.display()
+    ))
+    .advise("Its log says why (a full or failing disk, most often). Start it again with `freehold up` when that is repaired.")
 }
 
 /// What both `up` and `quickstart` start a host with.

@@ -8,6 +8,7 @@ mod own;
 
 pub(crate) use own::{ISSUER, SERVICE_CIDR, token_signer};
 
+use crate::guard::Tasks;
 use crate::pool::{Pool, Surroundings};
 use address::Bound;
 use anyhow::{Context as _, Result};
@@ -24,7 +25,6 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 /// What a host is started with.
@@ -46,7 +46,7 @@ pub(crate) struct Host {
     pool: Arc<Pool>,
     store: Arc<Embedded>,
     shutdown: CancellationToken,
-    tasks: JoinSet<()>,
+    tasks: Tasks,
     /// held to the end: the directory is ours until every task has ended
     _data: DataDir,
 }
@@ -82,12 +82,11 @@ impl Host {
             pool.clone(),
         ));
         let (server, names, listen) = (bound.server(), bound.names(), bound.listen);
-        let mut tasks = JoinSet::new();
-        tasks.spawn(freehold_apiserver::listen::serve(
-            bound.listener,
-            door,
-            shutdown.clone(),
-        ));
+        let mut tasks = Tasks::default();
+        tasks.spawn(
+            "listener",
+            freehold_apiserver::listen::serve(bound.listener, door, shutdown.clone()),
+        );
 
         let operator = operator_config(names);
         freehold_tenancy::prepare(&client, &operator)
@@ -95,7 +94,7 @@ impl Host {
             .context("the host does not serve Freehold's objects")?;
         own::run_controllers(&mut tasks, &client, &credentials, &server, &shutdown);
         run_operator(&mut tasks, client.clone(), operator, shutdown.clone());
-        tasks.spawn(pool.clone().run());
+        tasks.spawn("pool", pool.clone().run());
         own::keep_kubeconfig_fresh(&mut tasks, &data, &credentials, &server, shutdown.clone())?;
 
         data.say(&server)?;
@@ -113,21 +112,24 @@ impl Host {
         })
     }
 
+    /// Returns when the host can serve no more by itself: its own datastore went away under it.
+    pub(crate) async fn broken(&self) {
+        self.own.closed().await;
+    }
+
     /// Ends everything in order: no new requests, running ones finish, controllers end, files close.
-    pub(crate) async fn stop(mut self) {
+    pub(crate) async fn stop(self) {
         self.shutdown.cancel();
         self.pool.stop().await;
         self.own.shut_down();
-        let ended = tokio::time::timeout(STOP_LIMIT, async {
-            while self.tasks.join_next().await.is_some() {}
-        });
-        if ended.await.is_err() {
+        let left = self.tasks.end_within(STOP_LIMIT).await;
+        if !left.is_empty() {
             tracing::warn!(
-                "some tasks did not end within {} s and were dropped; nothing acknowledged is lost",
-                STOP_LIMIT.as_secs()
+                "did not end within {} s and were dropped, nothing acknowledged is lost: {}",
+                STOP_LIMIT.as_secs(),
+                left.join(", ")
             );
         }
-        self.tasks.abort_all();
         self.store.close();
     }
 }
@@ -201,12 +203,12 @@ fn operator_config(serving_names: Vec<String>) -> OperatorConfig {
 }
 
 fn run_operator(
-    tasks: &mut JoinSet<()>,
+    tasks: &mut Tasks,
     client: kube::Client,
     config: OperatorConfig,
     shutdown: CancellationToken,
 ) {
-    crate::guard::keep_running(tasks, "operator", shutdown.clone(), move || {
+    tasks.keep_running("operator", shutdown.clone(), move || {
         let (client, config, shutdown) = (client.clone(), config.clone(), shutdown.clone());
         async move {
             freehold_tenancy::run(client, config, shutdown)

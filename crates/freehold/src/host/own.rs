@@ -2,10 +2,11 @@
 
 use super::address::Bound;
 use super::data_dir::{DataDir, write_private};
+use crate::guard::Tasks;
 use anyhow::{Context as _, Result};
 use async_trait::async_trait;
 use freehold_apiserver::listen::{Backend, server_config};
-use freehold_apiserver::{Config, ControlPlane, Limits};
+use freehold_apiserver::{Config, ControlPlane, Limits, Visit};
 use freehold_model::catalogue::DEFAULT_MINOR;
 use freehold_model::{ApiError, Catalogue};
 use freehold_store::Keyspaces;
@@ -14,7 +15,6 @@ use freehold_tenancy::pki::{Authority, Pair, TokenKeys};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 /// The admin kubeconfig in the data directory.
@@ -117,14 +117,14 @@ impl Backend for Own {
         self.tls.clone()
     }
 
-    async fn control_plane(&self) -> Result<Arc<ControlPlane>, ApiError> {
-        Ok(self.own.clone())
+    async fn control_plane(&self) -> Result<Visit, ApiError> {
+        Ok(self.own.visit())
     }
 }
 
 /// What kube-controller-manager does, for the host.
 pub(crate) fn run_controllers(
-    tasks: &mut JoinSet<()>,
+    tasks: &mut Tasks,
     client: &kube::Client,
     credentials: &Credentials,
     server: &str,
@@ -136,18 +136,13 @@ pub(crate) fn run_controllers(
         sign_token: token_signer(&credentials.token_key, server),
     };
     let (client, token) = (client.clone(), shutdown.clone());
-    crate::guard::keep_running(
-        tasks,
-        "controllers of the host",
-        shutdown.clone(),
-        move || {
-            let (client, config, token) = (client.clone(), config.clone(), token.clone());
-            async move {
-                freehold_controllers::run(client, config, token).await;
-                Ok(())
-            }
-        },
-    );
+    tasks.keep_running("controllers of the host", shutdown.clone(), move || {
+        let (client, config, token) = (client.clone(), config.clone(), token.clone());
+        async move {
+            freehold_controllers::run(client, config, token).await;
+            Ok(())
+        }
+    });
 }
 
 /// Signs the tokens that controllers put into secrets.
@@ -170,7 +165,7 @@ pub(crate) fn token_signer(key: &str, server: &str) -> Option<freehold_controlle
 
 /// Writes the admin kubeconfig now and every day, with a new certificate each time.
 pub(crate) fn keep_kubeconfig_fresh(
-    tasks: &mut JoinSet<()>,
+    tasks: &mut Tasks,
     data: &DataDir,
     credentials: &Credentials,
     server: &str,
@@ -179,7 +174,7 @@ pub(crate) fn keep_kubeconfig_fresh(
     let (file, server) = (data.file(KUBECONFIG), server.to_owned());
     let ca = Authority::from_pem(credentials.ca.cert(), &credentials.ca.key())?;
     write_kubeconfig(&ca, &server, &file)?;
-    tasks.spawn(async move {
+    tasks.spawn("admin kubeconfig", async move {
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => return,

@@ -5,7 +5,7 @@ use crate::guard;
 use async_trait::async_trait;
 use freehold_api::Power;
 use freehold_apiserver::listen::Backend;
-use freehold_apiserver::{Config, ControlPlane, Limits};
+use freehold_apiserver::{Config, ControlPlane, Limits, Visit};
 use freehold_model::{ApiError, Catalogue};
 use freehold_store::Keyspaces;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -118,28 +118,33 @@ impl Plane {
         )
     }
 
-    fn running(&self) -> Option<Arc<ControlPlane>> {
-        self.running
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+    /// A visit is counted under the lock that `take_running` holds, so nobody is given a control
+    /// plane that is being parked.
+    fn visit(&self) -> Option<Visit> {
+        let running = self.running.read().unwrap_or_else(PoisonError::into_inner);
+        running
+            .as_ref()
+            .filter(|cp| !cp.is_closed())
+            .map(ControlPlane::visit)
     }
 
-    fn set_running(&self, value: Option<Arc<ControlPlane>>) -> Option<Arc<ControlPlane>> {
-        std::mem::replace(
-            &mut *self.running.write().unwrap_or_else(PoisonError::into_inner),
-            value,
-        )
+    fn take_running(&self, when: impl Fn(&ControlPlane) -> bool) -> Option<Arc<ControlPlane>> {
+        let mut running = self.running.write().unwrap_or_else(PoisonError::into_inner);
+        running.take_if(|cp| when(cp))
     }
 
     /// The running control plane, started when it is not.
-    pub(super) async fn awake(&self) -> Result<Arc<ControlPlane>, String> {
-        if let Some(running) = self.running() {
-            return Ok(running);
+    pub(super) async fn awake(&self) -> Result<Visit, String> {
+        if let Some(visit) = self.visit() {
+            return Ok(visit);
         }
         let mut state = self.state.lock().await;
-        if let Some(running) = self.running() {
-            return Ok(running);
+        if let Some(visit) = self.visit() {
+            return Ok(visit);
+        }
+        if let Some(closed) = self.take_running(|_| true) {
+            tracing::warn!(control_plane = %self.shown(), "its datastore went away; it is started anew");
+            self.park(&mut state, Some(closed)).await;
         }
         if self.ended.is_cancelled() {
             return Err("it is being removed".to_owned());
@@ -154,9 +159,10 @@ impl Plane {
             Ok(started) => {
                 state.failed = None;
                 state.controllers = Some(self.run_controllers(&started));
-                self.set_running(Some(started.clone()));
+                let visit = started.visit();
+                *self.running.write().unwrap_or_else(PoisonError::into_inner) = Some(started);
                 tracing::info!(control_plane = %self.shown(), took = ?began.elapsed(), "awake");
-                Ok(started)
+                Ok(visit)
             }
             Err(why) => {
                 tracing::error!(control_plane = %self.shown(), error = %why, "cannot start");
@@ -218,11 +224,11 @@ impl Plane {
     /// Parks it: controllers end, watches end, memory is given back.
     pub(super) async fn stop(&self) {
         let mut state = self.state.lock().await;
-        self.park(&mut state).await;
+        let running = self.take_running(|_| true);
+        self.park(&mut state, running).await;
     }
 
-    async fn park(&self, state: &mut State) {
-        let running = self.set_running(None);
+    async fn park(&self, state: &mut State, running: Option<Arc<ControlPlane>>) {
         if let Some(mut parked) = state.controllers.take() {
             parked.token.cancel();
             if tokio::time::timeout(STOP_LIMIT, &mut parked.task)
@@ -248,13 +254,12 @@ impl Plane {
             let activity = cp.activity();
             activity.requests == 0 && activity.idle >= after
         };
-        if self.power() != Power::Auto || !self.running().is_some_and(|cp| idle(&cp)) {
+        if self.power() != Power::Auto {
             return;
         }
         let mut state = self.state.lock().await;
-        // Somebody may have come while we waited.
-        if self.running().is_some_and(|cp| idle(&cp)) {
-            self.park(&mut state).await;
+        if let Some(running) = self.take_running(idle) {
+            self.park(&mut state, Some(running)).await;
         }
     }
 }
@@ -272,7 +277,7 @@ impl Backend for Plane {
         self.tls.clone()
     }
 
-    async fn control_plane(&self) -> Result<Arc<ControlPlane>, ApiError> {
+    async fn control_plane(&self) -> Result<Visit, ApiError> {
         if self.ended.is_cancelled() {
             return Err(ApiError::unavailable(
                 "this control plane was moved or removed; connect again",

@@ -4,7 +4,7 @@ use crate::upstream::Upstream;
 use freehold_api::condition::types;
 use freehold_api::{Condition, ControlPlane, Endpoint, Power, condition, names};
 use freehold_apiserver::listen::{self, Backend, Backends};
-use freehold_apiserver::{Config, ControlPlane as Server, Limits};
+use freehold_apiserver::{Config, ControlPlane as Server, Limits, Visit};
 use freehold_model::catalogue::DEFAULT_MINOR;
 use freehold_model::{ApiError, Catalogue};
 use freehold_policy::User;
@@ -284,8 +284,8 @@ impl Backend for One {
         self.tls.clone()
     }
 
-    async fn control_plane(&self) -> Result<Arc<Server>, ApiError> {
-        Ok(self.server.clone())
+    async fn control_plane(&self) -> Result<Visit, ApiError> {
+        Ok(self.server.visit())
     }
 }
 
