@@ -294,3 +294,99 @@ impl Backend for Plane {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use freehold_store::memory::Memory;
+    use freehold_tenancy::pki::{Authority, TokenKeys};
+    use http::{Request, Response, StatusCode};
+
+    fn around() -> Surroundings {
+        let nobody = tower::service_fn(|_: Request<kube::client::Body>| async {
+            Ok::<_, std::convert::Infallible>(Response::new(freehold_apiserver::Body::empty()))
+        });
+        Surroundings {
+            host: kube::Client::new(nobody, "default"),
+            keyspaces: Memory::new(),
+            listen: ([127, 0, 0, 1], 0).into(),
+            public_host: "127.0.0.1".to_owned(),
+            server: "https://127.0.0.1:1".to_owned(),
+            sleep_after: Duration::from_secs(60),
+            shutdown: CancellationToken::new(),
+        }
+    }
+
+    fn plane() -> Plane {
+        let ca = Authority::generate("test").expect("a CA");
+        let day = Duration::from_secs(86_400);
+        let serving = ca.serving("test", &["localhost".into()], day).expect("it");
+        let recipe = Recipe {
+            ca: ca.cert().to_owned(),
+            serving_cert: serving.cert,
+            serving_key: serving.key,
+            token_key: TokenKeys::generate().expect("keys").private,
+            minor: freehold_model::catalogue::DEFAULT_MINOR,
+            server: "https://127.0.0.1:1".to_owned(),
+            service_cidr: crate::host::SERVICE_CIDR.to_owned(),
+            port: None,
+        };
+        let named = Named {
+            uid: "u1".to_owned(),
+            namespace: "tenant-acme".to_owned(),
+            name: "prod".to_owned(),
+        };
+        Plane::new(&named, recipe, &around()).expect("a plane")
+    }
+
+    async fn namespaces(cp: &Arc<ControlPlane>) -> StatusCode {
+        let mut request = Request::get("/api/v1/namespaces/default")
+            .body(freehold_apiserver::Body::empty())
+            .expect("a request");
+        let admin = crate::host::system_user("test");
+        request
+            .extensions_mut()
+            .insert(freehold_apiserver::Identity(admin));
+        cp.handle(request).await.status()
+    }
+
+    #[tokio::test]
+    async fn a_control_plane_that_lost_its_datastore_is_started_anew() {
+        let plane = plane();
+        let first = plane.awake().await.expect("it starts");
+        first.shut_down();
+        assert_eq!(namespaces(&first).await, StatusCode::SERVICE_UNAVAILABLE);
+        let second = plane.awake().await.expect("it starts again");
+        assert!(!Arc::ptr_eq(&first, &second));
+        assert_eq!(namespaces(&second).await, StatusCode::OK);
+        plane.stop().await;
+    }
+
+    #[tokio::test]
+    async fn nobody_is_given_a_control_plane_that_falls_asleep() {
+        let plane = Arc::new(plane());
+        let visit = plane.awake().await.expect("it starts");
+        plane.sleep_if_idle(Duration::ZERO).await;
+        assert!(!visit.is_closed(), "a visitor keeps it awake");
+        let first = Arc::downgrade(&visit);
+        drop(visit);
+        plane.sleep_if_idle(Duration::ZERO).await;
+        assert!(first.upgrade().is_none_or(|cp| cp.is_closed()));
+        // Visitors come while it is put to sleep all the time: none may see it closed.
+        let sleeper = tokio::spawn({
+            let plane = plane.clone();
+            async move {
+                for _ in 0..20 {
+                    plane.sleep_if_idle(Duration::ZERO).await;
+                    tokio::task::yield_now().await;
+                }
+            }
+        });
+        for _ in 0..20 {
+            let visit = plane.awake().await.expect("it wakes");
+            assert_eq!(namespaces(&visit).await, StatusCode::OK);
+        }
+        sleeper.await.expect("the sleeper ends");
+        plane.stop().await;
+    }
+}
