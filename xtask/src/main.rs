@@ -2,6 +2,7 @@
 
 mod check;
 mod directions;
+mod oracle;
 mod sh;
 mod test;
 mod tidy;
@@ -18,6 +19,8 @@ cargo xtask <task>
   tidy       only the tidy rules
   upstream   build upstream's kube-apiserver, etcd, kubectl … into the user cache (needs Go)
   catalogue  regenerate the API catalogue from upstream's modules (needs Go and `upstream`)
+  oracle     compare crate model with upstream's own code over random requests: --objects N, --seed S,
+             --kind K,K and --sort S,S (needs Go)
   crds       write crds/*.yaml from the Rust types
   fuzz       run every fuzz target: --seconds N each (needs the nightly toolchain)
   bench      run the benchmarks of a crate: `bench store|model|api`
@@ -44,6 +47,7 @@ fn task() -> Result<()> {
         Some("tidy") => tidy::run(),
         Some("upstream") => upstream::build(),
         Some("catalogue") => upstream::catalogue(),
+        Some("oracle") => oracle::run(&rest),
         Some("crds") => sh::run(
             "cargo",
             &["run", "--quiet", "-p", "freehold-api", "--example", "crds"],

@@ -29,69 +29,8 @@ import (
 	"k8s.io/kubernetes/pkg/api/legacyscheme"
 	"k8s.io/kubernetes/pkg/capabilities"
 
-	_ "k8s.io/kubernetes/pkg/apis/apps/install"
-	_ "k8s.io/kubernetes/pkg/apis/autoscaling/install"
-	_ "k8s.io/kubernetes/pkg/apis/batch/install"
-	_ "k8s.io/kubernetes/pkg/apis/coordination/install"
-	_ "k8s.io/kubernetes/pkg/apis/core/install"
-	_ "k8s.io/kubernetes/pkg/apis/discovery/install"
-	_ "k8s.io/kubernetes/pkg/apis/networking/install"
-	_ "k8s.io/kubernetes/pkg/apis/node/install"
-	_ "k8s.io/kubernetes/pkg/apis/policy/install"
-	_ "k8s.io/kubernetes/pkg/apis/rbac/install"
-	_ "k8s.io/kubernetes/pkg/apis/scheduling/install"
-	_ "k8s.io/kubernetes/pkg/apis/storage/install"
-
-	"k8s.io/kubernetes/pkg/registry/apps/daemonset"
-	"k8s.io/kubernetes/pkg/registry/apps/deployment"
-	"k8s.io/kubernetes/pkg/registry/apps/replicaset"
-	"k8s.io/kubernetes/pkg/registry/apps/statefulset"
-	"k8s.io/kubernetes/pkg/registry/autoscaling/horizontalpodautoscaler"
-	"k8s.io/kubernetes/pkg/registry/batch/cronjob"
-	"k8s.io/kubernetes/pkg/registry/batch/job"
-	"k8s.io/kubernetes/pkg/registry/coordination/lease"
-	"k8s.io/kubernetes/pkg/registry/core/configmap"
-	"k8s.io/kubernetes/pkg/registry/core/limitrange"
-	"k8s.io/kubernetes/pkg/registry/core/namespace"
-	"k8s.io/kubernetes/pkg/registry/core/persistentvolume"
-	"k8s.io/kubernetes/pkg/registry/core/persistentvolumeclaim"
-	"k8s.io/kubernetes/pkg/registry/core/pod"
-	"k8s.io/kubernetes/pkg/registry/core/resourcequota"
-	"k8s.io/kubernetes/pkg/registry/core/secret"
-	"k8s.io/kubernetes/pkg/registry/core/service"
-	"k8s.io/kubernetes/pkg/registry/core/serviceaccount"
-	"k8s.io/kubernetes/pkg/registry/discovery/endpointslice"
-	"k8s.io/kubernetes/pkg/registry/networking/ingress"
-	"k8s.io/kubernetes/pkg/registry/networking/ingressclass"
-	"k8s.io/kubernetes/pkg/registry/networking/networkpolicy"
-	"k8s.io/kubernetes/pkg/registry/node/runtimeclass"
-	"k8s.io/kubernetes/pkg/registry/policy/poddisruptionbudget"
-	"k8s.io/kubernetes/pkg/registry/rbac/clusterrole"
-	"k8s.io/kubernetes/pkg/registry/rbac/clusterrolebinding"
-	"k8s.io/kubernetes/pkg/registry/rbac/role"
-	"k8s.io/kubernetes/pkg/registry/rbac/rolebinding"
-	"k8s.io/kubernetes/pkg/registry/scheduling/priorityclass"
-	"k8s.io/kubernetes/pkg/registry/storage/storageclass"
+	"freehold.dev/upstream/internal/kinds"
 )
-
-type strategy interface {
-	rest.RESTCreateStrategy
-	rest.RESTUpdateStrategy
-}
-
-var strategies = map[string]strategy{
-	"Pod": pod.Strategy, "Service": service.Strategy, "ConfigMap": configmap.Strategy, "Secret": secret.Strategy,
-	"Namespace": namespace.Strategy, "ServiceAccount": serviceaccount.Strategy, "ResourceQuota": resourcequota.Strategy,
-	"LimitRange": limitrange.Strategy, "PersistentVolumeClaim": persistentvolumeclaim.Strategy,
-	"PersistentVolume": persistentvolume.Strategy, "Deployment": deployment.Strategy, "ReplicaSet": replicaset.Strategy,
-	"StatefulSet": statefulset.Strategy, "DaemonSet": daemonset.Strategy, "Job": job.Strategy, "CronJob": cronjob.Strategy,
-	"Role": role.Strategy, "ClusterRole": clusterrole.Strategy, "RoleBinding": rolebinding.Strategy,
-	"ClusterRoleBinding": clusterrolebinding.Strategy, "Ingress": ingress.Strategy, "IngressClass": ingressclass.Strategy,
-	"NetworkPolicy": networkpolicy.Strategy, "PodDisruptionBudget": poddisruptionbudget.Strategy,
-	"HorizontalPodAutoscaler": horizontalpodautoscaler.Strategy, "PriorityClass": priorityclass.Strategy,
-	"StorageClass": storageclass.Strategy, "Lease": lease.Strategy, "EndpointSlice": endpointslice.Strategy,
-	"RuntimeClass": runtimeclass.Strategy,
-}
 
 var serializer = jsonserializer.NewSerializerWithOptions(jsonserializer.DefaultMetaFactory,
 	legacyscheme.Scheme, legacyscheme.Scheme, jsonserializer.SerializerOptions{})
@@ -105,7 +44,7 @@ func main() {
 	r := rand.New(rand.NewSource(*seed))
 	out := bufio.NewWriter(os.Stdout)
 	defer out.Flush()
-	for _, base := range bases {
+	for _, base := range kinds.Seeds {
 		var object map[string]any
 		must(json.Unmarshal([]byte(base), &object))
 		if *kind != "" && object["kind"] != *kind {
@@ -155,7 +94,7 @@ func line(out *bufio.Writer, text, before string, good bool) (written bool) {
 		}
 		return false
 	}
-	s := strategies[gvk.Kind]
+	s := kinds.Of(*gvk).Main
 	accessor, err := meta.Accessor(object)
 	must(err)
 	ctx := genericapirequest.WithNamespace(context.Background(), accessor.GetNamespace())

@@ -13,6 +13,7 @@ mod networking;
 mod rbac;
 pub(crate) mod read;
 mod small;
+mod status;
 
 use crate::field::FieldError;
 use crate::{Resource, Value, meta};
@@ -131,6 +132,16 @@ pub fn update(resource: &Resource, new: &Value, old: &Value) -> Vec<FieldError> 
         }
         _ => create_spec(&mut report, resource, new),
     }
+    distinct(report.errors)
+}
+
+/// Checks an update of the status subresource: what may not change, and the status itself.
+#[must_use]
+pub fn update_status(resource: &Resource, new: &Value, old: &Value) -> Vec<FieldError> {
+    let mut report = Report {
+        errors: meta::validate_update(resource, new, old),
+    };
+    status::update(&mut report, resource, new, old);
     distinct(report.errors)
 }
 

@@ -1,4 +1,4 @@
-package main
+package kinds
 
 // A good object of each kind, with many of its fields.
 const podSpec = `{
@@ -36,7 +36,8 @@ const clusterMeta = `"metadata":{"name":"x-1","uid":"u-1","labels":{"app":"a"},"
 const template = `{"metadata":{"labels":{"app":"a"}},"spec":` + shortPodSpec + `}`
 const claim = `{"accessModes":["ReadWriteOnce"],"resources":{"requests":{"storage":"1Gi"}},"storageClassName":"fast","volumeMode":"Filesystem","selector":{"matchLabels":{"a":"b"}},"dataSource":{"kind":"PersistentVolumeClaim","name":"p"}}`
 
-var bases = []string{
+// Seeds are JSON objects that upstream accepts.
+var Seeds = []string{
 	`{"apiVersion":"v1","kind":"Pod",` + objectMeta + `,"spec":` + podSpec + `}`,
 	`{"apiVersion":"v1","kind":"Pod",` + objectMeta + `,"spec":` + shortPodSpec + `}`,
 	`{"apiVersion":"v1","kind":"Service",` + objectMeta + `,"spec":{"type":"ClusterIP","clusterIP":"10.0.0.10","clusterIPs":["10.0.0.10"],"ipFamilies":["IPv4"],"ipFamilyPolicy":"SingleStack","selector":{"app":"a"},"ports":[{"name":"http","port":80,"targetPort":"web","protocol":"TCP","appProtocol":"http"},{"name":"m","port":81,"targetPort":8081}],"sessionAffinity":"ClientIP","sessionAffinityConfig":{"clientIP":{"timeoutSeconds":100}},"externalIPs":["1.2.3.4"]}}`,

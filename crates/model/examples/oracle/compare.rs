@@ -1,0 +1,377 @@
+//! What this crate makes of a request, against what upstream made of it.
+
+use anyhow::{Context as _, Result, bail};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use freehold_model::apply::{Applier, apply, track_update};
+use freehold_model::catalogue::{Catalogue, Resource};
+use freehold_model::field::FieldError;
+use freehold_model::{Value, convert, defaults, json, patch, proto, strategic, strict, validate};
+
+/// Differences of one line, none when both sides agree.
+pub(crate) fn line(
+    catalogue: &Catalogue,
+    sort: &str,
+    kind: &str,
+    parts: &[&str],
+) -> Result<Vec<String>> {
+    let mut path = kind.split('/');
+    let mut next = || path.next().unwrap_or_default();
+    let resource = catalogue
+        .by_kind(next(), next(), next())
+        .with_context(|| format!("no kind {kind}"))?;
+    match (sort, parts) {
+        ("default", [given, theirs]) => defaulted(resource, given, theirs),
+        ("proto", [object, wire]) => protobuf(catalogue, object, wire),
+        ("convert", [from, to]) => converted(catalogue, resource, from, to),
+        ("create", [object, errors]) => {
+            let errors_here = validate::create(resource, &parse(object)?);
+            errors_differ(&errors_here, errors)
+        }
+        ("update", [object, old, errors]) => {
+            let errors_here = validate::update(resource, &parse(object)?, &parse(old)?);
+            errors_differ(&errors_here, errors)
+        }
+        ("status", [object, old, errors]) => {
+            let errors_here = validate::update_status(resource, &parse(object)?, &parse(old)?);
+            errors_differ(&errors_here, errors)
+        }
+        ("json" | "merge" | "strategic", [object, change, result]) => {
+            patched(resource, sort, object, change, result)
+        }
+        ("apply" | "applied-status", [live, by, force, body, result]) => {
+            let subresource = if sort == "apply" { "" } else { "status" };
+            let by = applier(by, *force == "true", subresource);
+            applied(resource, &by, live, body, result)
+        }
+        ("updated", [live, by, _, _, result]) => {
+            updated(resource, &applier(by, false, ""), live, result)
+        }
+        _ => bail!("unknown sort or wrong number of parts"),
+    }
+}
+
+fn parse(text: &str) -> Result<Value> {
+    Ok(json::parse(text.as_bytes())
+        .map_err(|e| anyhow::anyhow!(e.message))?
+        .value)
+}
+
+fn text(value: &Value) -> String {
+    String::from_utf8_lossy(&json::to_vec(value)).into_owned()
+}
+
+/// The first places where two values differ.
+fn difference(at: &str, ours: &Value, theirs: &Value, out: &mut Vec<String>) {
+    match (ours, theirs) {
+        (Value::Object(a), Value::Object(b)) => {
+            let mut keys: Vec<&str> = a.keys().chain(b.keys()).collect();
+            keys.sort_unstable();
+            keys.dedup();
+            for key in keys {
+                let inner = format!("{at}.{key}");
+                match (a.get(key), b.get(key)) {
+                    (Some(a), Some(b)) => difference(&inner, a, b, out),
+                    (Some(a), None) => out.push(format!("{inner}: only ours has it: {}", text(a))),
+                    (None, Some(b)) => {
+                        out.push(format!("{inner}: only theirs has it: {}", text(b)));
+                    }
+                    (None, None) => {}
+                }
+            }
+        }
+        (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
+            for (i, (a, b)) in a.iter().zip(b).enumerate() {
+                difference(&format!("{at}[{i}]"), a, b, out);
+            }
+        }
+        (a, b) if a == b => {}
+        (a, b) => out.push(format!("{at}: ours {} theirs {}", text(a), text(b))),
+    }
+}
+
+fn values_differ(ours: &Value, theirs: &Value) -> Vec<String> {
+    let mut out = Vec::new();
+    difference("", ours, theirs, &mut out);
+    out.truncate(3);
+    out
+}
+
+fn defaulted(resource: &Resource, given: &str, theirs: &str) -> Result<Vec<String>> {
+    let mut object = parse(given)?;
+    let checked = strict::check_and_prune(resource, &mut object);
+    if let Some(theirs) = theirs.strip_prefix('!') {
+        return Ok(match checked {
+            Ok(_) => vec![format!("ours is read, theirs: {theirs}")],
+            // the words before are those of the request's handler
+            Err(ours)
+                if ours.message.ends_with(&format!(
+                    " cannot be handled as a {}: {theirs}",
+                    resource.kind
+                )) =>
+            {
+                Vec::new()
+            }
+            Err(ours) if untyped(&ours.message).ends_with(&untyped(theirs)) => {
+                vec![format!("decoding, Go's name of a type: {theirs}")]
+            }
+            Err(ours) => vec![format!("decoding: ours {} theirs {theirs}", ours.message)],
+        });
+    }
+    if let Err(ours) = checked {
+        return Ok(vec![format!("ours is not read: {}", ours.message)]);
+    }
+    defaults::apply(resource, &mut object);
+    Ok(values_differ(&object, &parse(theirs)?))
+}
+
+/// A decoder's message without the names of Go's types.
+fn untyped(message: &str) -> String {
+    let (before, _) = message.rsplit_once(" of type ").unwrap_or((message, ""));
+    let (before, field) = before.rsplit_once(' ').unwrap_or(("", before));
+    let fields = field
+        .split('.')
+        .skip(1)
+        .filter(|f| !f.starts_with(|c: char| c.is_ascii_uppercase()));
+    format!("{before} {}", fields.collect::<Vec<_>>().join("."))
+}
+
+fn protobuf(catalogue: &Catalogue, object: &str, wire: &str) -> Result<Vec<String>> {
+    let object = parse(object)?;
+    let theirs = STANDARD.decode(wire)?;
+    let ours = match proto::encode(catalogue, &object) {
+        Ok(ours) => ours,
+        Err(e) => return Ok(vec![format!("cannot encode: {}", e.message)]),
+    };
+    let back = match proto::decode(catalogue, &ours) {
+        Ok(back) => back,
+        Err(e) => return Ok(vec![format!("cannot decode: {}", e.message)]),
+    };
+    // an empty list has no form of its own, nor have apiVersion and kind of an embedded object
+    let mut out = values_differ(&settled(&back), &settled(&object));
+    match proto::decode(catalogue, &theirs) {
+        Ok(theirs) => out.extend(values_differ(&back, &theirs)),
+        Err(e) => out.push(format!("cannot decode theirs: {}", e.message)),
+    }
+    Ok(out)
+}
+
+fn converted(
+    catalogue: &Catalogue,
+    from: &Resource,
+    object: &str,
+    theirs: &str,
+) -> Result<Vec<String>> {
+    let (mut object, theirs) = (parse(object)?, parse(theirs)?);
+    let api_version = theirs.str_at(&["apiVersion"]).context("apiVersion")?;
+    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+    let to = catalogue
+        .by_kind(group, version, &from.kind)
+        .context("kind")?;
+    if let Err(e) = convert::convert(from, to, &mut object) {
+        return Ok(vec![format!("not converted: {}", e.message)]);
+    }
+    Ok(values_differ(&object, &theirs))
+}
+
+/// Upstream shows structs with the field names of its internal Go types, and diffs of them: what is
+/// compared is where, what kind of error, and why.
+fn comparable(error: &str) -> String {
+    let error = error.split('\n').next().unwrap_or_default();
+    let error = &error.replacen("value: null", "value: {}", 1);
+    let Some(start) = ["value: {", "value: ["].iter().find_map(|s| error.find(s)) else {
+        return error.into();
+    };
+    let start = start + "value: ".len();
+    let (mut depth, mut quoted, mut escaped) = (0, false, false);
+    for (i, c) in error[start..].char_indices() {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' if quoted => escaped = true,
+            '"' => quoted = !quoted,
+            '{' | '[' if !quoted => depth += 1,
+            '}' | ']' if !quoted => depth -= 1,
+            _ => {}
+        }
+        if depth == 0 {
+            return format!("{}…{}", &error[..start], &error[start + i + c.len_utf8()..]);
+        }
+    }
+    error.into()
+}
+
+fn errors_differ(ours: &[FieldError], theirs: &str) -> Result<Vec<String>> {
+    let shown = |e: &FieldError| {
+        let cause = e.cause();
+        comparable(&format!(
+            "{}|{}: {}",
+            cause.reason, cause.field, cause.message
+        ))
+    };
+    let theirs = parse(theirs)?;
+    let mut missing: Vec<String> = theirs
+        .as_array()
+        .context("a list of errors")?
+        .iter()
+        .map(|e| comparable(e.as_str().unwrap_or_default()))
+        .collect();
+    let mut extra: Vec<String> = ours.iter().map(shown).collect();
+    let both: Vec<String> = missing
+        .iter()
+        .filter(|e| extra.contains(e))
+        .cloned()
+        .collect();
+    missing.retain(|e| !both.contains(e));
+    extra.retain(|e| !both.contains(e));
+    missing.sort();
+    missing.dedup();
+    extra.sort();
+    extra.dedup();
+    Ok(missing
+        .into_iter()
+        .map(|e| format!("missing {e}"))
+        .chain(extra.into_iter().map(|e| format!("extra {e}")))
+        .collect())
+}
+
+/// Without null fields and empty lists: nobody can tell them from absent ones after decoding.
+fn settled(value: &Value) -> Value {
+    match value {
+        Value::Object(map) => Value::Object(
+            map.iter()
+                .filter(|(_, v)| !v.is_null() && v.as_array().is_none_or(|a| !a.is_empty()))
+                .map(|(k, v)| (k, settled(v)))
+                .collect(),
+        ),
+        Value::Array(items) => Value::Array(items.iter().map(settled).collect()),
+        other => other.clone(),
+    }
+}
+
+fn patched(
+    resource: &Resource,
+    sort: &str,
+    object: &str,
+    change: &str,
+    theirs: &str,
+) -> Result<Vec<String>> {
+    let (mut ours, change) = (parse(object)?, parse(change)?);
+    let result = match sort {
+        "json" => patch::json_patch(&mut ours, &change),
+        "merge" => patch::merge_patch(&mut ours, &change),
+        _ => strategic::strategic_merge(&resource.types, resource.root, &mut ours, &change),
+    };
+    Ok(match (result, theirs.strip_prefix('!')) {
+        (Ok(()), None) if sort == "strategic" => {
+            values_differ(&settled(&ours), &settled(&parse(theirs)?))
+        }
+        (Ok(()), None) => values_differ(&ours, &parse(theirs)?),
+        // with several faults upstream finds any of them first; the words have tests of their own
+        (Err(e), Some(_)) if e.code == 422 || e.code == 400 => Vec::new(),
+        (Ok(()), Some(theirs)) => vec![format!("ours is patched, theirs: {theirs}")],
+        (Err(e), _) => vec![format!("ours: {} {}", e.code, e.message)],
+    })
+}
+
+fn applier<'a>(manager: &'a str, force: bool, subresource: &'a str) -> Applier<'a> {
+    Applier {
+        manager,
+        force,
+        subresource,
+        now: "2000-01-01T00:00:00Z",
+    }
+}
+
+/// The entries of managedFields in an order of their own, without times.
+fn ownership(object: &Value) -> Value {
+    let entries = object
+        .at(&["metadata", "managedFields"])
+        .and_then(Value::as_array)
+        .unwrap_or_default();
+    let mut entries: Vec<Value> = entries.to_vec();
+    for entry in &mut entries {
+        entry.unset(&["time"]);
+    }
+    entries.sort_by_key(text);
+    Value::Array(entries)
+}
+
+fn settle(resource: &Resource, mut object: Value) -> Result<Value, String> {
+    strict::check_and_prune(resource, &mut object).map_err(|e| e.message)?;
+    defaults::apply(resource, &mut object);
+    object.unset(&["metadata", "managedFields"]);
+    object.unset(&["metadata", "uid"]);
+    Ok(object)
+}
+
+fn live_of(live: &str) -> Result<Option<Value>> {
+    if live == "-" {
+        Ok(None)
+    } else {
+        parse(live).map(Some)
+    }
+}
+
+fn applied(
+    resource: &Resource,
+    by: &Applier<'_>,
+    live: &str,
+    body: &str,
+    result: &str,
+) -> Result<Vec<String>> {
+    let live = live_of(live)?;
+    let ours = apply(resource, live.as_ref(), &parse(body)?, by);
+    let Some(theirs) = result.strip_prefix('!') else {
+        let theirs = parse(result)?;
+        let ours = match ours {
+            Ok(ours) => ours,
+            Err(e) => return Ok(vec![format!("ours fails: {}", e.message)]),
+        };
+        let mut out = Vec::new();
+        difference(
+            "managedFields",
+            &ownership(&ours),
+            &ownership(&theirs),
+            &mut out,
+        );
+        match (settle(resource, ours), settle(resource, theirs)) {
+            (Ok(ours), Ok(theirs)) => difference("", &ours, &theirs, &mut out),
+            (Err(e), _) | (_, Err(e)) => out.push(format!("the result is not read: {e}")),
+        }
+        out.truncate(3);
+        return Ok(out);
+    };
+    let theirs = theirs.replace('\u{b}', "\n");
+    Ok(match ours {
+        Err(e) if theirs.starts_with("Apply failed") && e.message != theirs => {
+            vec![format!("conflict: ours {} theirs {theirs}", e.message)]
+        }
+        // of several faults upstream reports some, in any order
+        Err(_) => Vec::new(),
+        // a value of the right JSON type that Go cannot read: ours finds it when it is decoded
+        Ok(object) if !theirs.starts_with("Apply failed") => match settle(resource, object) {
+            Ok(_) => vec![format!("ours applies, theirs: {theirs}")],
+            Err(_) => Vec::new(),
+        },
+        Ok(_) => vec![format!("ours applies, theirs: {theirs}")],
+    })
+}
+
+fn updated(resource: &Resource, by: &Applier<'_>, live: &str, result: &str) -> Result<Vec<String>> {
+    if result.starts_with('!') {
+        return Ok(Vec::new());
+    }
+    let (live, theirs) = (live_of(live)?, parse(result)?);
+    let mut new = theirs.clone();
+    new.unset(&["metadata", "managedFields"]);
+    track_update(resource, live.as_ref(), &mut new, by);
+    let mut out = Vec::new();
+    difference(
+        "managedFields",
+        &ownership(&new),
+        &ownership(&theirs),
+        &mut out,
+    );
+    out.truncate(3);
+    Ok(out)
+}
