@@ -16,6 +16,7 @@ pub(crate) mod objects;
 mod power;
 pub(crate) mod printer;
 mod quickstart;
+mod store;
 mod trouble;
 mod up;
 pub(crate) mod user_config;
@@ -122,6 +123,9 @@ enum Command {
     Wake(power::Args),
     /// Attack the boundaries between control planes now and report what held
     Verify(verify::Args),
+    /// The datastore by itself: serve it to etcd clients
+    #[command(subcommand)]
+    Store(store::Args),
     /// What this machine has and lacks, and what follows from it
     Doctor(doctor::Args),
     /// Versions of this program and of the host it talks to
@@ -176,7 +180,7 @@ pub(crate) fn main() -> ExitCode {
 
 fn start_runtime(command: &Command) -> Result<tokio::runtime::Runtime> {
     let mut builder = match command {
-        Command::Up(_) | Command::Quickstart(_) => tokio::runtime::Builder::new_multi_thread(),
+        Command::Up(_) | Command::Quickstart(_) | Command::Store(_) => tokio::runtime::Builder::new_multi_thread(),
         _ => tokio::runtime::Builder::new_current_thread(),
     };
     Ok(builder.enable_all().build()?)
@@ -197,6 +201,7 @@ async fn run(cli: &Cli, out: &Printer) -> Result<()> {
         Command::Sleep(args) => power::run(args, power::State::Asleep, global, out).await,
         Command::Wake(args) => power::run(args, power::State::Auto, global, out).await,
         Command::Verify(args) => verify::run(args, global, out).await,
+        Command::Store(args) => store::run(args, global, out).await,
         Command::Doctor(args) => doctor::run(args, out).await,
         Command::Version(args) => version::run(args, global, out).await,
         Command::Completion(args) => completion::run(args, out),
@@ -234,6 +239,8 @@ mod tests {
             "wake dev --tenant acme",
             "verify",
             "verify acme",
+            "store serve --data-dir /d --listen 127.0.0.1:0",
+            "store serve --datastore etcd+http://h:1/x --cert a --key b --client-ca c --tenant cn:x=y",
             "doctor",
             "version",
             "completion bash",

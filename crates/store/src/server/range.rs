@@ -103,17 +103,18 @@ fn filter(request: &RangeRequest, kvs: &mut Vec<proto::KeyValue>) {
     });
 }
 
+/// Keys that are alike stay in their order, also when it goes down.
 fn sort(kvs: &mut [proto::KeyValue], target: i32, descending: bool) {
-    match target {
-        1 => kvs.sort_by_key(|kv| kv.version),
-        2 => kvs.sort_by_key(|kv| kv.create_revision),
-        3 => kvs.sort_by_key(|kv| kv.mod_revision),
-        4 => kvs.sort_by(|a, b| a.value.cmp(&b.value)),
-        _ => kvs.sort_by(|a, b| a.key.cmp(&b.key)),
-    }
-    if descending {
-        kvs.reverse();
-    }
+    kvs.sort_by(|a, b| {
+        let order = match target {
+            1 => a.version.cmp(&b.version),
+            2 => a.create_revision.cmp(&b.create_revision),
+            3 => a.mod_revision.cmp(&b.mod_revision),
+            4 => a.value.cmp(&b.value),
+            _ => a.key.cmp(&b.key),
+        };
+        if descending { order.reverse() } else { order }
+    });
 }
 
 /// etcd 3.7's `RangeStream`: keys in parts of about a request's size, all of one revision; the

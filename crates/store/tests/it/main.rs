@@ -10,6 +10,7 @@ mod contract;
 mod crash;
 mod drivers;
 mod durability;
+mod endpoint;
 mod faults;
 mod kube_apiserver;
 mod linear;
@@ -19,3 +20,6 @@ mod real_etcd;
 mod sim_disk;
 mod simulation;
 mod support;
+
+/// What the protocol's types are converted to.
+use freehold_store::KeyValue;

@@ -188,7 +188,9 @@ fn told(mut reply: TxnReply) -> Answer {
         Some(OpResult::Put { .. }) => Answer::Wrote(reply.rev),
         Some(OpResult::Got(there)) => Answer::Mismatch(there.as_ref().map(content)),
         Some(OpResult::Deleted { prev }) => Answer::Deleted(prev.first().map(content), reply.rev),
-        None => panic!("a transaction with one operation has one result"),
+        Some(OpResult::Range(_) | OpResult::Txn(_)) | None => {
+            panic!("a transaction with one operation has one result, in its kind")
+        }
     }
 }
 
