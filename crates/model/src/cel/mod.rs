@@ -8,18 +8,23 @@
 //! Adding a function is a row in a table in `lib/`: see [`functions::Overload`].
 
 pub mod ast;
+pub mod check;
 pub mod compare;
+pub mod cost;
 pub mod ctx;
 pub mod decl;
+pub mod env;
 pub mod escape;
+pub mod eval;
+mod fold;
 pub mod functions;
 pub mod issues;
 mod lex;
 mod lib;
+mod literals;
 mod macros;
 pub mod parse;
 pub mod ranges;
-#[allow(dead_code, reason = "its user, the checker, comes next")]
 pub mod types;
 mod unescape;
 pub mod val;

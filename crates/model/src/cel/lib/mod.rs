@@ -5,6 +5,8 @@ mod optional;
 mod std;
 mod times;
 
+pub(super) use convert::text_of;
+
 use super::functions::Library;
 
 /// Overloads of one function are tried in the order of these tables.

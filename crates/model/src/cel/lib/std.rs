@@ -4,6 +4,7 @@ use crate::cel::compare::{contains, order};
 use crate::cel::ctx::Ctx;
 use crate::cel::functions::{Charge, Estimator, Library, row};
 use crate::cel::ranges::{Estimate, REGEX, Range, STRING, scaled};
+use crate::cel::types::Type;
 use crate::cel::val::{Failure, List, Outcome, Text, Val};
 use std::cmp::Ordering;
 use std::rc::Rc;
@@ -32,7 +33,7 @@ pub(super) static STANDARD: Library = Library {
         row(GLOBAL, "_&&_", "logical_and", "bool, bool -> bool", lazy),
         row(GLOBAL, "_||_", "logical_or", "bool, bool -> bool", lazy),
         row(GLOBAL, "@not_strictly_false", "not_strictly_false", "bool -> bool", lazy),
-        row(GLOBAL, "_==_", "equals", "A, A -> bool", lazy).costing(BOTH, MIN_SIZE),
+        row(GLOBAL, "_==_", "equals", "A, A -> bool", lazy).costing(BOTH, EQUAL),
         row(GLOBAL, "_!=_", "not_equals", "A, A -> bool", lazy).costing(BOTH, MIN_SIZE),
         row(GLOBAL, "_[_]", "index_list", "list(A), int -> A", lazy),
         row(GLOBAL, "_[_]", "index_map", "map(A, B), A -> B", lazy),
@@ -172,6 +173,28 @@ fn match_cost(args: &[Val]) -> u64 {
 const MIN_SIZE: Estimator = |s, _, args| {
     let most = s.size(args.first()?).max.min(s.size(args.get(1)?).max);
     Estimate::of(Range::new(u64::from(most > 0), most).per(STRING))
+};
+
+/// Kubernetes' own types are compared at a fixed price (apiserver `pkg/cel/library/cost.go`).
+const EQUAL: Estimator = |s, target, args| {
+    let [a, b] = args else { return None };
+    if a.ty != b.ty {
+        return MIN_SIZE(s, target, args);
+    }
+    match &a.ty {
+        Type::Opaque(name, _) if name == "net.IP" || name == "net.CIDR" => Estimate::of(Range::ONE),
+        Type::Object(object) => match object.name.as_str() {
+            "kubernetes.Quantity" | "kubernetes.Semver" => Estimate::of(Range::ONE),
+            "kubernetes.NamedFormat" => Estimate::of(Range::new(1, 64).per(STRING)),
+            "kubernetes.URL" => {
+                let most = b.size.map_or(1, |size| size.max);
+                Estimate::of(Range::new(1, most).per(STRING))
+            }
+            name if name.starts_with("kubernetes.authorization.") => Estimate::of(Range::ONE),
+            _ => MIN_SIZE(s, target, args),
+        },
+        _ => MIN_SIZE(s, target, args),
+    }
 };
 
 const JOINED: Estimator = |s, _, args| {
