@@ -28,7 +28,6 @@ pub fn equal<'a>(ctx: &mut Ctx<'a>, a: &Val<'a>, b: &Val<'a>) -> Outcome<bool> {
         (Val::Optional(None), Val::Optional(None)) => true,
         (Val::Optional(Some(a)), Val::Optional(Some(b))) => equal(ctx, a, b)?,
         (Val::Opaque(a), Val::Opaque(b)) => a.type_name() == b.type_name() && a.equals(&**b),
-        (Val::Unknown(a), Val::Unknown(b)) => same_json(ctx, a, b)?,
         (Val::List(a), Val::List(b)) => equal_lists(ctx, a, b)?,
         (Val::Map(a), Val::Map(b)) => equal_maps(ctx, a, b)?,
         _ => numbers(a, b) == Some(Some(Ordering::Equal)),
@@ -150,7 +149,7 @@ fn equal_maps<'a>(ctx: &mut Ctx<'a>, a: &Entries<'a>, b: &Entries<'a>) -> Outcom
         && let DeclKind::Object(object) = &decl.kind
     {
         for (name, value) in x.iter() {
-            if object.json_field(name).is_none()
+            if !object.names(name)
                 && let Some(other) = y.get(name)
                 && !same_json(ctx, value, other)?
             {

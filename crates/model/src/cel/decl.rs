@@ -37,8 +37,6 @@ pub enum DeclKind {
     List(Arc<Decl>, ListKind),
     Map(Arc<Decl>),
     Object(Object),
-    /// Preserved but of unknown shape: may be compared, not looked into.
-    Unknown,
 }
 
 /// What makes elements of a list the same.
@@ -56,8 +54,6 @@ pub struct Object {
     pub name: Str,
     /// By escaped name.
     pub fields: BTreeMap<Str, Field>,
-    /// Fields that cannot be named in an expression still count in comparisons.
-    pub unnamed: BTreeMap<Str, Arc<Decl>>,
 }
 
 #[derive(Clone, Debug)]
@@ -101,7 +97,6 @@ impl Decl {
         let object = Object {
             name: name.into(),
             fields,
-            unnamed: BTreeMap::new(),
         };
         Self::plain(DeclKind::Object(object), 2, 0)
     }
@@ -110,7 +105,7 @@ impl Decl {
     #[must_use]
     pub fn type_named(self: &Arc<Self>, name: &str) -> Type {
         match &self.kind {
-            DeclKind::Dyn | DeclKind::IntOrString | DeclKind::Unknown => Type::Dyn,
+            DeclKind::Dyn | DeclKind::IntOrString => Type::Dyn,
             DeclKind::Bool => Type::Bool,
             DeclKind::Int => Type::Int,
             DeclKind::Double => Type::Double,

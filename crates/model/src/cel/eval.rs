@@ -23,16 +23,10 @@ pub trait Scope<'a> {
 }
 
 /// Variables by name.
-impl<'a> Scope<'a> for [(&str, Val<'a>)] {
+impl<'a> Scope<'a> for &[(&str, Val<'a>)] {
     fn variable(&self, name: &str, _: &mut Ctx<'a>) -> Option<Outcome<Val<'a>>> {
         let (_, val) = self.iter().find(|(n, _)| *n == name)?;
         Some(Ok(val.clone()))
-    }
-}
-
-impl<'a, const N: usize> Scope<'a> for [(&str, Val<'a>); N] {
-    fn variable(&self, name: &str, ctx: &mut Ctx<'a>) -> Option<Outcome<Val<'a>>> {
-        self.as_slice().variable(name, ctx)
     }
 }
 
@@ -76,7 +70,7 @@ pub fn evaluate<'a>(
 /// One of them has no value, or a pattern is none.
 pub fn instantiate(checked: &Checked) -> Outcome<()> {
     let mut ctx = Ctx::new(u64::MAX);
-    let none: [(&str, Val); 0] = [];
+    let none: &[(&str, Val)] = &[];
     let mut run = Run {
         checked,
         scope: &none,

@@ -3,9 +3,9 @@
 
 use super::ast::{Expr, Kind, Literal};
 use super::check::Checked;
-use super::ctx;
 use super::issues::Issues;
 use super::types::Type;
+use crate::go_regex;
 use crate::time::{Instant, parse_duration};
 
 pub(crate) fn validate(checked: &Checked) -> Result<(), Issues> {
@@ -77,7 +77,7 @@ fn is_good(function: &str, literal: &Literal) -> bool {
         ("duration", Literal::String(s)) => parse_duration(s).is_ok(),
         ("timestamp", Literal::String(s)) => Instant::parse(s).is_ok(),
         ("timestamp", Literal::Int(i)) => (-62_135_596_800..=253_402_300_799).contains(i),
-        ("matches", Literal::String(s)) => ctx::compile(s).is_ok(),
+        ("matches", Literal::String(s)) => go_regex::compile(s).is_ok(),
         _ => true,
     }
 }

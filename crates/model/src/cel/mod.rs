@@ -25,6 +25,7 @@ mod literals;
 mod macros;
 pub mod parse;
 pub mod ranges;
+pub mod shape;
 pub mod types;
 mod unescape;
 pub mod val;

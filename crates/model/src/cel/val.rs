@@ -62,8 +62,6 @@ pub enum Val<'a> {
     Map(Entries<'a>),
     Type(Rc<Type>),
     Optional(Option<Rc<Val<'a>>>),
-    /// Preserved fields of unknown shape: can only be compared.
-    Unknown(&'a Value),
     Opaque(Rc<dyn Opaque>),
 }
 
@@ -327,7 +325,6 @@ impl<'a> Val<'a> {
         };
         Ok(match (&decl.kind, value) {
             (DeclKind::Dyn, value) => Self::plain(value, decl),
-            (DeclKind::Unknown, value) => Self::Unknown(value),
             (DeclKind::IntOrString, Value::Int(_) | Value::String(_)) => Self::plain(value, decl),
             (DeclKind::IntOrString, _) => {
                 return Err(Failure::new(
@@ -390,7 +387,6 @@ impl<'a> Val<'a> {
             Self::Map(_) => Type::map(Type::Dyn, Type::Dyn),
             Self::Type(_) => Type::Type(None),
             Self::Optional(_) => Type::optional(Type::Dyn),
-            Self::Unknown(_) => Type::Dyn,
             Self::Opaque(o) => Type::parse(o.type_name()),
         }
     }
@@ -497,14 +493,10 @@ fn formatted<'a>(kind: &DeclKind, text: &str) -> Outcome<Val<'a>> {
 }
 
 impl Object {
-    /// The declared shape of a field by its name in JSON.
+    /// Whether an expression can name a field of this name in JSON.
     #[must_use]
-    pub fn json_field(&self, name: &str) -> Option<&Decl> {
-        self.unnamed.get(name).map(|d| &**d).or_else(|| {
-            super::escape::escape(name)
-                .and_then(|escaped| self.fields.get(&escaped))
-                .map(|f| &*f.decl)
-        })
+    pub fn names(&self, json: &str) -> bool {
+        super::escape::escape(json).is_some_and(|escaped| self.fields.contains_key(&escaped))
     }
 }
 

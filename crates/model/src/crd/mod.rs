@@ -5,7 +5,7 @@ pub(crate) mod definition;
 mod formats;
 mod prune;
 mod scale;
-mod schema;
+pub(crate) mod schema;
 mod status;
 mod types;
 mod validate;

@@ -9,7 +9,7 @@ use crate::{Map, Str, Value, go_regex};
 use regex::Regex;
 
 /// Nodes of all versions of one CRD. The largest public CRDs have about 10,000.
-pub(super) const MAX_NODES: usize = 100_000;
+pub(crate) const MAX_NODES: usize = 100_000;
 /// Nesting of schemas; upstream has no bound of its own below the decoder's.
 pub(super) const MAX_DEPTH: usize = 64;
 /// JSON types a schema may ask for.
@@ -66,7 +66,7 @@ pub(crate) enum Additional {
 }
 
 impl Additional {
-    pub(super) fn schema(&self) -> Option<&Schema> {
+    pub(crate) fn schema(&self) -> Option<&Schema> {
         if let Self::Schema(s) = self {
             Some(s)
         } else {
@@ -134,7 +134,7 @@ impl Schema {
     }
 
     /// Reads the schema at `path`, counting nodes in `budget`.
-    pub(super) fn read(value: &Value, path: &str, budget: &mut usize) -> Result<Self, FieldError> {
+    pub(crate) fn read(value: &Value, path: &str, budget: &mut usize) -> Result<Self, FieldError> {
         Reader { budget, path }.node(value, 0)
     }
 

@@ -7,6 +7,7 @@
 )]
 
 mod apply;
+mod cel;
 mod costs;
 mod custom;
 mod patch;

@@ -1,0 +1,293 @@
+//! CEL against what Kubernetes 1.36 itself answered (`upstream/cmd/cel` recorded it): errors,
+//! types, estimated costs, values, failures and costs of a few thousand expressions.
+
+use freehold_model::cel::ctx::{Ctx, PER_CALL_LIMIT};
+use freehold_model::cel::decl::Decl;
+use freehold_model::cel::env::Env;
+use freehold_model::cel::eval::{evaluate, instantiate};
+use freehold_model::cel::ranges::Range;
+use freehold_model::cel::types::Type;
+use freehold_model::cel::val::{Entries, Text, Val};
+use freehold_model::cel::{cost, shape};
+use freehold_model::time::{Instant, parse_duration};
+use freehold_model::{Value, json};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+const RECORDED: &str = include_str!("../recorded/cel/expressions.jsonl");
+
+fn parse(text: &str) -> Value {
+    json::parse(text.as_bytes()).unwrap().value
+}
+
+/// What an expression sees: types, and JSON with its shape.
+#[derive(Default)]
+struct Context {
+    types: Vec<(String, Type)>,
+    values: Vec<(String, Value, Arc<Decl>, &'static str)>,
+    root: Option<Arc<Decl>>,
+}
+
+impl Context {
+    fn new(line: &Value) -> Option<Self> {
+        match line.str_at(&["kind"]).unwrap_or("rule") {
+            "rule" => Self::rule(line, false),
+            "optional" => Self::rule(line, true),
+            "vars" => Some(Self::vars(line)),
+            _ => None,
+        }
+    }
+
+    fn rule(line: &Value, optional: bool) -> Option<Self> {
+        let schema = line.get("schema")?;
+        let embedded = schema.get("x-kubernetes-embedded-resource") == Some(&Value::Bool(true));
+        let root = shape::of_json(schema, embedded)?;
+        let t = root.type_named("selfType");
+        let old = if optional {
+            Type::optional(t.clone())
+        } else {
+            t.clone()
+        };
+        let mut values = Vec::new();
+        for (name, key) in [("self", "self"), ("oldSelf", "old")] {
+            let how = if optional && name == "oldSelf" {
+                "optional"
+            } else {
+                "plain"
+            };
+            match line.get(key) {
+                Some(v) => values.push((name.into(), v.clone(), Arc::clone(&root), how)),
+                None if how == "optional" => {
+                    values.push((name.into(), Value::Null, Arc::clone(&root), "none"));
+                }
+                None => {}
+            }
+        }
+        Some(Self {
+            types: vec![("self".into(), t), ("oldSelf".into(), old)],
+            values,
+            root: Some(root),
+        })
+    }
+
+    fn vars(line: &Value) -> Self {
+        let mut context = Self::default();
+        for (name, pair) in line.get("vars").unwrap().as_object().unwrap().iter() {
+            let pair = pair.as_array().unwrap();
+            let kind = pair[0].as_str().unwrap();
+            let how = match kind {
+                "uint" => "uint",
+                "double" => "double",
+                "bytes" => "bytes",
+                "timestamp" => "timestamp",
+                "duration" => "duration",
+                "optional(string)" => "optional",
+                _ => "plain",
+            };
+            let t = Type::parse(&kind.replace("optional(", "optional_type("));
+            context.types.push((name.into(), t));
+            let dynamic = Arc::new(Decl::dynamic().clone());
+            context
+                .values
+                .push((name.into(), pair[1].clone(), dynamic, how));
+        }
+        context
+    }
+
+    fn env(&self, minor: u16) -> Env {
+        let mut env = Env::new(minor);
+        for (name, t) in &self.types {
+            env = env.with(name, t.clone());
+        }
+        match &self.root {
+            Some(root) => env.sized(Arc::clone(root)),
+            None => env,
+        }
+    }
+
+    fn values(&self) -> Vec<(&str, Val<'_>)> {
+        let of = |v, d| Val::of(v, d).unwrap();
+        self.values
+            .iter()
+            .map(|(name, v, decl, how)| {
+                let val = match *how {
+                    "uint" => Val::Uint(v.as_i64().unwrap().try_into().unwrap()),
+                    "bytes" => Val::Bytes(v.as_str().unwrap().as_bytes().into()),
+                    "timestamp" => Val::Timestamp(Instant::parse(v.as_str().unwrap()).unwrap()),
+                    "duration" => Val::Duration(parse_duration(v.as_str().unwrap()).unwrap()),
+                    "none" => Val::Optional(None),
+                    "optional" => of(v, decl).some(),
+                    _ => of(v, decl),
+                };
+                (name.as_str(), val)
+            })
+            .collect()
+    }
+}
+
+/// As `upstream/cmd/cel/show.go` writes values.
+fn show(val: &Val) -> String {
+    match val {
+        Val::Null => "null".into(),
+        Val::Bool(b) => b.to_string(),
+        Val::Int(i) => i.to_string(),
+        Val::Uint(u) => format!("{u}u"),
+        Val::Double(d) if d.is_nan() => "NaN".into(),
+        Val::Double(d) if d.is_infinite() => if *d > 0.0 { "Inf" } else { "-Inf" }.into(),
+        Val::Double(d) => format!("{d:e}"),
+        Val::String(s) => quoted(s),
+        Val::Bytes(b) => format!("b\"{}\"", freehold_model::bytes64::encode(b)),
+        Val::Duration(d) => format!("duration({d})"),
+        Val::Timestamp(t) => {
+            let text = t.to_text();
+            let fraction = format!("{:09}", t.nanos);
+            let fraction = fraction.trim_end_matches('0');
+            let point = if fraction.is_empty() { "" } else { "." };
+            format!(
+                "timestamp({}{point}{fraction}Z)",
+                text.trim_end_matches('Z')
+            )
+        }
+        Val::Optional(None) => "optional.none()".into(),
+        Val::Optional(Some(v)) => format!("optional({})", show(v)),
+        Val::Type(t) => format!("type({})", t.runtime_name()),
+        Val::List(l) => {
+            let items: Vec<String> = l.iter().map(|v| show(&v.unwrap())).collect();
+            format!("[{}]", items.join(", "))
+        }
+        Val::Map(m) => {
+            let mut entries: Vec<String> = m
+                .keys()
+                .iter()
+                .map(|k| {
+                    format!(
+                        "{}: {}",
+                        show(k),
+                        m.find(k).unwrap().as_ref().map_or("null".into(), show)
+                    )
+                })
+                .collect();
+            entries.sort();
+            format!("{{{}}}", entries.join(", "))
+        }
+        other @ Val::Opaque(_) => format!("{other:?}"),
+    }
+}
+
+fn quoted(s: &str) -> String {
+    let mut out = Vec::new();
+    json::write_string(s, &mut out);
+    String::from_utf8(out).unwrap()
+}
+
+fn bound(v: &Value) -> u64 {
+    match v {
+        Value::Int(i) => (*i).try_into().unwrap(),
+        Value::Float(f) => *f as u64,
+        _ => u64::MAX,
+    }
+}
+
+/// What is different from the recording, if anything.
+fn differences(context: &Context, line: &Value) -> Vec<(&'static str, String, String)> {
+    let source = line.str_at(&["e"]).unwrap_or_default();
+    let minor = match line.str_at(&["v"]) {
+        Some(v) => v.trim_start_matches("1.").parse().unwrap(),
+        None => 36,
+    };
+    let stored = line.get("stored") == Some(&Value::Bool(true));
+    let env = context.env(if stored { u16::MAX } else { minor });
+    let mut out = Vec::new();
+    let mut differs = |what, want: String, got: String| {
+        if want != got {
+            out.push((what, want, got));
+        }
+    };
+    let want = |key: &str| line.str_at(&[key]).unwrap_or_default().to_owned();
+    let checked = match env.compile(source) {
+        Ok(checked) => checked,
+        Err(issues) => {
+            differs("errors", want("errors"), issues.display(source));
+            return out;
+        }
+    };
+    if line.get("errors").is_some() {
+        differs("errors", want("errors"), String::new());
+        return out;
+    }
+    differs("type", want("type"), checked.output().to_string());
+    let est = line.get("est").and_then(Value::as_array).unwrap();
+    let want_est = Range::new(bound(&est[0]), bound(&est[1]));
+    let got_est = cost::estimate(&checked, env.root());
+    differs("est", format!("{want_est:?}"), format!("{got_est:?}"));
+    if let Err(failure) = instantiate(&checked) {
+        let got = format!("program instantiation failed: {failure}");
+        differs("fail", want("fail"), got);
+        return out;
+    }
+    let values = context.values();
+    let mut ctx = Ctx::new(PER_CALL_LIMIT);
+    let (val, fail) = match evaluate(&checked, &values.as_slice(), &mut ctx) {
+        Ok(val) => (show(&val), String::new()),
+        Err(failure) => (String::new(), failure.message),
+    };
+    differs("val", want("val"), val);
+    differs("fail", want("fail"), fail);
+    if let Some(cost) = line.get("cost") {
+        differs("cost", bound(cost).to_string(), ctx.cost().to_string());
+    }
+    out
+}
+
+#[test]
+fn expressions_are_answered_as_kubernetes_answers_them() {
+    let mut contexts: HashMap<String, Option<Context>> = HashMap::new();
+    let mut found: BTreeMap<&str, usize> = BTreeMap::new();
+    let (mut lines, mut wrong) = (0, 0);
+    let mut shown = String::new();
+    for text in RECORDED.lines() {
+        let line = parse(text);
+        if let Some(name) = line.str_at(&["let"]) {
+            contexts.insert(name.into(), Context::new(&line));
+            continue;
+        }
+        let context = &contexts[line.str_at(&["in"]).unwrap()];
+        let Some(context) = context else { continue };
+        if line.get("unstable").is_some() {
+            continue;
+        }
+        lines += 1;
+        let differences = differences(context, &line);
+        wrong += usize::from(!differences.is_empty());
+        for (what, want, got) in differences {
+            *found.entry(what).or_default() += 1;
+            let source = line.str_at(&["e"]).unwrap_or_default();
+            shown += &format!("{what}: {source}\n   want {want}\n   got  {got}\n");
+        }
+    }
+    if let Some(path) = option_env!("CEL_DIFFERENCES") {
+        std::fs::write(path, &shown).unwrap();
+    }
+    assert!(
+        wrong == 0,
+        "{wrong} of {lines} differ: {found:?}\n{}",
+        &shown[..shown.len().min(4000)]
+    );
+}
+
+/// Keeps the type of a borrowed text in use where only some contexts need it.
+#[test]
+fn maps_made_by_an_expression_find_numbers_by_value() {
+    let env = Env::new(36);
+    let checked = env.compile("{1: 'a', 2: 'b'}").unwrap();
+    let none: &[(&str, Val)] = &[];
+    let mut ctx = Ctx::new(PER_CALL_LIMIT);
+    let Ok(Val::Map(Entries::Made(map))) = evaluate(&checked, &none, &mut ctx) else {
+        panic!("not a map");
+    };
+    assert!(matches!(
+        map.get(&Val::Double(2.0)),
+        Some(Val::String(Text::Borrowed("b")))
+    ));
+    assert!(map.get(&Val::Uint(3)).is_none());
+}
