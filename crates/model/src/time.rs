@@ -193,7 +193,12 @@ fn parse(text: &str, layout: &'static str) -> Result<Instant, String> {
     r.literal("-")?;
     let day = r.number(2, "02")?;
     r.literal("T")?;
-    let hour = r.ranged("15", 0, 23, "hour")?;
+    // Go takes hours of one digit too.
+    let one = r.rest.as_bytes().get(1) == Some(&b':');
+    let hour = r.number(if one { 1 } else { 2 }, "15")?;
+    if hour > 23 {
+        return Err(r.out_of_range("hour"));
+    }
     r.literal(":")?;
     let minute = r.ranged("04", 0, 59, "minute")?;
     r.literal(":")?;

@@ -248,10 +248,14 @@ impl Checker<'_> {
         };
         let result = match &target {
             Type::Map(_, value) => (**value).clone(),
-            Type::Object(object) => object.field(field).unwrap_or_else(|| {
-                self.issues.add(e.at, format!("undefined field '{field}'"));
-                Type::Error
-            }),
+            Type::Object(object) => {
+                object
+                    .field(field, self.env.minor() >= 31)
+                    .unwrap_or_else(|| {
+                        self.issues.add(e.at, format!("undefined field '{field}'"));
+                        Type::Error
+                    })
+            }
             Type::Param(_) => {
                 self.mapping.assign(&Type::Dyn, &target);
                 Type::Dyn
@@ -338,6 +342,11 @@ impl Checker<'_> {
         let minor = self.env.minor();
         for overload in Registry::get().overloads(function) {
             if overload.since > minor || overload.row.member != target.is_some() {
+                continue;
+            }
+            // Numbers of different types are compared from 1.28 on.
+            let order = matches!(function, "_<_" | "_<=_" | "_>_" | "_>=_");
+            if minor < 28 && order && overload.params[0] != overload.params[1] {
                 continue;
             }
             if matches!(function, "_&&_" | "_||_") {
@@ -503,7 +512,7 @@ impl Checker<'_> {
         };
         for field in fields {
             self.check(&field.value);
-            let found = object.as_ref().and_then(|o| o.field(&field.name));
+            let found = object.as_ref().and_then(|o| o.field(&field.name, false));
             let given = if field.optional {
                 self.unwrapped(&field.value)
             } else {

@@ -108,26 +108,34 @@ fn equal_keyed<'a>(
         let mut found = None;
         for item in items {
             let item = Val::of(item, element)?;
-            let mut same = true;
-            for key in keys {
-                ctx.burn(1)?;
-                let (x, y) = (field(&item, key)?, field(&other, key)?);
-                same = match (x, y) {
-                    (Some(x), Some(y)) => equal(ctx, &x, &y)?,
-                    (x, y) => x.is_none() && y.is_none(),
-                };
-                if !same {
-                    break;
-                }
-            }
             // As in a map filled in order, the last of equal keys counts.
-            if same {
+            if same_keys(ctx, keys, &item, &other)? {
                 found = Some(item);
             }
         }
         match found {
             Some(item) if equal(ctx, &item, &other)? => {}
             _ => return Ok(false),
+        }
+    }
+    Ok(true)
+}
+
+/// Whether two elements of a list by key have the same keys.
+pub(crate) fn same_keys<'a>(
+    ctx: &mut Ctx<'a>,
+    keys: &[crate::Str],
+    a: &Val<'a>,
+    b: &Val<'a>,
+) -> Outcome<bool> {
+    for key in keys {
+        ctx.burn(1)?;
+        let same = match (field(a, key)?, field(b, key)?) {
+            (Some(x), Some(y)) => equal(ctx, &x, &y)?,
+            (x, y) => x.is_none() && y.is_none(),
+        };
+        if !same {
+            return Ok(false);
         }
     }
     Ok(true)

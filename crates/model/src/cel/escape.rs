@@ -26,6 +26,12 @@ const RESERVED: [&str; 21] = [
     "while",
 ];
 
+/// Whether it is a word of the language.
+#[must_use]
+pub fn is_reserved(name: &str) -> bool {
+    RESERVED.contains(&name)
+}
+
 /// `a-b` becomes `a__dash__b`; `None` when there is no way to spell it.
 #[must_use]
 pub fn escape(name: &str) -> Option<Str> {

@@ -6,7 +6,7 @@ use super::check::{Checked, Ref};
 use super::compare::equal;
 use super::ctx::Ctx;
 use super::fold::{CONVERSIONS, is_in_list, is_set};
-use super::functions::{Charge, Function};
+use super::functions::Charge;
 use super::macros::MAP_INSERT;
 use super::ranges::{LIST_CREATE, MAP_CREATE, STRUCT_CREATE};
 use super::val::{Entries, Failure, List, MadeMap, Outcome, Text, Val};
@@ -276,25 +276,28 @@ impl<'a> Run<'_, 'a> {
         let Kind::Select { operand, field, .. } = &e.kind else {
             return Err(Failure::no_such_overload());
         };
-        // The attribute is charged, the test is for nothing.
-        let base_cost = self.root_cost(operand).unwrap_or(1);
-        self.charge(base_cost)?;
+        // What is charged beside the parts of the operand: the test when it is made, but no attribute.
+        let test_cost = self.root_cost(operand).unwrap_or(1);
         if let Some(name) = operand.ident()
             && self.local(name).is_none()
             && let Some(val) = self.scope.member(name, field, self.ctx)
         {
+            self.charge(test_cost)?;
             val?;
             return Ok(Val::Bool(true));
         }
         let (base, was_optional) = self.attribute(operand)?;
-        let base = match base {
+        let (base, lenient) = match base {
             Val::Optional(None) => return Ok(Val::Bool(false)),
-            Val::Optional(Some(inner)) => (*inner).clone(),
-            other => other,
+            Val::Optional(Some(inner)) => ((*inner).clone(), true),
+            other => (other, was_optional),
         };
-        let _ = was_optional;
         let key = Val::String(Text::Borrowed(field));
-        Ok(Val::Bool(self.find(&base, &key)?.is_some()))
+        let present = self.find(&base, &key)?.is_some();
+        if present || !lenient {
+            self.charge(test_cost)?;
+        }
+        Ok(Val::Bool(present))
     }
 
     fn local(&self, name: &str) -> Option<usize> {
@@ -382,7 +385,7 @@ impl<'a> Run<'_, 'a> {
         let single = candidates.len() == 1;
         let Some(chosen) = candidates.iter().copied().find(|f| f.takes(args)) else {
             self.charge(1)?;
-            return Err(no_overload(function, candidates, args));
+            return Err(no_overload(function, args));
         };
         if !(self.quiet && CONVERSIONS.contains(&function)) {
             let cost = match chosen.row.charge {
@@ -489,7 +492,7 @@ impl<'a> Run<'_, 'a> {
                 }
                 val => val,
             };
-            out.insert(key, value)?;
+            out.insert(key, value);
         }
         Ok(Val::Map(Entries::Made(Rc::new(out))))
     }
@@ -536,14 +539,10 @@ impl<'a> Run<'_, 'a> {
 
     fn fold_map(&mut self, fold: &'a Fold, entries: &Entries<'a>) -> Outcome<()> {
         for key in entries.keys() {
-            let value = match &fold.var2 {
-                None => None,
-                Some(_) => Some(match entries.find(&key) {
-                    Ok(Some(value)) => Ok(value),
-                    Ok(None) => Ok(Val::Null),
-                    Err(failure) => Err(failure),
-                }),
-            };
+            let value = fold.var2.as_ref().map(|_| match entries.find(&key) {
+                Ok(value) => Ok(value.unwrap_or(Val::Null)),
+                Err(failure) => Err(failure),
+            });
             if !self.step(fold, Ok(key), value)? {
                 break;
             }
@@ -646,7 +645,14 @@ impl<'a> Run<'_, 'a> {
             if !self.checked.is_constant(&args[1]) {
                 self.charge(LIST_CREATE)?;
             }
-            vals.push(self.eval(&items[0].value)?);
+            match self.eval(&items[0].value) {
+                Ok(val) => vals.push(val),
+                Err(failure) if failure.fatal => return Err(failure),
+                Err(failure) => {
+                    self.charge(1)?;
+                    return Err(failure);
+                }
+            }
         } else {
             vals.push(self.eval(&args[1])?);
             vals.push(self.eval(&args[2])?);
@@ -667,7 +673,7 @@ impl<'a> Run<'_, 'a> {
                         super::lib::text_of(key)
                     )));
                 }
-                Rc::make_mut(map).insert(key.clone(), value.clone())?;
+                Rc::make_mut(map).insert(key.clone(), value.clone());
             }
             _ => return Err(Failure::no_such_overload()),
         }
@@ -721,9 +727,20 @@ fn missing(base: &Val, key: &Val) -> Failure {
     })
 }
 
-fn no_overload(function: &str, candidates: &[&'static Function], args: &[Val]) -> Failure {
-    let _ = (candidates, args);
-    Failure::new(format!("no such overload: {function}"))
+fn no_overload(function: &str, args: &[Val]) -> Failure {
+    // cel-go's own operators have one implementation, which does not say more.
+    let operator = function.starts_with(['_', '@', '!', '-']);
+    if function == "size" || (operator && matches!(args, [Val::Null, ..])) {
+        return Failure::new(format!("no such overload: {function}"));
+    }
+    if operator || matches!(function, "contains" | "endsWith" | "matches" | "startsWith") {
+        return Failure::no_such_overload();
+    }
+    let types: Vec<String> = args.iter().map(Val::type_name).collect();
+    Failure::new(format!(
+        "no such overload: {function}({})",
+        types.join(", ")
+    ))
 }
 
 /// cel-go's Go type behind a value.

@@ -52,7 +52,9 @@ pub(crate) fn tokens(text: &[char], issues: &mut Issues) -> Vec<Spot> {
             Some(token) => out.push(spot(token, start, lexer.at)),
             None => {
                 // As far as the recognizer got, that is what it shows.
-                let upto = lexer.at.max(start + 1).min(text.len());
+                // `=`, `&`, `|` could have begun a longer one.
+                let begun = usize::from(matches!(text[start], '=' | '&' | '|'));
+                let upto = lexer.at.max(start + 1 + begun).min(text.len());
                 let shown: String = text[start..upto].iter().collect();
                 issues.add(
                     position(start),

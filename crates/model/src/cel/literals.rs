@@ -75,8 +75,12 @@ fn same<'t>(mut types: impl Iterator<Item = (u32, &'t Type)>, issues: &mut Issue
 fn is_good(function: &str, literal: &Literal) -> bool {
     match (function, literal) {
         ("duration", Literal::String(s)) => parse_duration(s).is_ok(),
-        ("timestamp", Literal::String(s)) => Instant::parse(s).is_ok(),
-        ("timestamp", Literal::Int(i)) => (-62_135_596_800..=253_402_300_799).contains(i),
+        ("timestamp", Literal::String(s)) => Instant::parse(s).is_ok_and(super::lib::in_range),
+        ("duration", Literal::Int(_)) => false,
+        ("timestamp", Literal::Int(i)) => super::lib::in_range(Instant {
+            seconds: *i,
+            nanos: 0,
+        }),
         ("matches", Literal::String(s)) => go_regex::compile(s).is_ok(),
         _ => true,
     }

@@ -43,9 +43,7 @@ pub(crate) fn member_call(
 ) -> Step {
     let two = p.syntax.two_variables;
     match (function, args.len()) {
-        ("all" | "exists" | "exists_one" | "existsOne", 2) => {
-            quantifier(p, at, function, target, args, false)
-        }
+        ("all" | "exists" | "exists_one", 2) => quantifier(p, at, function, target, args, false),
         ("all" | "exists" | "exists_one" | "existsOne", 3) if two => {
             quantifier(p, at, function, target, args, true)
         }

@@ -184,8 +184,32 @@ impl Parser<'_> {
             return Ok(at);
         }
         let fits = self.after() == Token::Symbol(symbol);
+        let spot = self.peek();
+        if !fits && self.could_follow(symbol, spot.token) {
+            let shown = self.shown(spot);
+            self.issues.add(
+                spot.start,
+                format!("Syntax error: missing '{symbol}' at '{shown}'"),
+            );
+            return Ok(spot.start);
+        }
         self.step_over(fits, &format!("'{symbol}'"))?;
         Ok(self.advance().start)
+    }
+
+    /// Whether `token` makes sense behind a `symbol` that is not there.
+    fn could_follow(&self, symbol: &str, token: Token) -> bool {
+        if symbol == ":" {
+            return Self::starts_expression(token);
+        }
+        match token {
+            Token::End => self.depth <= 1,
+            Token::Symbol(s) => {
+                !matches!(s, ")" | "]" | "}" | "!" | "(" | "{") || (self.depth > 1 && s != symbol)
+            }
+            Token::Word(w) => w == "in",
+            _ => false,
+        }
     }
 
     fn no_alternative(&mut self, from: u32) -> Stop {
@@ -390,7 +414,7 @@ impl Parser<'_> {
             if let Some(at) = self.eat(".") {
                 operand = self.after_dot(operand, at)?;
             } else if let Some(at) = self.eat("[") {
-                let optional = self.optional_mark()?;
+                let optional = self.optional_mark(at, "[?")?;
                 let index = self.expr()?;
                 self.expect("]")?;
                 let function = if optional { "_[?_]" } else { "_[_]" };
@@ -402,18 +426,24 @@ impl Parser<'_> {
     }
 
     /// `?` before a field, index or element.
-    fn optional_mark(&mut self) -> Step<bool> {
-        let Some(at) = self.eat("?") else {
+    fn optional_mark(&mut self, at: u32, shown: &str) -> Step<bool> {
+        if self.eat("?").is_none() {
             return Ok(false);
-        };
+        }
         if !self.syntax.optional {
-            self.issues.add(at, "unsupported syntax '?'");
+            self.issues.add(at, format!("unsupported syntax '{shown}'"));
         }
         Ok(true)
     }
 
+    /// Before an element, whose own place it is then.
+    fn optional_element(&mut self) -> Step<bool> {
+        let at = self.peek().start;
+        self.optional_mark(at, "?")
+    }
+
     fn after_dot(&mut self, operand: Expr, dot: u32) -> Step {
-        let optional = self.optional_mark()?;
+        let optional = self.optional_mark(dot, ".?")?;
         let spot = self.peek();
         let field: Str = match spot.token {
             Token::Ident => self.text_of(spot).into(),
@@ -564,10 +594,14 @@ impl Parser<'_> {
                 self.expect("]")?;
                 break;
             }
-            if items.is_empty() && !self.is("?") && !Self::starts_expression(self.peek().token) {
-                return Err(self.mismatched(LIST_ITEM));
+            if !self.is("?") && !Self::starts_expression(self.peek().token) {
+                if items.is_empty() {
+                    return Err(self.mismatched(LIST_ITEM));
+                }
+                self.expect("]")?;
+                break;
             }
-            let optional = self.optional_mark()?;
+            let optional = self.optional_element()?;
             let value = self.expr()?;
             items.push(Item { optional, value });
             if self.eat(",").is_none() {
@@ -592,7 +626,7 @@ impl Parser<'_> {
                 let fits = Self::starts_expression(self.after());
                 self.step_over(fits, MAP_ENTRY)?;
             }
-            let optional = self.optional_mark()?;
+            let optional = self.optional_element()?;
             let key = self.expr()?;
             self.expect(":")?;
             let value = self.expr()?;
@@ -620,7 +654,7 @@ impl Parser<'_> {
                 self.expect("}")?;
                 break;
             }
-            let optional = self.optional_mark()?;
+            let optional = self.optional_element()?;
             let spot = self.peek();
             if !matches!(spot.token, Token::Ident | Token::EscapedIdent) {
                 let fits = matches!(self.after(), Token::Ident | Token::EscapedIdent);

@@ -41,11 +41,17 @@ pub struct ObjectType {
 
 impl ObjectType {
     #[must_use]
-    pub fn field(&self, name: &str) -> Option<Type> {
+    pub fn field(&self, name: &str, keywords: bool) -> Option<Type> {
         let DeclKind::Object(object) = &self.decl.kind else {
             return None;
         };
-        let field = object.fields.get(name)?;
+        // With `keywords`, words of the language are fields: `self.namespace`.
+        let field = object.fields.get(name).or_else(|| {
+            object.fields.get(
+                &super::escape::escape(name)
+                    .filter(|_| keywords && super::escape::is_reserved(name))?,
+            )
+        })?;
         Some(field.decl.type_named(&format!("{}.{name}", self.name)))
     }
 }

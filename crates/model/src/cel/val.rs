@@ -1,7 +1,7 @@
 //! Values while an expression runs. JSON is looked at through its declared shape, never copied.
 
-use super::decl::{Decl, DeclKind, Object};
-use super::types::Type;
+use super::decl::{Decl, DeclKind, ListKind, Object};
+use super::types::{OPTIONAL, Type};
 use crate::time::{Instant, parse_duration};
 use crate::{Map, Value, bytes64};
 use std::any::Any;
@@ -154,26 +154,22 @@ impl<'a> MadeMap<'a> {
         self.entries.is_empty()
     }
 
-    /// Puts an entry in; `false` when there is one under this key already.
-    ///
-    /// # Errors
-    /// Values of this type cannot be keys.
-    pub fn insert(&mut self, key: Val<'a>, value: Val<'a>) -> Outcome<bool> {
+    /// Puts an entry in; `false` when it replaced one under this key.
+    pub fn insert(&mut self, key: Val<'a>, value: Val<'a>) -> bool {
         let Some(name) = key_of(&key) else {
-            return Err(Failure::new(format!(
-                "unsupported key type: {}",
-                key.type_name()
-            )));
+            // cel-go makes such maps, and finds nothing under such keys.
+            self.entries.push((key, value));
+            return true;
         };
         match self.index.get(&name) {
             Some(at) => {
                 self.entries[*at].1 = value;
-                Ok(false)
+                false
             }
             None => {
                 self.index.insert(name, self.entries.len());
                 self.entries.push((key, value));
-                Ok(true)
+                true
             }
         }
     }
@@ -215,6 +211,18 @@ impl<'a> List<'a> {
             Self::Made(items) => Ok(items.get(index).cloned()),
         }?
         .ok_or_else(|| Failure::new(format!("index out of bounds: {index}")))
+    }
+
+    /// What makes its elements the same.
+    #[must_use]
+    pub fn kind(&self) -> &ListKind {
+        match self {
+            Self::Json(_, decl) => match &decl.kind {
+                DeclKind::List(_, kind) => kind,
+                _ => &ListKind::Atomic,
+            },
+            Self::Made(_) => &ListKind::Atomic,
+        }
     }
 
     /// All elements, made as they are asked for.
@@ -261,7 +269,7 @@ impl<'a> Entries<'a> {
         };
         match &decl.kind {
             DeclKind::Object(object) => {
-                let Some(field) = object.fields.get(key) else {
+                let Some(field) = object.named(key) else {
                     return Ok(None);
                 };
                 map.get(&field.name)
@@ -386,7 +394,7 @@ impl<'a> Val<'a> {
             Self::List(_) => Type::list(Type::Dyn),
             Self::Map(_) => Type::map(Type::Dyn, Type::Dyn),
             Self::Type(_) => Type::Type(None),
-            Self::Optional(_) => Type::optional(Type::Dyn),
+            Self::Optional(_) => Type::Opaque(OPTIONAL.into(), [].into()),
             Self::Opaque(o) => Type::parse(o.type_name()),
         }
     }
@@ -493,6 +501,14 @@ fn formatted<'a>(kind: &DeclKind, text: &str) -> Outcome<Val<'a>> {
 }
 
 impl Object {
+    /// The field that `key` means: as escaped, or as in JSON where that is no escape sequence.
+    fn named(&self, key: &str) -> Option<&super::decl::Field> {
+        self.fields.get(key).or_else(|| {
+            let json = super::escape::unescape(key)?;
+            self.fields.get(&super::escape::escape(&json)?)
+        })
+    }
+
     /// Whether an expression can name a field of this name in JSON.
     #[must_use]
     pub fn names(&self, json: &str) -> bool {

@@ -120,7 +120,17 @@ fn to_double<'a>(_: &mut Ctx<'a>, args: &[Val<'a>]) -> Outcome<Val<'a>> {
 
 /// Go's `strconv.ParseFloat` takes what Rust takes, but no number that is too large.
 fn parse_float(text: &str) -> Option<f64> {
-    let float: f64 = text.parse().ok()?;
+    // Underscores between digits, as in Go's literals.
+    let bytes = text.as_bytes();
+    let digit = |i: usize| bytes.get(i).is_some_and(u8::is_ascii_digit);
+    let separated = bytes
+        .iter()
+        .enumerate()
+        .all(|(i, b)| *b != b'_' || (i > 0 && digit(i - 1) && digit(i + 1)));
+    if !separated {
+        return None;
+    }
+    let float: f64 = text.replace('_', "").parse().ok()?;
     let named = text.bytes().any(|b| matches!(b, b'n' | b'N'));
     (float.is_finite() || named).then_some(float)
 }
@@ -205,12 +215,11 @@ fn to_string<'a>(ctx: &mut Ctx<'a>, args: &[Val<'a>]) -> Outcome<Val<'a>> {
                 )),
             }
         }
-        val @ (Val::Bool(_)
-        | Val::Int(_)
-        | Val::Uint(_)
-        | Val::Double(_)
-        | Val::Duration(_)
-        | Val::Timestamp(_)) => Ok(Val::from(text_of(val))),
+        Val::Double(d) => Ok(Val::from(float_text(*d, 6))),
+        val
+        @ (Val::Bool(_) | Val::Int(_) | Val::Uint(_) | Val::Duration(_) | Val::Timestamp(_)) => {
+            Ok(Val::from(text_of(val)))
+        }
         other => cannot(other, "string"),
     }
 }
@@ -222,7 +231,7 @@ pub(in crate::cel) fn text_of(val: &Val) -> String {
         Val::Bool(b) => b.to_string(),
         Val::Int(i) => i.to_string(),
         Val::Uint(u) => u.to_string(),
-        Val::Double(d) => float_text(*d),
+        Val::Double(d) => float_text(*d, 21),
         Val::String(s) => s.to_string(),
         Val::Duration(nanos) => super::times::seconds_text(*nanos) + "s",
         Val::Timestamp(at) => super::times::timestamp_text(*at),
@@ -235,8 +244,8 @@ fn type_text(t: &Type) -> String {
     t.runtime_name().to_owned()
 }
 
-/// Go's `%g`: the fewest digits, an exponent below -4 and from 21 on.
-pub(in crate::cel) fn float_text(d: f64) -> String {
+/// Go's `%g` and `%v`: the fewest digits, an exponent below -4 and from `large` on.
+pub(in crate::cel) fn float_text(d: f64, large: i32) -> String {
     if d.is_nan() {
         return "NaN".into();
     }
@@ -246,7 +255,7 @@ pub(in crate::cel) fn float_text(d: f64) -> String {
     let exponential = format!("{d:e}");
     let (digits, exponent) = exponential.split_once('e').unwrap_or((&exponential, "0"));
     let exponent: i32 = exponent.parse().unwrap_or(0);
-    if d == 0.0 || (-4..21).contains(&exponent) {
+    if d == 0.0 || (-4..large).contains(&exponent) {
         return format!("{d}");
     }
     let sign = if exponent < 0 { '-' } else { '+' };

@@ -6,6 +6,7 @@ mod std;
 mod times;
 
 pub(super) use convert::text_of;
+pub(super) use times::in_range;
 
 use super::functions::Library;
 

@@ -13,7 +13,7 @@ const MEMBER: bool = true;
 #[rustfmt::skip] // one row a line
 pub(super) static OPTIONALS: Library = Library {
     since: 28,
-    types: &["optional_type(A)"],
+    types: &["optional_type"],
     rows: &[
         row(GLOBAL, "optional.of", "optional_of", "V -> optional_type(V)", of),
         row(GLOBAL, "optional.ofNonZeroValue", "optional_ofNonZeroValue", "V -> optional_type(V)", of_non_zero),
@@ -162,6 +162,6 @@ fn add<'a>(map: &mut MadeMap<'a>, key: Val<'a>, value: Val<'a>) -> Outcome<()> {
             "insert failed: key {shown} already exists"
         )));
     }
-    map.insert(key, value)?;
+    map.insert(key, value);
     Ok(())
 }

@@ -1,7 +1,8 @@
 //! Operators and string functions of the language itself (cel-go `common/stdlib/standard.go`).
 
-use crate::cel::compare::{contains, order};
+use crate::cel::compare::{contains, equal, order, same_keys};
 use crate::cel::ctx::Ctx;
+use crate::cel::decl::ListKind;
 use crate::cel::functions::{Charge, Estimator, Library, row};
 use crate::cel::ranges::{Estimate, REGEX, Range, STRING, scaled};
 use crate::cel::types::Type;
@@ -20,8 +21,8 @@ pub(super) static STANDARD: Library = Library {
         "bytes",
         "double",
         "int",
-        "list(A)",
-        "map(A, B)",
+        "list(dyn)",
+        "map(dyn, dyn)",
         "null_type",
         "string",
         "type",
@@ -256,20 +257,49 @@ fn add<'a>(ctx: &mut Ctx<'a>, args: &[Val<'a>]) -> Outcome<Val<'a>> {
 }
 
 fn add_lists<'a>(ctx: &mut Ctx<'a>, a: &List<'a>, b: &List<'a>) -> Outcome<Val<'a>> {
-    if a.is_empty() {
-        return Ok(Val::List(b.clone()));
-    }
     if b.is_empty() {
         return Ok(Val::List(a.clone()));
+    }
+    let kind = a.kind();
+    if a.is_empty() && kind == &ListKind::Atomic {
+        return Ok(Val::List(b.clone()));
     }
     let len = a.len() + b.len();
     ctx.alloc(len.saturating_mul(size_of::<Val>()))?;
     ctx.burn(len)?;
     let mut items = Vec::with_capacity(len);
-    for item in a.iter().chain(b.iter()) {
+    for item in a.iter() {
         items.push(item?);
     }
+    for item in b.iter() {
+        let item = item?;
+        match same(ctx, kind, &items, &item)? {
+            None => items.push(item),
+            Some(at) if kind != &ListKind::Set => items[at] = item,
+            Some(_) => {}
+        }
+    }
     Ok(Val::List(List::Made(Rc::new(items))))
+}
+
+/// Where the element is that `item` is the same as: sets and lists by key have each only once.
+fn same<'a>(
+    ctx: &mut Ctx<'a>,
+    kind: &ListKind,
+    items: &[Val<'a>],
+    item: &Val<'a>,
+) -> Outcome<Option<usize>> {
+    for (at, other) in items.iter().enumerate().rev() {
+        let same = match kind {
+            ListKind::Atomic => return Ok(None),
+            ListKind::Set => equal(ctx, other, item)?,
+            ListKind::Map(keys) => same_keys(ctx, keys, other, item)?,
+        };
+        if same {
+            return Ok(Some(at));
+        }
+    }
+    Ok(None)
 }
 
 fn subtract<'a>(_: &mut Ctx<'a>, args: &[Val<'a>]) -> Outcome<Val<'a>> {

@@ -80,9 +80,13 @@ fn overflow(what: &str) -> Failure {
     super::std::overflow(what)
 }
 
+pub(in crate::cel) fn in_range(at: Instant) -> bool {
+    (FIRST..=LAST).contains(&at.seconds)
+}
+
 /// A time within the years 1 to 9999.
 pub(super) fn timestamp<'a>(at: Instant) -> Outcome<Val<'a>> {
-    if (FIRST..=LAST).contains(&at.seconds) {
+    if in_range(at) {
         Ok(Val::Timestamp(at))
     } else {
         Err(overflow("timestamp"))
@@ -90,7 +94,7 @@ pub(super) fn timestamp<'a>(at: Instant) -> Outcome<Val<'a>> {
 }
 
 fn duration<'a>(nanos: Option<i64>) -> Outcome<Val<'a>> {
-    nanos.map(Val::Duration).ok_or_else(|| overflow("duration"))
+    nanos.map(Val::Duration).ok_or_else(|| overflow("integer"))
 }
 
 fn shifted<'a>(at: Instant, by: i128) -> Outcome<Val<'a>> {
