@@ -54,6 +54,11 @@ const WANTED: &[Wanted] = &[
         what_for: "the end-to-end tests",
     },
     Wanted {
+        program: "pg_ctlcluster",
+        package: "postgresql",
+        what_for: "the tests of the PostgreSQL driver",
+    },
+    Wanted {
         program: "git",
         package: "git",
         what_for: "the tidy check",

@@ -37,8 +37,9 @@
 //!
 //! # What is here
 //!
-//! [`embedded`]: the engine of a node, the default. [`etcd`]: keyspaces on an etcd that is already
-//! there. [`memory`]: the model, for tests. [`server`]: the etcd v3 protocol over any [`Store`].
+//! [`embedded`]: the engine of a node, the default. [`etcd`] and [`postgres`]: keyspaces on an etcd
+//! or a PostgreSQL that is already there. [`memory`]: the model, for tests. [`server`]: the etcd v3
+//! protocol over any [`Store`].
 //! All of them pass one suite, `tests/it/contract`, also a real etcd through the driver.
 //!
 //! Absent: consensus (who outgrows a machine uses [`etcd`]), and any knowledge of Kubernetes.
@@ -47,7 +48,10 @@ pub mod embedded;
 pub mod etcd;
 pub mod limits;
 pub mod memory;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 mod proto;
+mod remote;
 pub mod server;
 pub mod span;
 mod types;

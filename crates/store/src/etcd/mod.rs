@@ -19,15 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use store::EtcdStore;
 
-/// PEM files of a connection with TLS.
-#[derive(Clone)]
-pub struct Tls {
-    pub ca: Vec<u8>,
-    /// client certificate and key
-    pub identity: Option<(Vec<u8>, Vec<u8>)>,
-    /// name in the server's certificate, where it is not the one of the URL
-    pub server_name: Option<String>,
-}
+pub use crate::remote::Tls;
 
 /// Where the etcd is and what part of it is ours.
 #[derive(Clone)]

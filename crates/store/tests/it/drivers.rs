@@ -2,10 +2,12 @@
 
 use crate::contract;
 use crate::real_etcd::RealEtcd;
+use crate::real_postgres::RealPostgres;
 use freehold_store::Keyspaces;
 use freehold_store::embedded::{Embedded, Options};
 use freehold_store::etcd;
 use freehold_store::memory::Memory;
+use freehold_store::postgres::Postgres;
 
 #[tokio::test]
 async fn the_model_keeps_the_contract() {
@@ -28,6 +30,15 @@ async fn a_real_etcd_keeps_the_contract() {
     };
     let keyspaces = etcd::Etcd::connect(etcd::Options::new(vec![etcd.url.clone()], "/freehold"));
     contract::run("etcd", keyspaces.await.expect("connect")).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_real_postgres_keeps_the_contract() {
+    let Some(postgres) = RealPostgres::start() else {
+        return;
+    };
+    let keyspaces = Postgres::connect(postgres.options());
+    contract::run("postgres", keyspaces.await.expect("connect")).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

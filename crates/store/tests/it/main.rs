@@ -17,6 +17,7 @@ mod linear;
 mod measure;
 mod random;
 mod real_etcd;
+mod real_postgres;
 mod sim_disk;
 mod simulation;
 mod support;

@@ -1,0 +1,634 @@
+//! Writing. Transactions that wait are carried out together, as one database transaction:
+//! lock the head row and read what they touch, decide in memory, write everything and commit.
+//!
+//! A commit whose answer was lost is looked for: the batch carries a number that is stored with
+//! it. The old connection's process is ended first, and the head row is locked, so that the answer
+//! is final. So a write is never done twice and never reported wrongly; only when the server stays
+//! away longer than a caller may wait is it told that nobody knows.
+
+use super::batch::{self, Planned, Quota, Seen, Sums};
+use super::connect::Backend;
+use super::fault::Fault;
+use super::pool::{Held, by};
+use super::read::{Wanted, kv, upper};
+use super::sql::Kind;
+use super::store::Inner;
+use crate::span::Span;
+use crate::{Compare, Error, LeaseId, Op, Range, Result, Txn, TxnReply};
+use bytes::Bytes;
+use futures::TryStreamExt;
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+use tokio_postgres::{Row, RowStream};
+use tokio_postgres::types::ToSql;
+
+/// Most transactions and bytes of one batch.
+const BATCH: usize = 256;
+const BATCH_BYTES: usize = 8 << 20;
+/// Most bytes that the ranges of a transaction may read.
+const LOOK_BYTES: usize = 256 << 20;
+/// Most that may wait.
+const QUEUE: usize = 16_384;
+const QUEUE_BYTES: usize = 64 << 20;
+const PAUSE: Duration = Duration::from_millis(50);
+const LONG_PAUSE: Duration = Duration::from_secs(1);
+
+/// Each statement sees what was committed before it, so what follows the lock sees everything.
+const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE";
+
+pub(super) enum Work {
+    Txn(Txn),
+    /// a transaction that goes alone: it reads older revisions
+    Alone(Txn),
+    /// ends leases; only those whose time is over, if so wished
+    Revoke {
+        ids: Vec<LeaseId>,
+        over: bool,
+    },
+    Compact(u64),
+}
+
+struct Item {
+    work: Work,
+    size: usize,
+    end: Instant,
+    reply: oneshot::Sender<Result<TxnReply>>,
+}
+
+#[derive(Default)]
+pub(super) struct Queue {
+    items: VecDeque<Item>,
+    bytes: usize,
+    /// somebody carries the items out
+    busy: bool,
+}
+
+/// How an attempt to commit went.
+enum End {
+    Committed,
+    /// certainly not committed
+    Not(Fault),
+    /// the answer was lost
+    Unknown(Backend, String),
+}
+
+impl Inner {
+    /// Carries work out; answers when it is durable.
+    pub(super) async fn write(self: &Arc<Self>, work: Work, size: usize) -> Result<TxnReply> {
+        self.alive()?;
+        let work = match work {
+            Work::Txn(txn) if looks_back(&txn) => Work::Alone(txn),
+            other => other,
+        };
+        let (reply, answer) = oneshot::channel();
+        let end = Instant::now() + self.options.timeout;
+        {
+            let mut queue = self.queue.lock();
+            if queue.items.len() >= QUEUE || queue.bytes + size > QUEUE_BYTES.max(size) {
+                return Err(Error::Throttled(
+                    "too many writes of this keyspace are waiting for PostgreSQL".into(),
+                ));
+            }
+            queue.bytes += size;
+            queue.items.push_back(Item {
+                work,
+                size,
+                end,
+                reply,
+            });
+            if !std::mem::replace(&mut queue.busy, true) {
+                tokio::spawn(self.clone().drain());
+            }
+        }
+        answer
+            .await
+            .unwrap_or_else(|_| Err(Error::Unavailable("the writer ended".into())))
+    }
+
+    /// The next items that go together; none: nobody is busy any more.
+    fn next_batch(&self) -> Vec<Item> {
+        let mut queue = self.queue.lock();
+        let mut batch: Vec<Item> = Vec::new();
+        let mut bytes = 0;
+        while let Some(item) = queue.items.front() {
+            let together = matches!(item.work, Work::Txn(_))
+                && batch.iter().all(|other| matches!(other.work, Work::Txn(_)));
+            let fits = batch.len() < BATCH && bytes + item.size <= BATCH_BYTES && together;
+            if !batch.is_empty() && !fits {
+                break;
+            }
+            bytes += item.size;
+            batch.extend(queue.items.pop_front());
+        }
+        queue.bytes -= bytes;
+        queue.busy = !batch.is_empty();
+        batch
+    }
+
+    async fn drain(self: Arc<Self>) {
+        loop {
+            let mut batch = self.next_batch();
+            if batch.is_empty() {
+                return;
+            }
+            batch.retain(|item| !item.reply.is_closed());
+            let Some(end) = batch.iter().map(|item| item.end).min() else {
+                continue;
+            };
+            let outcome = self.batch(&batch, end).await;
+            if let Err(Error::Deleted) = &outcome {
+                self.set_deleted();
+            }
+            let replies: Vec<Result<TxnReply>> = match outcome {
+                Ok(replies) => replies,
+                Err(error) => vec![Err(error); batch.len()],
+            };
+            for (item, reply) in batch.into_iter().zip(replies) {
+                // A caller that went away does not need its answer.
+                drop(item.reply.send(reply));
+            }
+        }
+    }
+
+    /// Carries a batch out, again if need be, before `end`.
+    async fn batch(&self, items: &[Item], end: Instant) -> Result<Vec<Result<TxnReply>>> {
+        let mut pause = PAUSE;
+        loop {
+            let why = match self.attempt(items, end).await {
+                Ok(planned) => {
+                    self.hub.publish(&planned);
+                    return Ok(planned.replies);
+                }
+                Err(Fault::Refused(error)) => return Err(error),
+                Err(Fault::Broken(why)) => why,
+            };
+            self.pool.forget(None);
+            if Instant::now() + pause >= end {
+                return Err(Error::Unavailable(why));
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONG_PAUSE);
+        }
+    }
+
+    /// One attempt; after an error nothing was written, unless it says that this is not known.
+    async fn attempt<'a>(&self, items: &'a [Item], end: Instant) -> Result<Planned, Fault> {
+        let mut held = self.pool.get(Some(&self.names.role), end).await?;
+        let planned = match &items[0].work {
+            Work::Txn(_) | Work::Alone(_) => {
+                let txn = |item: &'a Item| match &item.work {
+                    Work::Txn(txn) | Work::Alone(txn) => Some(txn),
+                    _ => None,
+                };
+                let txns: Vec<&Txn> = items.iter().filter_map(txn).collect();
+                let seen = self.look(&mut held, &txns, end).await?;
+                let quota = Quota {
+                    bytes: self.options.quota_bytes,
+                    keys: self.options.quota_keys,
+                };
+                batch::plan(seen, &txns, quota)
+            }
+            Work::Revoke { ids, over } => {
+                let seen = self.look_at_leases(&mut held, ids, *over, end).await?;
+                let missing = ids.iter().find(|id| !seen.leases.contains(id)).copied();
+                let mut planned = batch::revoke(seen);
+                planned.replies = vec![match missing {
+                    Some(lease) if !over => Err(Error::LeaseNotFound(lease)),
+                    _ => Ok(done(&planned)),
+                }];
+                planned
+            }
+            Work::Compact(to) => {
+                let seen = self.look(&mut held, &[], end).await?;
+                let mut planned = Planned::nothing(seen.sums);
+                let reply = if *to <= seen.sums.compacted {
+                    Err(Error::Compacted(seen.sums.compacted))
+                } else if *to > seen.sums.rev {
+                    Err(Error::Future(seen.sums.rev))
+                } else {
+                    planned.after.compacted = *to;
+                    Ok(done(&planned))
+                };
+                planned.replies = vec![reply];
+                planned
+            }
+        };
+        if !planned.writes() {
+            by(end, held.client().batch_execute("COMMIT")).await?;
+            held.back();
+            return Ok(planned);
+        }
+        let seq = self.next_sequence();
+        match self.commit(held, &planned, seq, end).await {
+            End::Committed => Ok(planned),
+            End::Not(fault) => Err(fault),
+            End::Unknown(backend, why) => match self.find(&backend, seq, end).await {
+                Some(true) => Ok(planned),
+                Some(false) => Err(Fault::Broken(why)),
+                None => Err(Fault::Refused(Error::Unavailable(format!(
+                    "{why}; whether this was written is not known"
+                )))),
+            },
+        }
+    }
+
+    /// Locks the keyspace and reads what transactions touch, in one round trip.
+    async fn look(&self, held: &mut Held, txns: &[&Txn], end: Instant) -> Result<Seen, Fault> {
+        let touched = Touched::by(txns);
+        let lock = held.prepare(&self.names, Kind::Lock, end).await?;
+        let rows = held.prepare(&self.names, Kind::Touched, end).await?;
+        let within = match touched.ranges.is_empty() {
+            true => None,
+            false => Some(held.prepare(&self.names, Kind::Within, end).await?),
+        };
+        let leases = match touched.leases.is_empty() {
+            true => None,
+            false => Some(held.prepare(&self.names, Kind::LeasesAlive, end).await?),
+        };
+        let client = held.client();
+        let keys: Vec<&[u8]> = touched.keys.iter().map(|key| &key[..]).collect();
+        let found = async {
+            if keys.is_empty() {
+                return Ok(Vec::new());
+            }
+            client.query(&rows, &[&keys]).await
+        };
+        let ranges = async {
+            let mut all = Vec::new();
+            for (lo, hi) in &touched.ranges {
+                if let Some(within) = &within {
+                    let ends: [&(dyn ToSql + Sync); 2] = [&&lo[..], &&hi[..]];
+                    let rows = client.query_raw(within, ends).await?;
+                    collect(&mut all, rows).await?;
+                }
+            }
+            Ok::<_, Fault>(all)
+        };
+        let alive = async {
+            match &leases {
+                Some(statement) => client.query(statement, &[&touched.leases]).await,
+                None => Ok(Vec::new()),
+            }
+        };
+        let together = Box::pin(async {
+            let (begin, sums, found, ranges, alive) = tokio::join!(
+                client.batch_execute(BEGIN),
+                client.query_one(&lock, &[]),
+                found,
+                ranges,
+                alive
+            );
+            begin?;
+            let (sums, mut rows) = (sums?, found?);
+            rows.extend(ranges?);
+            Ok::<_, Fault>((sums, rows, alive?))
+        });
+        let (sums, rows, leases) = by(end, together).await?;
+        let mut seen = seen(&sums, rows, &leases);
+        for range in touched.older {
+            let wanted = Wanted::of(range);
+            let statement = held.prepare(&self.names, wanted.kind, end).await?;
+            let rows = held.client().query(&statement, &wanted.params());
+            let rows = by(end, rows).await?;
+            // One that may not be read is refused before it is used.
+            if let Ok(reply) = wanted.reply(range, &rows) {
+                seen.older.push((range.clone(), reply));
+            }
+        }
+        Ok(seen)
+    }
+
+    async fn look_at_leases(
+        &self,
+        held: &mut Held,
+        ids: &[LeaseId],
+        over: bool,
+        end: Instant,
+    ) -> Result<Seen, Fault> {
+        let kind = if over {
+            Kind::LeasesOver
+        } else {
+            Kind::LeasesKnown
+        };
+        let lock = held.prepare(&self.names, Kind::Lock, end).await?;
+        let known = held.prepare(&self.names, kind, end).await?;
+        let leased = held.prepare(&self.names, Kind::Leased, end).await?;
+        let client = held.client();
+        let wanted: [&(dyn ToSql + Sync); 1] = [&ids];
+        let together = Box::pin(async {
+            let (begin, sums, leases) = tokio::join!(
+                client.batch_execute(BEGIN),
+                client.query_one(&lock, &[]),
+                client.query(&known, &wanted),
+            );
+            begin?;
+            let (sums, leases) = (sums?, leases?);
+            let ids: Vec<LeaseId> = leases.iter().map(|row| row.get(0)).collect();
+            let rows = client.query(&leased, &[&ids]).await?;
+            Ok::<_, tokio_postgres::Error>(seen(&sums, rows, &leases))
+        });
+        by(end, together).await
+    }
+
+    /// Writes a batch and commits, in one round trip.
+    async fn commit(&self, mut held: Held, planned: &Planned, seq: i64, end: Instant) -> End {
+        let write = match held.prepare(&self.names, Kind::Write, end).await {
+            Ok(write) => write,
+            Err(fault) => return End::Not(fault),
+        };
+        let rows = Columns::of(planned);
+        let client = held.client();
+        let note = format!("NOTIFY \"{}\", '{}'", self.names.channel, planned.after.rev);
+        let (size, rev) = (rows.size, signed(planned.after.rev));
+        let (compacted, keys) = (signed(planned.after.compacted), signed(planned.after.keys));
+        let params: [&(dyn ToSql + Sync); 20] = [
+            &rows.key,
+            &rows.rev,
+            &rows.value,
+            &rows.create_rev,
+            &rows.version,
+            &rows.lease,
+            &rows.prev_rev,
+            &rows.live_key,
+            &rows.live_rev,
+            &rows.live_create,
+            &rows.live_version,
+            &rows.live_lease,
+            &rows.gone,
+            &planned.leases,
+            &self.writer,
+            &seq,
+            &rev,
+            &compacted,
+            &keys,
+            &size,
+        ];
+        let both = Box::pin(async {
+            tokio::join!(
+                client.execute(&write, &params),
+                client.batch_execute("COMMIT")
+            )
+        });
+        let backend = held.backend().clone();
+        match tokio::time::timeout_at(end, both).await {
+            Err(_) => End::Unknown(backend, "PostgreSQL: no answer in time".into()),
+            Ok((Ok(_), Ok(()))) => {
+                self.announce(held, note);
+                End::Committed
+            }
+            // The server said no before it came to the commit.
+            Ok((Err(error), _)) if error.as_db_error().is_some() => End::Not(error.into()),
+            Ok((Err(error), _) | (_, Err(error))) => match Fault::from(error) {
+                Fault::Broken(why) => End::Unknown(backend, why),
+                Fault::Refused(error) => End::Unknown(backend, error.to_string()),
+            },
+        }
+    }
+
+    /// Tells other processes; whoever misses it asks from time to time. Not inside the
+    /// transaction: PostgreSQL commits those that announce something one after the other.
+    fn announce(&self, held: Held, note: String) {
+        let pause = self.options.timeout;
+        tokio::spawn(async move {
+            let sent = by(Instant::now() + pause, held.client().batch_execute(&note)).await;
+            if sent.is_ok() {
+                held.back();
+            }
+        });
+    }
+
+    /// Whether a batch was committed by a connection that broke; nothing: it cannot be found out
+    /// in time.
+    async fn find(&self, old: &Backend, seq: i64, end: Instant) -> Option<bool> {
+        // The caller's time may be up already, but an answer that is near is worth a little more.
+        let end = end.max(Instant::now() + LONG_PAUSE);
+        let mut pause = PAUSE;
+        loop {
+            match self.look_for(old, seq, end).await {
+                Ok(found) => return Some(found),
+                Err(Fault::Refused(error)) => {
+                    tracing::warn!(%error, "a commit whose answer was lost cannot be looked for");
+                    return None;
+                }
+                Err(Fault::Broken(_)) => self.pool.forget(None),
+            }
+            if Instant::now() + pause >= end {
+                return None;
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONG_PAUSE);
+        }
+    }
+
+    async fn look_for(&self, old: &Backend, seq: i64, end: Instant) -> Result<bool, Fault> {
+        // As the user that connected: the old process belongs to it.
+        let held = self.pool.get(None, end).await?;
+        let process: [&(dyn ToSql + Sync); 2] = [&old.pid, &old.since];
+        let ended = held.client().query(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_get_activity($1) a WHERE a.backend_start::text = $2",
+            &process,
+        );
+        by(end, ended).await?;
+        held.back();
+        let mut held = self.pool.get(Some(&self.names.role), end).await?;
+        let lock = held.prepare(&self.names, Kind::Lock, end).await?;
+        let sequence = held.prepare(&self.names, Kind::Sequence, end).await?;
+        let client = held.client();
+        let writer: [&(dyn ToSql + Sync); 1] = [&self.writer];
+        let together = Box::pin(async {
+            let (begin, locked, row) = tokio::join!(
+                client.batch_execute(BEGIN),
+                client.query_one(&lock, &[]),
+                client.query_opt(&sequence, &writer),
+            );
+            begin?;
+            locked?;
+            let row = row?;
+            client.batch_execute("COMMIT").await?;
+            Ok::<_, tokio_postgres::Error>(row)
+        });
+        let row = by(end, together).await?;
+        held.back();
+        Ok(row.is_some_and(|row| row.get::<_, i64>(0) == seq))
+    }
+}
+
+/// Takes rows in, as long as they can be held in memory.
+async fn collect(all: &mut Vec<Row>, rows: RowStream) -> Result<(), Fault> {
+    let mut rows = std::pin::pin!(rows);
+    let mut bytes = 0;
+    while let Some(row) = rows.try_next().await? {
+        bytes += row.get::<_, &[u8]>(1).len();
+        if bytes > LOOK_BYTES {
+            return Err(Fault::Refused(Error::TooLarge(format!(
+                "the ranges of a transaction hold more than {LOOK_BYTES} bytes"
+            ))));
+        }
+        all.push(row);
+    }
+    Ok(())
+}
+
+fn done(planned: &Planned) -> TxnReply {
+    TxnReply {
+        succeeded: true,
+        rev: planned.after.rev,
+        results: Vec::new(),
+    }
+}
+
+fn seen(sums: &Row, rows: Vec<Row>, leases: &[Row]) -> Seen {
+    let number = |at: usize| sums.get::<_, i64>(at).cast_unsigned();
+    Seen {
+        sums: Sums {
+            rev: number(0),
+            compacted: number(1),
+            keys: number(2),
+            bytes: number(3),
+        },
+        rows: rows
+            .iter()
+            .map(|row| kv(row, 0))
+            .map(|kv| (kv.key.clone(), kv))
+            .collect(),
+        leases: leases.iter().map(|row| row.get(0)).collect(),
+        older: Vec::new(),
+    }
+}
+
+fn signed(n: u64) -> i64 {
+    n.cast_signed()
+}
+
+/// What transactions may read or change.
+#[derive(Default)]
+struct Touched<'a> {
+    keys: BTreeSet<&'a Bytes>,
+    ranges: Vec<(Bytes, Bytes)>,
+    leases: Vec<LeaseId>,
+    older: Vec<&'a Range>,
+}
+
+impl<'a> Touched<'a> {
+    fn by(txns: &[&'a Txn]) -> Self {
+        let mut touched = Self::default();
+        for txn in txns {
+            touched.add(txn);
+        }
+        touched.merge();
+        touched
+    }
+
+    fn add(&mut self, txn: &'a Txn) {
+        for compare in &txn.compares {
+            match compare {
+                Compare::ModRev(key, _)
+                | Compare::CreateRev(key, _)
+                | Compare::Version(key, _)
+                | Compare::Lease(key, _)
+                | Compare::Value(key, _) => self.keys.extend([key]),
+                Compare::Test { lo, hi, .. } => self.span(lo, hi),
+            }
+        }
+        for op in txn.then.iter().chain(&txn.otherwise) {
+            match op {
+                Op::Put { key, lease, .. } => {
+                    self.keys.insert(key);
+                    self.leases.extend((*lease != 0).then_some(*lease));
+                }
+                Op::Update { key, lease, .. } => {
+                    self.keys.insert(key);
+                    self.leases.extend(*lease);
+                }
+                Op::Get { key } | Op::Delete { key } => self.keys.extend([key]),
+                Op::DeleteRange { lo, hi } => self.span(lo, hi),
+                Op::Range(range) if range.rev == 0 => self.span(&range.lo, &range.hi),
+                Op::Range(range) => self.older.push(range),
+                Op::Txn(inner) => self.add(inner),
+            }
+        }
+    }
+
+    fn span(&mut self, lo: &'a Bytes, hi: &Bytes) {
+        if hi.is_empty() {
+            self.keys.insert(lo);
+        } else if !Span::new(lo.clone(), hi.clone()).is_empty() {
+            self.ranges.push((lo.clone(), upper(lo, hi)));
+        }
+    }
+
+    /// So that no key is read twice.
+    fn merge(&mut self) {
+        self.ranges.sort_unstable();
+        self.ranges.dedup_by(|next, before| {
+            let joined = next.0 <= before.1;
+            if joined && next.1 > before.1 {
+                before.1 = next.1.clone();
+            }
+            joined
+        });
+    }
+}
+
+/// Whether a transaction reads older revisions.
+fn looks_back(txn: &Txn) -> bool {
+    let mut ops = txn.then.iter().chain(&txn.otherwise);
+    ops.any(|op| match op {
+        Op::Range(range) => range.rev != 0,
+        Op::Txn(inner) => looks_back(inner),
+        _ => false,
+    })
+}
+
+/// The columns of a batch.
+#[derive(Default)]
+struct Columns<'a> {
+    key: Vec<&'a [u8]>,
+    rev: Vec<i64>,
+    value: Vec<&'a [u8]>,
+    create_rev: Vec<i64>,
+    version: Vec<i64>,
+    lease: Vec<i64>,
+    prev_rev: Vec<i64>,
+    live_key: Vec<&'a [u8]>,
+    live_rev: Vec<i64>,
+    live_create: Vec<i64>,
+    live_version: Vec<i64>,
+    live_lease: Vec<i64>,
+    gone: Vec<&'a [u8]>,
+    size: i64,
+}
+
+impl<'a> Columns<'a> {
+    fn of(planned: &'a Planned) -> Self {
+        let mut columns = Self::default();
+        for event in planned.commits.iter().flat_map(|commit| &commit.events) {
+            let kv = &event.kv;
+            columns.key.push(&kv.key);
+            columns.rev.push(signed(kv.mod_rev));
+            columns.value.push(&kv.value);
+            columns.create_rev.push(signed(kv.create_rev));
+            columns.version.push(signed(kv.version));
+            columns.lease.push(kv.lease);
+            let prev = event.prev.as_ref().map_or(0, |prev| prev.mod_rev);
+            columns.prev_rev.push(signed(prev));
+            columns.size += signed(batch::weight(kv));
+        }
+        for (key, now) in &planned.last {
+            match now {
+                None => columns.gone.push(key),
+                Some(kv) => {
+                    columns.live_key.push(key);
+                    columns.live_rev.push(signed(kv.mod_rev));
+                    columns.live_create.push(signed(kv.create_rev));
+                    columns.live_version.push(signed(kv.version));
+                    columns.live_lease.push(kv.lease);
+                }
+            }
+        }
+        columns
+    }
+}

@@ -1,0 +1,106 @@
+//! A TCP proxy that misbehaves: cuts connections, goes silent, delays.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+
+pub(crate) struct Proxy {
+    pub(crate) port: u16,
+    faults: Arc<Faults>,
+    accept: tokio::task::JoinHandle<()>,
+}
+
+struct Faults {
+    /// connections of an older generation are cut
+    generation: watch::Sender<u64>,
+    delay_ms: AtomicU64,
+    /// answers are held back
+    silent: AtomicBool,
+}
+
+impl Proxy {
+    pub(crate) async fn to(target: u16) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
+        let port = listener.local_addr().expect("bound").port();
+        let faults = Arc::new(Faults {
+            generation: watch::Sender::new(0),
+            delay_ms: AtomicU64::new(0),
+            silent: AtomicBool::new(false),
+        });
+        let inner = faults.clone();
+        let accept = tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                let faults = inner.clone();
+                tokio::spawn(async move {
+                    let Ok(server) = TcpStream::connect(("127.0.0.1", target)).await else {
+                        return;
+                    };
+                    let mut cut = faults.generation.subscribe();
+                    let (from_client, to_client) = client.into_split();
+                    let (from_server, to_server) = server.into_split();
+                    tokio::select! {
+                        () = copy(from_client, to_server, None) => {}
+                        () = copy(from_server, to_client, Some(&faults)) => {}
+                        _ = cut.changed() => {}
+                    }
+                });
+            }
+        });
+        Self {
+            port,
+            faults,
+            accept,
+        }
+    }
+
+    /// Cuts every connection that is open now.
+    pub(crate) fn cut(&self) {
+        self.faults.generation.send_modify(|n| *n += 1);
+    }
+
+    /// Delays everything that the server says.
+    pub(crate) fn delay(&self, time: Duration) {
+        let ms = u64::try_from(time.as_millis()).expect("short");
+        self.faults.delay_ms.store(ms, Ordering::Relaxed);
+    }
+
+    /// Requests arrive, answers do not, connections stay open.
+    pub(crate) fn silence(&self, on: bool) {
+        self.faults.silent.store(on, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.accept.abort();
+        self.cut();
+    }
+}
+
+async fn copy(
+    mut from: tokio::net::tcp::OwnedReadHalf,
+    mut to: tokio::net::tcp::OwnedWriteHalf,
+    faults: Option<&Faults>,
+) {
+    let mut buffer = vec![0; 64 << 10];
+    loop {
+        let Ok(n @ 1..) = from.read(&mut buffer).await else {
+            return;
+        };
+        if let Some(faults) = faults {
+            let ms = faults.delay_ms.load(Ordering::Relaxed);
+            if ms > 0 {
+                tokio::time::sleep(Duration::from_millis(ms)).await;
+            }
+            while faults.silent.load(Ordering::Relaxed) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        }
+        if to.write_all(&buffer[..n]).await.is_err() {
+            return;
+        }
+    }
+}
