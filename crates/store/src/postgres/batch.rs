@@ -1,7 +1,7 @@
 //! What a batch of transactions does to what was read: pure.
 
-use crate::span::Span;
 use crate::limits::MAX_TXN_KEYS;
+use crate::span::Span;
 use crate::{
     Compare, Error, Event, KeyValue, LeaseId, Op, OpResult, Range, RangeReply, Result, Txn,
     TxnReply,

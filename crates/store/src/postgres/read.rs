@@ -117,8 +117,8 @@ impl Inner {
 /// A range as a statement.
 pub(super) struct Wanted {
     pub(super) kind: Kind,
-    lo: Bytes,
-    hi: Bytes,
+    lo: Vec<u8>,
+    hi: Vec<u8>,
     limit: Option<i64>,
     rev: i64,
 }
@@ -135,10 +135,10 @@ impl Wanted {
                 (_, false, true) => Kind::KeysThen,
                 (_, false, false) => Kind::PageThen,
             },
-            lo: range.lo.clone(),
+            lo: range.lo.to_vec(),
             hi: match span.is_empty() {
-                true => range.lo.clone(),
-                false => upper(&range.lo, &range.hi),
+                true => range.lo.to_vec(),
+                false => upper(&range.lo, &range.hi).to_vec(),
             },
             limit: (range.limit > 0).then(|| i64::try_from(range.limit).unwrap_or(i64::MAX)),
             rev: range.rev.cast_signed(),

@@ -22,8 +22,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
-use tokio_postgres::{Row, RowStream};
 use tokio_postgres::types::ToSql;
+use tokio_postgres::{Row, RowStream};
 
 /// Most transactions and bytes of one batch.
 const BATCH: usize = 256;
@@ -291,8 +291,8 @@ impl Inner {
         for range in touched.older {
             let wanted = Wanted::of(range);
             let statement = held.prepare(&self.names, wanted.kind, end).await?;
-            let rows = held.client().query(&statement, &wanted.params());
-            let rows = by(end, rows).await?;
+            let params = wanted.params();
+            let rows = by(end, held.client().query(&statement, &params)).await?;
             // One that may not be read is refused before it is used.
             if let Ok(reply) = wanted.reply(range, &rows) {
                 seen.older.push((range.clone(), reply));
