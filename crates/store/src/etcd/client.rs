@@ -102,10 +102,7 @@ impl Client {
         let end = tokio::time::Instant::now() + self.timeout;
         loop {
             match self.once(path, request.clone()).await {
-                Err(status)
-                    if status.code() == Code::Unavailable
-                        && tokio::time::Instant::now() + PAUSE < end =>
-                {
+                Err(status) if broken(&status) && tokio::time::Instant::now() + PAUSE < end => {
                     tokio::time::sleep(PAUSE).await;
                 }
                 other => return other.map_err(failure),
@@ -277,6 +274,15 @@ impl Client {
         let reply = self.range(request).await.map_err(plain)?;
         Ok(reply.kvs.into_iter().map(|kv| kv.key).collect())
     }
+}
+
+/// Whether the connection is to blame, not the request. An etcd never says of itself that a call is
+/// unknown or canceled.
+fn broken(status: &Status) -> bool {
+    matches!(
+        status.code(),
+        Code::Unavailable | Code::Unknown | Code::Cancelled
+    )
 }
 
 /// etcd's errors as it names them (`api/v3rpc/rpctypes/error.go`).

@@ -213,7 +213,7 @@ impl Kind {
             ),
             Self::History => HISTORY,
             Self::Grant => {
-                "INSERT INTO {s}.lease VALUES ($1, $2, clock_timestamp() + make_interval(secs => $2::float8), $3) ON CONFLICT (id) DO UPDATE SET id = excluded.id WHERE lease.token = excluded.token RETURNING id"
+                "INSERT INTO {s}.lease SELECT $1, g.ttl, clock_timestamp() + make_interval(secs => g.ttl::float8), $3 FROM (SELECT $2::bigint AS ttl) g ON CONFLICT (id) DO UPDATE SET id = excluded.id WHERE lease.token = excluded.token RETURNING id"
             }
             Self::Renew => {
                 "UPDATE {s}.lease SET deadline = clock_timestamp() + make_interval(secs => ttl::float8) WHERE id = $1 AND deadline > clock_timestamp() RETURNING ttl"

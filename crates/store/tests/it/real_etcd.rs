@@ -7,6 +7,9 @@ use std::process::{Child, Command, Stdio};
 pub(crate) struct RealEtcd {
     child: Child,
     pub(crate) url: String,
+    /// what it was started with
+    program: PathBuf,
+    args: Vec<String>,
     _dir: tempfile::TempDir,
 }
 
@@ -30,40 +33,69 @@ pub(crate) fn free_port() -> u16 {
 impl RealEtcd {
     /// Starts one; says that the test is skipped when there is no etcd.
     pub(crate) fn start() -> Option<Self> {
+        Self::start_with("http", &[])
+    }
+
+    /// Starts one that clients speak to by `scheme`, with more arguments.
+    pub(crate) fn start_with(scheme: &str, more: &[&str]) -> Option<Self> {
         let Some(program) = upstream("etcd") else {
             println!("skipped: run `cargo xtask upstream`");
             return None;
         };
         let dir = tempfile::tempdir().expect("dir");
         let (client, peer) = (free_port(), free_port());
-        let url = format!("http://127.0.0.1:{client}");
+        let url = format!("{scheme}://127.0.0.1:{client}");
         let peer = format!("http://127.0.0.1:{peer}");
-        let child = Command::new(program)
-            .args(["--name", "test", "--log-level", "error", "--data-dir"])
-            .arg(dir.path().join("data"))
-            .args([
-                "--listen-client-urls",
-                &url,
-                "--advertise-client-urls",
-                &url,
-            ])
-            .args([
-                "--listen-peer-urls",
-                &peer,
-                "--initial-advertise-peer-urls",
-                &peer,
-            ])
-            .args(["--initial-cluster", &format!("test={peer}")])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("etcd starts");
+        let data = dir.path().join("data").to_string_lossy().into_owned();
+        let cluster = format!("test={peer}");
+        let mut args: Vec<String> = [
+            ["--name", "test"],
+            ["--log-level", "error"],
+            ["--data-dir", &data],
+            ["--listen-client-urls", &url],
+            ["--advertise-client-urls", &url],
+            ["--listen-peer-urls", &peer],
+            ["--initial-advertise-peer-urls", &peer],
+            ["--initial-cluster", &cluster],
+        ]
+        .concat()
+        .iter()
+        .map(|arg| (*arg).to_owned())
+        .collect();
+        args.extend(more.iter().map(|arg| (*arg).to_owned()));
         Some(Self {
-            child,
+            child: run(&program, &args),
             url,
+            program,
+            args,
             _dir: dir,
         })
     }
+
+    pub(crate) fn port(&self) -> u16 {
+        let port = self
+            .url
+            .rsplit(':')
+            .next()
+            .and_then(|port| port.parse().ok());
+        port.expect("the URL ends in a port")
+    }
+
+    /// Ends it as a power cut does and starts it again.
+    pub(crate) fn kill_and_restart(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+        self.child = run(&self.program, &self.args);
+    }
+}
+
+fn run(program: &std::path::Path, args: &[String]) -> Child {
+    Command::new(program)
+        .args(args)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("etcd starts")
 }
 
 impl Drop for RealEtcd {

@@ -154,6 +154,11 @@ impl RealPostgres {
         path
     }
 
+    /// Who may connect how, from the next start on.
+    pub(crate) fn hba(&self, text: &str) {
+        std::fs::write(self.dir.path().join("data/pg_hba.conf"), text).expect("write");
+    }
+
     /// Runs SQL as the superuser; its answer without decoration.
     pub(crate) fn sql(&self, database: &str, text: &str) -> String {
         let output = command(&self.bin, "psql", None)
