@@ -136,6 +136,13 @@ pub(crate) fn check(env: &Env, expr: Expr, nodes: u32) -> Result<Checked, Issues
 
 impl Checker<'_> {
     fn set(&mut self, e: &Expr, t: Type) {
+        let t = if t.is_too_large() {
+            self.issues
+                .add(e.at, "the type of the expression is too large");
+            Type::Error
+        } else {
+            t
+        };
         self.types[e.id as usize] = t;
     }
 

@@ -59,6 +59,11 @@ impl ObjectType {
 /// The name of the type of optional values.
 pub const OPTIONAL: &str = "optional_type";
 
+/// Types of more parts are refused: expressions can double them at every step.
+const MAX_PARTS: usize = 128;
+
+impl Eq for Type {}
+
 impl PartialEq for Type {
     fn eq(&self, other: &Self) -> bool {
         match (self, other) {
@@ -101,6 +106,24 @@ impl Type {
     #[must_use]
     pub fn is_dyn_or_error(&self) -> bool {
         matches!(self, Self::Dyn | Self::Error)
+    }
+
+    /// Whether it has more parts than a type may have.
+    #[must_use]
+    pub fn is_too_large(&self) -> bool {
+        fn count(t: &Type, left: &mut usize) -> bool {
+            let Some(rest) = left.checked_sub(1) else {
+                return false;
+            };
+            *left = rest;
+            match t {
+                Type::List(of) | Type::Type(Some(of)) => count(of, left),
+                Type::Map(k, v) => count(k, left) && count(v, left),
+                Type::Opaque(_, params) => params.iter().all(|p| count(p, left)),
+                _ => true,
+            }
+        }
+        !count(self, &mut MAX_PARTS.clone())
     }
 
     /// Bool, numbers, times: values of size 1.
@@ -231,17 +254,36 @@ impl fmt::Display for Type {
 }
 
 /// What type parameters stand for.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Mapping(HashMap<Str, Type>);
+#[derive(Debug, Default)]
+pub(crate) struct Mapping {
+    known: HashMap<Str, Type>,
+    /// What was before each change, so that a failed attempt can be taken back.
+    journal: Vec<(Str, Option<Type>)>,
+}
 
 impl Mapping {
     pub(crate) fn set(&mut self, param: Str, to: Type) {
-        self.0.insert(param, to);
+        let before = self.known.insert(param.clone(), to);
+        self.journal.push((param, before));
+    }
+
+    fn attempt(&mut self, fits: impl FnOnce(&mut Self) -> bool) -> bool {
+        self.journal.clear();
+        let fits = fits(self);
+        if !fits {
+            while let Some((param, before)) = self.journal.pop() {
+                match before {
+                    Some(t) => self.known.insert(param, t),
+                    None => self.known.remove(&param),
+                };
+            }
+        }
+        fits
     }
 
     fn of(&self, t: &Type) -> Option<&Type> {
         match t {
-            Type::Param(name) => self.0.get(name),
+            Type::Param(name) => self.known.get(name),
             _ => None,
         }
     }
@@ -266,22 +308,13 @@ impl Mapping {
 
     /// Whether a value of `from` may stand where `to` is wanted; learns what parameters must be.
     pub(crate) fn assign(&mut self, to: &Type, from: &Type) -> bool {
-        let mut learnt = self.clone();
-        let fits = learnt.assignable(to, from);
-        if fits {
-            *self = learnt;
-        }
-        fits
+        self.attempt(|m| m.assignable(to, from))
     }
 
     pub(crate) fn assign_all(&mut self, to: &[Type], from: &[Type]) -> bool {
-        let mut learnt = self.clone();
-        let fits =
-            to.len() == from.len() && to.iter().zip(from).all(|(t, f)| learnt.assignable(t, f));
-        if fits {
-            *self = learnt;
-        }
-        fits
+        self.attempt(|m| {
+            to.len() == from.len() && to.iter().zip(from).all(|(t, f)| m.assignable(t, f))
+        })
     }
 
     fn assignable(&mut self, a: &Type, b: &Type) -> bool {

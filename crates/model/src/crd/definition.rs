@@ -5,7 +5,7 @@
 //! `spec.validation`, `spec.subresources` and so on, not at `spec.versions[0]`.
 
 use super::schema::{MAX_NODES, Schema};
-use super::{check, prune, validate};
+use super::{check, prune, rules_check, validate};
 use crate::field::{ErrorKind, FieldError, quote};
 use crate::{Value, json, rules};
 
@@ -375,7 +375,12 @@ fn schema(version: &Value, path: &str, errors: &mut Vec<FieldError>) {
         return;
     }
     match read {
-        Ok(schema) => defaults(&schema, &path, errors),
+        Ok(schema) => {
+            defaults(&schema, &path, errors);
+            if errors.len() == before {
+                rules_check::check(&schema, &path, errors);
+            }
+        }
         Err(e) => errors.push(e),
     }
 }

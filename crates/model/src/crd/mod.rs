@@ -4,6 +4,9 @@ mod check;
 pub(crate) mod definition;
 mod formats;
 mod prune;
+mod rule_path;
+mod rules;
+mod rules_check;
 mod scale;
 pub(crate) mod schema;
 mod status;
@@ -15,7 +18,7 @@ pub use schema::Schema;
 pub use status::{UsedNames, accepted_status, stored_versions};
 
 use crate::catalogue::{Column, Resource, Subresource};
-use crate::field::FieldError;
+use crate::field::{ErrorKind, FieldError};
 use crate::{Str, Value};
 use std::sync::Arc;
 
@@ -28,6 +31,8 @@ pub struct Custom {
     pub schema: Value,
     /// the same, read
     pub root: Schema,
+    /// its CEL rules, compiled
+    pub(crate) rules: Option<rules::Rules>,
     pub selectable_fields: Vec<Str>,
     /// `{specReplicasPath, statusReplicasPath, labelSelectorPath}`
     pub scale: Option<[Str; 3]>,
@@ -136,6 +141,7 @@ fn resource(crd: &Value, version: &Value, storage: &str, raw: Value, root: Schem
         root: type_id,
         columns: columns(version),
         custom: Some(Arc::new(Custom {
+            rules: rules::of_schema(&root),
             crd: text(crd, &["metadata", "name"]),
             schema: raw,
             root,
@@ -266,28 +272,31 @@ pub fn validate(resource: &Resource, object: &Value, old: Option<&Value>) -> Vec
     if before.is_empty() {
         validate::lists(&custom.root, object, "", &mut errors);
     }
+    if let Some(rules) = &custom.rules {
+        if errors.iter().any(blocks_rules) {
+            errors.push(FieldError::new(
+                ErrorKind::Invalid,
+                "<nil>",
+                "null",
+                "some validation rules were not checked because the object was invalid; correct the existing errors to complete validation",
+            ));
+        } else {
+            errors.extend(rules::evaluate_all(rules, object, old));
+        }
+    }
     errors
 }
 
-/// The CEL rules (`x-kubernetes-validations`) of a CRD that [`validate`] does not evaluate, as
-/// paths in the CRD object.
-#[must_use]
-pub fn unevaluated_rules(crd: &Value) -> Vec<String> {
-    let mut out = Vec::new();
-    let versions = crd
-        .at(&["spec", "versions"])
-        .and_then(Value::as_array)
-        .unwrap_or_default();
-    for (i, version) in versions.iter().enumerate() {
-        let path = format!("spec.versions[{i}].schema.openAPIV3Schema");
-        let Some(raw) = version.at(&["schema", "openAPIV3Schema"]) else {
-            continue;
-        };
-        if let Ok(schema) = Schema::read(raw, &path, &mut schema::MAX_NODES.clone()) {
-            schema.collect_rules(&path, &mut out);
-        }
-    }
-    out
+/// What makes an object so wrong that no rule is evaluated on it.
+fn blocks_rules(error: &FieldError) -> bool {
+    matches!(
+        error.kind,
+        ErrorKind::NotSupported
+            | ErrorKind::Required
+            | ErrorKind::TooLong
+            | ErrorKind::TooMany
+            | ErrorKind::TypeInvalid
+    )
 }
 
 /// Follows a simple JSON path (`.spec.replicas`).

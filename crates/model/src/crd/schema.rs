@@ -93,8 +93,33 @@ pub struct Schema {
     pub(crate) required: Vec<Str>,
     pub(crate) default: Option<Value>,
     /// CEL rules, as written
-    pub(crate) rules: Vec<Str>,
+    pub(crate) rules: Vec<Rule>,
     pub(crate) checks: Option<Box<Checks>>,
+}
+
+/// One of `x-kubernetes-validations`.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Rule {
+    pub(crate) rule: Str,
+    pub(crate) message: Str,
+    pub(crate) message_expression: Str,
+    pub(crate) reason: Option<Str>,
+    pub(crate) field_path: Str,
+    pub(crate) optional_old_self: Option<bool>,
+}
+
+impl Rule {
+    fn read(value: &Value) -> Self {
+        let text = |key: &str| Str::from(value.str_at(&[key]).unwrap_or_default());
+        Self {
+            rule: text("rule"),
+            message: text("message"),
+            message_expression: text("messageExpression"),
+            reason: value.str_at(&["reason"]).map(Str::from),
+            field_path: text("fieldPath"),
+            optional_old_self: value.get("optionalOldSelf").and_then(Value::as_bool),
+        }
+    }
 }
 
 /// What values are checked against beyond their shape.
@@ -136,25 +161,6 @@ impl Schema {
     /// Reads the schema at `path`, counting nodes in `budget`.
     pub(crate) fn read(value: &Value, path: &str, budget: &mut usize) -> Result<Self, FieldError> {
         Reader { budget, path }.node(value, 0)
-    }
-
-    /// Every place under here with CEL rules.
-    pub(super) fn collect_rules(&self, path: &str, out: &mut Vec<String>) {
-        for i in 0..self.rules.len() {
-            out.push(format!("{path}.x-kubernetes-validations[{i}]"));
-        }
-        for (name, schema) in &self.properties {
-            schema.collect_rules(&format!("{path}.properties[{name}]"), out);
-        }
-        if let Some(items) = &self.items {
-            items.collect_rules(&format!("{path}.items"), out);
-        }
-        if let Some(schema) = self.additional.schema() {
-            schema.collect_rules(&format!("{path}.additionalProperties"), out);
-        }
-        for (i, schema) in self.checks.iter().flat_map(|c| c.all_of.iter().enumerate()) {
-            schema.collect_rules(&format!("{path}.allOf[{i}]"), out);
-        }
     }
 }
 
@@ -250,10 +256,7 @@ impl Reader<'_> {
             items,
             required: strings(map, "required"),
             default: map.get("default").filter(|v| !v.is_null()).cloned(),
-            rules: rules
-                .iter()
-                .map(|r| r.str_at(&["rule"]).unwrap_or_default().into())
-                .collect(),
+            rules: rules.iter().map(Rule::read).collect(),
             checks: self.checks(map, depth)?,
         })
     }

@@ -416,15 +416,3 @@ fn names_are_accepted_unless_a_neighbour_has_them() {
         Some("\"WidgetList\" is already in use")
     );
 }
-
-#[test]
-fn rules_that_are_not_evaluated_are_named() {
-    let crd =
-        spec(r#"{"a":{"type":"string","x-kubernetes-validations":[{"rule":"self == 'x'"}]}}"#);
-    assert_eq!(
-        unevaluated_rules(&crd),
-        [
-            "spec.versions[0].schema.openAPIV3Schema.properties[spec].properties[a].x-kubernetes-validations[0]"
-        ]
-    );
-}
