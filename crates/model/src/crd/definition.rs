@@ -5,13 +5,15 @@
 //! `spec.validation`, `spec.subresources` and so on, not at `spec.versions[0]`.
 
 use super::schema::{MAX_NODES, Schema};
-use super::{check, prune, rules_check, validate};
+use super::{check, prune, rules, rules_check, validate};
 use crate::field::{ErrorKind, FieldError, quote};
-use crate::{Value, json, rules};
+use crate::{Value, json, rules as names};
 
 const APPROVED: &str = "api-approved.kubernetes.io";
 const MAX_VERSIONS: usize = 32;
 const MAX_SELECTABLE: usize = 8;
+/// Bytes of rules that are compiled to check defaults: those of inner defaults count again and again.
+const MAX_DEFAULT_RULES: usize = 1024 * 1024;
 
 /// Checks the spec of a new CRD (metadata is checked like that of any object, but for the name).
 #[must_use]
@@ -169,7 +171,7 @@ fn text<'a>(value: &'a Value, path: &[&str]) -> &'a str {
 
 fn spec(crd: &Value, errors: &mut Vec<FieldError>) {
     let group = text(crd, &["spec", "group"]);
-    let wrong = rules::dns1123_subdomain(group);
+    let wrong = names::dns1123_subdomain(group);
     if group.is_empty() {
         errors.push(FieldError::required("spec.group", ""));
     } else if !wrong.is_empty() {
@@ -212,7 +214,7 @@ fn version_list(crd: &Value, errors: &mut Vec<FieldError>) {
     const PATH: &str = "spec.versions";
     let names: Vec<&str> = versions(crd).iter().map(|v| text(v, &["name"])).collect();
     let first = names.first().copied().unwrap_or_default();
-    let wrong = rules::dns1035_label(first);
+    let wrong = names::dns1035_label(first);
     if !first.is_empty() && !wrong.is_empty() {
         errors.push(FieldError::invalid_str(
             "spec.version",
@@ -263,7 +265,7 @@ fn schemas_present(crd: &Value, errors: &mut Vec<FieldError>) {
 fn each_version(crd: &Value, errors: &mut Vec<FieldError>) {
     for (i, version) in versions(crd).iter().enumerate().take(MAX_VERSIONS) {
         let name = text(version, &["name"]);
-        let wrong = rules::dns1035_label(name);
+        let wrong = names::dns1035_label(name);
         if !wrong.is_empty() {
             errors.push(FieldError::invalid_str(
                 format!("spec.versions[{i}].name"),
@@ -371,12 +373,15 @@ fn schema(version: &Value, path: &str, errors: &mut Vec<FieldError>) {
         return;
     }
     errors.extend(check::schema(raw, &path));
+    if let Ok(schema) = &read {
+        rules_check::field_paths(schema, &path, errors);
+    }
     if errors.len() > before {
         return;
     }
     match read {
         Ok(schema) => {
-            defaults(&schema, &path, errors);
+            defaults(&schema, &path, &mut MAX_DEFAULT_RULES.clone(), errors);
             if errors.len() == before {
                 rules_check::check(&schema, &path, errors);
             }
@@ -432,13 +437,14 @@ fn root_with_status(raw: &Value, path: &str, errors: &mut Vec<FieldError>) {
 }
 
 /// `pkg/apiserver/schema/defaulting/validation.go`: defaults are pruned and valid themselves.
-fn defaults(schema: &Schema, path: &str, errors: &mut Vec<FieldError>) {
+fn defaults(schema: &Schema, path: &str, rules_left: &mut usize, errors: &mut Vec<FieldError>) {
     if let Some(default) = &schema.default {
         let at = format!("{path}.default");
         let mut pruned = default.clone();
         if prune::prune_value(&mut pruned, schema).is_empty() {
             errors.extend(validate::schema(schema, default, None, &at));
             validate::embedded(schema, default, &at, false, errors);
+            errors.extend(rules::of_default(schema, default, &at, rules_left));
         } else {
             errors.push(FieldError::invalid(
                 at,
@@ -448,10 +454,15 @@ fn defaults(schema: &Schema, path: &str, errors: &mut Vec<FieldError>) {
         }
     }
     if let Some(items) = &schema.items {
-        defaults(items, &format!("{path}.items"), errors);
+        defaults(items, &format!("{path}.items"), rules_left, errors);
     }
     for (name, property) in &schema.properties {
-        defaults(property, &format!("{path}.properties[{name}]"), errors);
+        defaults(
+            property,
+            &format!("{path}.properties[{name}]"),
+            rules_left,
+            errors,
+        );
     }
 }
 
@@ -613,7 +624,7 @@ fn names_of(crd: &Value, errors: &mut Vec<FieldError>) {
         if name.is_empty() {
             continue;
         }
-        let wrong = rules::dns1035_label(&if mixed {
+        let wrong = names::dns1035_label(&if mixed {
             name.to_lowercase()
         } else {
             name.to_owned()
@@ -648,7 +659,7 @@ fn names_of(crd: &Value, errors: &mut Vec<FieldError>) {
             .enumerate()
         {
             let name = name.as_str().unwrap_or_default();
-            let wrong = rules::dns1035_label(name);
+            let wrong = names::dns1035_label(name);
             if !wrong.is_empty() {
                 errors.push(FieldError::invalid_str(
                     format!("spec.names.{key}[{i}]"),
@@ -730,7 +741,7 @@ fn review_versions(reviews: &[Value], at: String, errors: &mut Vec<FieldError>) 
             errors.push(FieldError::invalid_str(at, name, "duplicate version"));
             continue;
         }
-        for why in rules::dns1035_label(name) {
+        for why in names::dns1035_label(name) {
             errors.push(FieldError::invalid_str(at.as_str(), name, why));
         }
     }

@@ -109,6 +109,40 @@ pub(crate) struct Rules {
     properties: Vec<(Str, Rules)>,
 }
 
+/// Checks a default against the rules of its schema; what it would change from is itself.
+pub(super) fn of_default(
+    schema: &Schema,
+    default: &Value,
+    path: &str,
+    left: &mut usize,
+) -> Vec<FieldError> {
+    if !has_rules(schema) {
+        return Vec::new();
+    }
+    let Some(rest) = left.checked_sub(source_size(schema)) else {
+        let why = "defaults of this definition need too many validation rules to be checked";
+        return vec![FieldError::forbidden(path, why)];
+    };
+    *left = rest;
+    let decl = shape::of_schema(schema, schema.embedded);
+    node(schema, schema, decl.as_ref()).map_or_else(Vec::new, |rules| {
+        evaluate_from(&rules, default, Some(default), Ratchet::default(), path)
+    })
+}
+
+fn source_size(schema: &Schema) -> usize {
+    let own: usize = schema
+        .rules
+        .iter()
+        .map(|r| r.rule.len() + r.message_expression.len())
+        .sum();
+    let below = schema.items.as_deref().into_iter();
+    let below = below.chain(schema.additional.schema());
+    let below = below.chain(schema.properties.iter().map(|(_, s)| s));
+    let below = below.chain(schema.checks.iter().flat_map(|c| &c.all_of));
+    own + below.map(source_size).sum::<usize>()
+}
+
 /// Compiles the rules of a schema of objects; `None` when there are none.
 pub(super) fn of_schema(schema: &Schema) -> Option<Rules> {
     if !has_rules(schema) {
@@ -256,16 +290,26 @@ impl<'v> Ratchet<'v> {
 
 /// Evaluates all rules on an object.
 pub(super) fn evaluate_all(rules: &Rules, object: &Value, old: Option<&Value>) -> Vec<FieldError> {
+    let ratchet = Ratchet {
+        here: old.map(|old| (object, old)),
+        parent: None,
+    };
+    evaluate_from(rules, object, old, ratchet, "")
+}
+
+fn evaluate_from<'v>(
+    rules: &'v Rules,
+    value: &'v Value,
+    old: Option<&'v Value>,
+    ratchet: Ratchet<'v>,
+    path: &str,
+) -> Vec<FieldError> {
     let mut evaluation = Evaluation {
         errors: Vec::new(),
         budget: PER_REQUEST_LIMIT,
         over: false,
     };
-    let ratchet = Ratchet {
-        here: old.map(|old| (object, old)),
-        parent: None,
-    };
-    evaluation.node(rules, object, old, ratchet, "");
+    evaluation.node(rules, value, old, ratchet, path);
     evaluation.errors
 }
 

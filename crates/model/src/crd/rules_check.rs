@@ -8,7 +8,7 @@ use crate::cel::env::Env;
 use crate::cel::escape::escape;
 use crate::cel::shape;
 use crate::field::{ErrorKind, FieldError};
-use crate::{Value, value};
+use crate::{Str, Value, json};
 use std::sync::Arc;
 
 /// The most one expression may cost, times how often it can be met.
@@ -176,8 +176,12 @@ impl Checker<'_> {
             match rules::compile(env, rule, place.schema) {
                 Ok(compiled) => self.compiled(place, decl, rule, &compiled, &at),
                 Err((field, why)) => {
-                    self.errors
-                        .push(FieldError::invalid(at(field), &shown(rule), why));
+                    self.errors.push(FieldError::new(
+                        ErrorKind::Invalid,
+                        at(field),
+                        shown(rule),
+                        why,
+                    ));
                 }
             }
         }
@@ -251,15 +255,36 @@ fn field(decl: &Decl, name: &str) -> Option<Arc<Decl>> {
 }
 
 /// A rule as upstream's errors show it: its internal type, whose fields begin with capitals.
-fn shown(rule: &Rule) -> Value {
-    let reason = rule.reason.clone().map_or(Value::Null, Value::String);
-    let optional = rule.optional_old_self.map_or(Value::Null, Value::Bool);
-    value!({
-        "Rule": (rule.rule.clone()),
-        "Message": (rule.message.clone()),
-        "MessageExpression": (rule.message_expression.clone()),
-        "Reason": (reason),
-        "FieldPath": (rule.field_path.clone()),
-        "OptionalOldSelf": (optional)
-    })
+fn shown(rule: &Rule) -> String {
+    let text = |value: Value| String::from_utf8_lossy(&json::to_vec(&value)).into_owned();
+    let string = |s: &Str| text(Value::String(s.clone()));
+    format!(
+        r#"{{"Rule":{},"Message":{},"MessageExpression":{},"Reason":{},"FieldPath":{},"OptionalOldSelf":{}}}"#,
+        string(&rule.rule),
+        string(&rule.message),
+        string(&rule.message_expression),
+        text(rule.reason.clone().map_or(Value::Null, Value::String)),
+        string(&rule.field_path),
+        text(rule.optional_old_self.map_or(Value::Null, Value::Bool)),
+    )
+}
+
+/// Checks where rules want their errors to be reported.
+pub(super) fn field_paths(schema: &Schema, path: &str, errors: &mut Vec<FieldError>) {
+    for (i, rule) in schema.rules.iter().enumerate() {
+        let given = rule.field_path.as_str();
+        if !given.is_empty() && super::rule_path::normalize(given, schema).is_err() {
+            let at = format!("{path}.x-kubernetes-validations[{i}].fieldPath");
+            errors.push(FieldError::invalid_str(at, given, "must be a valid path"));
+        }
+    }
+    if let Some(additional) = schema.additional.schema() {
+        field_paths(additional, &format!("{path}.additionalProperties"), errors);
+    }
+    for (name, property) in &schema.properties {
+        field_paths(property, &format!("{path}.properties[{name}]"), errors);
+    }
+    if let Some(items) = &schema.items {
+        field_paths(items, &format!("{path}.items"), errors);
+    }
 }

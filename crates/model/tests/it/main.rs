@@ -12,6 +12,7 @@ mod costs;
 mod custom;
 mod patch;
 mod proto;
+mod rules;
 mod sequences;
 mod table;
 mod texts;
