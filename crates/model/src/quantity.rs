@@ -26,6 +26,8 @@ pub struct Quantity {
     format: Format,
     /// The text as it was written, where upstream keeps it because it is canonical enough.
     text: Option<Str>,
+    /// The exponent that upstream has, where it computes with 64 bits instead of numbers of any size.
+    small: Option<i32>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -148,6 +150,7 @@ impl Quantity {
             exponent,
             format,
             text: None,
+            small: i64::try_from(mantissa).is_ok().then_some(exponent),
         }
     }
 
@@ -181,6 +184,7 @@ impl Quantity {
         if exponent.abs() > MAX_EXPONENT && mantissa != 0 {
             return Err(ParseError::Suffix);
         }
+        let small = small_exponent(&parts, exponent, format);
         let text = kept_text(text, &parts, exponent, format);
         if base == 10 {
             scale += exponent;
@@ -202,11 +206,13 @@ impl Quantity {
             exponent: scale,
             format,
             text,
+            small,
         };
         if format == Format::BinarySi {
             let max = Self::from_parts(MAX_BINARY, 0, format);
             if q > max {
                 q = max;
+                q.small = None;
             } else if !q.is_zero() && q < Self::from_int(1, format) {
                 q.format = Format::DecimalSi;
             }
@@ -298,7 +304,51 @@ impl Quantity {
             self.format
         };
         let (a, b, scale) = self.aligned(other)?;
-        Some(Self::from_parts(a.checked_add(b)?, scale, format))
+        let small = self.small_sum(other);
+        Some(Self {
+            small,
+            ..Self::from_parts(a.checked_add(b)?, scale, format)
+        })
+    }
+
+    /// Upstream's exponent of the sum, where 64 bits are enough for it.
+    fn small_sum(&self, other: &Self) -> Option<i32> {
+        let (a, b) = (self.small?, other.small?);
+        if other.is_zero() || self.is_zero() {
+            return Some(if other.is_zero() { a } else { b });
+        }
+        let scale = a.min(b);
+        let at = |q: &Self| i64::try_from(q.scaled(scale).0).ok();
+        at(self)?.checked_add(at(other)?).map(|_| scale)
+    }
+
+    /// The whole number it is (`AsInt64()`): `1.0` and `8Ei` are none upstream either.
+    #[must_use]
+    pub fn as_i64(&self) -> Option<i64> {
+        self.small.filter(|exponent| *exponent >= 0)?;
+        i64::try_from(self.scaled(0).0).ok()
+    }
+
+    /// As `AsApproximateFloat64()` computes it, in floating point.
+    #[must_use]
+    #[allow(clippy::cast_precision_loss, reason = "as upstream")]
+    pub fn as_approximate_f64(&self) -> f64 {
+        let exponent = self.small.unwrap_or(self.exponent);
+        let base = self.scaled(exponent).0 as f64;
+        if exponent == 0 {
+            return base;
+        }
+        let power = |e: u32| format!("1e{e}").parse().unwrap_or(f64::MAX);
+        let (whole, rest) = (
+            exponent.unsigned_abs() / 32 * 32,
+            exponent.unsigned_abs() % 32,
+        );
+        let (whole, rest): (f64, f64) = (power(whole), power(rest));
+        if exponent > 0 {
+            base * (whole * rest)
+        } else {
+            base * (1.0 / whole / rest)
+        }
     }
 
     /// Subtracts, as [`Self::checked_add`].
@@ -419,6 +469,33 @@ fn times_power_of_two(mut mantissa: i128, mut scale: i32, power: i32) -> (i128, 
     }
 }
 
+/// The exponent of what upstream's fast path reads, where it can take it (`ParseQuantity`).
+fn small_exponent(parts: &Parts<'_>, exponent: i32, format: Format) -> Option<i32> {
+    let digits = format!("{}{}", parts.whole, parts.fraction);
+    let value: i64 = digits.parse().ok()?;
+    let len = i32::try_from(digits.len()).ok()?;
+    if format != Format::BinarySi {
+        let scale = exponent - i32::try_from(parts.fraction.len()).ok()?;
+        return (len <= 18 && scale >= NANO).then_some(scale);
+    }
+    let fits = binary_precision(parts, exponent)? >= 0
+        && value
+            .checked_mul(1i64.checked_shl(exponent.try_into().ok()?)?)
+            .is_some();
+    (fits && parts.fraction.is_empty()).then_some(0)
+}
+
+/// Upstream computes this bound in 32-bit floats.
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    reason = "small whole numbers"
+)]
+fn binary_precision(parts: &Parts<'_>, exponent: i32) -> Option<i32> {
+    let len = i32::try_from(parts.whole.len()).ok()?;
+    Some(15 - len - (exponent as f32 * 3.0 / 10.0) as i32 - 1)
+}
+
 /// The text that upstream's fast path keeps as it was written (`ParseQuantity`).
 fn kept_text(text: &str, parts: &Parts<'_>, exponent: i32, format: Format) -> Option<Str> {
     let (whole, fraction) = (parts.whole, parts.fraction);
@@ -426,17 +503,9 @@ fn kept_text(text: &str, parts: &Parts<'_>, exponent: i32, format: Format) -> Op
     let value = || format!("{whole}{fraction}").parse::<i64>().ok();
     let canonical = match format {
         Format::BinarySi => {
-            // Upstream computes this bound in 32-bit floats.
-            #[allow(
-                clippy::cast_possible_truncation,
-                clippy::cast_precision_loss,
-                reason = "small whole numbers"
-            )]
-            let precision =
-                15 - i32::try_from(whole.len()).ok()? - (exponent as f32 * 3.0 / 10.0) as i32 - 1;
             let value = value()?;
             fraction.is_empty()
-                && precision >= 0
+                && binary_precision(parts, exponent)? >= 0
                 && value
                     .checked_mul(1i64.checked_shl(exponent.try_into().ok()?)?)
                     .is_some()
@@ -659,6 +728,29 @@ mod tests {
             let read = Quantity::parse(text).unwrap();
             assert_eq!(Quantity::parse(&read.to_string()), Ok(read), "{text}");
         }
+    }
+
+    #[test]
+    fn whole_numbers_are_those_that_upstream_knows_to_be_whole() {
+        for (given, want) in [
+            ("50k", Some(50_000)),
+            ("-5", Some(-5)),
+            ("1Ki", Some(1024)),
+            ("1.0", None),
+            ("1000m", None),
+            ("1Ei", None),
+            ("0.5Ki", None),
+            ("1e18", Some(1_000_000_000_000_000_000)),
+            ("1e19", None),
+            ("9999999999999999999999999", None),
+        ] {
+            assert_eq!(q(given).as_i64(), want, "{given}");
+        }
+        let sum = |a: &str, b: &str| q(a).checked_add(&q(b)).unwrap();
+        assert_eq!(sum("50k", "20k").as_i64(), Some(70_000));
+        assert_eq!(sum("500m", "500m").as_i64(), None);
+        assert_eq!(sum("0", "1Gi").as_i64(), Some(1 << 30));
+        assert!((sum("0.1", "0.2").as_approximate_f64() - 0.300_000_000_000_000_04).abs() < 1e-17);
     }
 
     #[test]

@@ -128,9 +128,7 @@ pub(crate) fn check(env: &Env, expr: Expr, nodes: u32) -> Result<Checked, Issues
         variables: checker.variables,
     };
     super::fold::mark_constants(&mut checked);
-    if env.minor() >= 29 {
-        super::literals::validate(&checked)?;
-    }
+    super::literals::validate(&checked, env.minor())?;
     Ok(checked)
 }
 
@@ -259,7 +257,12 @@ impl Checker<'_> {
                 object
                     .field(field, self.env.minor() >= 31)
                     .unwrap_or_else(|| {
-                        self.issues.add(e.at, format!("undefined field '{field}'"));
+                        let message = if object.is_sealed() {
+                            format!("unexpected failed resolution of '{}'", object.name)
+                        } else {
+                            format!("undefined field '{field}'")
+                        };
+                        self.issues.add(e.at, message);
                         Type::Error
                     })
             }
@@ -458,7 +461,7 @@ impl Checker<'_> {
             } else {
                 self.get(&item.value)
             };
-            of = Some(self.join(&item.value, of, t));
+            of = Some(self.join(of, t));
         }
         let of = of.unwrap_or_else(|| self.variable());
         self.set(e, Type::list(of));
@@ -469,14 +472,14 @@ impl Checker<'_> {
         for entry in entries {
             self.check(&entry.key);
             let t = self.get(&entry.key);
-            keys = Some(self.join(&entry.key, keys, t));
+            keys = Some(self.join(keys, t));
             self.check(&entry.value);
             let t = if entry.optional {
                 self.unwrapped(&entry.value)
             } else {
                 self.get(&entry.value)
             };
-            values = Some(self.join(&entry.value, values, t));
+            values = Some(self.join(values, t));
         }
         let (key, value) = match (keys, values) {
             (Some(k), Some(v)) => (k, v),
@@ -485,16 +488,15 @@ impl Checker<'_> {
         self.set(e, Type::map(key, value));
     }
 
-    /// Elements of a literal have one type.
-    fn join(&mut self, e: &Expr, previous: Option<Type>, current: Type) -> Type {
+    /// What elements of a literal have in common; whether they may differ is asked later.
+    fn join(&mut self, previous: Option<Type>, current: Type) -> Type {
         let Some(previous) = previous else {
             return current;
         };
         if self.mapping.assign(&previous, &current) {
             return most_general(&previous, &current);
         }
-        self.mismatch(e.at, &previous, &current);
-        Type::Error
+        Type::Dyn
     }
 
     fn message(&mut self, e: &Expr, name: &str, fields: &[super::ast::FieldInit]) {

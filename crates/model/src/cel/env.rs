@@ -76,6 +76,7 @@ impl Env {
         Syntax {
             optional: self.minor >= 28,
             two_variables: self.minor >= 32,
+            sort_by: self.minor >= 34,
             quoted_fields: false,
         }
     }

@@ -382,26 +382,29 @@ impl<'a> Run<'_, 'a> {
 
     fn invoke(&mut self, e: &'a Expr, function: &str, args: &[Val<'a>]) -> Outcome<Val<'a>> {
         let candidates = self.checked.overloads(e);
-        let single = candidates.len() == 1;
-        let Some(chosen) = candidates.iter().copied().find(|f| f.takes(args)) else {
-            self.charge(1)?;
+        let Some(first) = candidates.first() else {
             return Err(no_overload(function, args));
         };
-        if !(self.quiet && CONVERSIONS.contains(&function)) {
-            let cost = match chosen.row.charge {
-                Charge::One => 1,
-                Charge::Args(cost) => cost(args),
-                Charge::Overload(cost) if single => cost(args),
-                Charge::Overload(_) => 1,
-                Charge::Result(_) => 0,
-            };
-            self.charge(cost)?;
+        // What fits no overload is charged as well.
+        let fitting = candidates.iter().find(|f| f.takes(args));
+        let row = fitting.unwrap_or(first).row;
+        let after = match row.charge {
+            Charge::Result(cost) => Some(cost),
+            _ if self.quiet && CONVERSIONS.contains(&function) => None,
+            Charge::Args(cost) => self.charge(cost(args)).map(|()| None)?,
+            Charge::Overload(cost) if candidates.len() == 1 => {
+                self.charge(cost(args)).map(|()| None)?
+            }
+            Charge::One | Charge::Overload(_) => self.charge(1).map(|()| None)?,
+        };
+        let result = match fitting {
+            Some(chosen) => (chosen.row.run)(self.ctx, args),
+            None => Err(no_overload(row.function, args)),
+        };
+        if let Some(cost) = after {
+            self.charge(cost(args, result.as_ref().unwrap_or(&Val::Null)))?;
         }
-        let result = (chosen.row.run)(self.ctx, args)?;
-        if let Charge::Result(cost) = chosen.row.charge {
-            self.charge(cost(args, &result))?;
-        }
-        Ok(result)
+        result
     }
 
     /// `a && b`, `a || b`: one side that decides is enough, whatever the other is.
@@ -610,9 +613,20 @@ impl<'a> Run<'_, 'a> {
         }
         // Looks at it as the expression would, so that it is charged and there.
         if let Err(failure) = self.eval(&args[0]) {
-            return Some(Err(failure));
+            return Some(Err(self.after_failure(function, args, failure)));
         }
         Some(self.grow(function, args, at))
+    }
+
+    /// Nothing can be put into what has failed, but both sides of `+` are looked at.
+    fn after_failure(&mut self, function: &str, args: &'a [Expr], failure: Failure) -> Failure {
+        if failure.fatal || function != "_+_" {
+            return failure;
+        }
+        match self.eval(&args[1]) {
+            Err(other) if other.fatal => other,
+            _ => self.charge(1).err().unwrap_or(failure),
+        }
     }
 
     fn can_accumulate(&self, step: &Expr) -> bool {

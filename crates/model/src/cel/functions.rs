@@ -39,6 +39,8 @@ pub struct Overload {
     pub run: Run,
     pub charge: Charge,
     pub estimate: Estimator,
+    /// Takes arguments of any type when it runs, whatever its signature says.
+    pub lenient: bool,
 }
 
 /// A row whose calls cost 1.
@@ -57,6 +59,7 @@ pub const fn row(
         run,
         charge: Charge::One,
         estimate: |_, _, _| None,
+        lenient: false,
     }
 }
 
@@ -65,6 +68,12 @@ impl Overload {
     pub const fn costing(mut self, charge: Charge, estimate: Estimator) -> Self {
         self.charge = charge;
         self.estimate = estimate;
+        self
+    }
+
+    #[must_use]
+    pub const fn lenient(mut self) -> Self {
+        self.lenient = true;
         self
     }
 }
@@ -176,7 +185,8 @@ impl Function {
     /// Whether values of these types can be passed.
     #[must_use]
     pub fn takes(&self, args: &[Val]) -> bool {
-        self.params.len() == args.len() && self.params.iter().zip(args).all(|(p, v)| fits(p, v))
+        self.params.len() == args.len()
+            && (self.row.lenient || self.params.iter().zip(args).all(|(p, v)| fits(p, v)))
     }
 }
 

@@ -2,12 +2,15 @@
 //! (cel-go `parser/macro.go`, `ext/comprehensions.go`, `cel/library.go`).
 
 use super::ast::{ACCUMULATOR, Expr, Fold, Item, Kind, Literal};
+use super::lib::SORT_BY;
 use super::parse::{Parser, Step};
 use crate::Str;
 
 /// What older versions of CEL called the accumulator; still not a name for a variable.
 const OLD_ACCUMULATOR: &str = "__result__";
 /// The loop variable of a fold that only binds a name.
+/// Stands for the list that `sortBy` sorts.
+const SORT_INPUT: &str = "@__sortBy_input__";
 const UNUSED: &str = "#unused";
 /// Puts an entry, or all entries of a map, into a map under construction.
 pub(crate) const MAP_INSERT: &str = "cel.@mapInsert";
@@ -54,6 +57,7 @@ pub(crate) fn member_call(
         ("optMap" | "optFlatMap", 2) if p.syntax.optional => {
             optional_map(p, at, function, target, args)
         }
+        ("sortBy", 2) if p.syntax.sort_by => sort_by(p, at, target, args),
         _ => p.node(
             at,
             Kind::Call {
@@ -251,6 +255,43 @@ fn transform(p: &mut Parser, at: u32, function: &str, target: Expr, mut args: Ve
 }
 
 /// `target.optMap(v, expr)`: `target.hasValue() ? optional.of(let v = target.value(); expr) : …`
+/// `list.sortBy(e, key)`: the keys of all elements, and the elements in the order of their keys.
+fn sort_by(p: &mut Parser, at: u32, target: Expr, args: Vec<Expr>) -> Step {
+    if matches!(
+        target.kind,
+        Kind::Literal(_) | Kind::Map(_) | Kind::Struct { .. }
+    ) {
+        let message = "sortBy can only be applied to a list, identifier, comprehension, call or select \
+                       expression";
+        return p.wrong(target.at, message);
+    }
+    let input = |p: &mut Parser| p.node(at, Kind::Ident(SORT_INPUT.into()));
+    let of = input(p)?;
+    let keys = collect(p, at, "map", of, args)?;
+    let sorted = Kind::Call {
+        function: SORT_BY.into(),
+        target: Some(Box::new(input(p)?)),
+        args: vec![keys],
+    };
+    let range = p.node(at, Kind::List(Vec::new()))?;
+    let condition = p.literal(at, Literal::Bool(false))?;
+    let step = input(p)?;
+    let result = p.node(at, sorted)?;
+    p.node(
+        at,
+        Kind::Fold(Box::new(Fold {
+            range,
+            var: UNUSED.into(),
+            var2: None,
+            accu: SORT_INPUT.into(),
+            init: target,
+            condition,
+            step,
+            result,
+        })),
+    )
+}
+
 fn optional_map(
     p: &mut Parser,
     at: u32,

@@ -9,6 +9,7 @@
 
 pub mod ast;
 pub mod check;
+mod clauses;
 pub mod compare;
 pub mod cost;
 pub mod ctx;

@@ -54,6 +54,8 @@ const FIELD: &str = "{'}', ',', '?', IDENTIFIER, ESC_IDENTIFIER}";
 pub struct Syntax {
     pub optional: bool,
     pub two_variables: bool,
+    /// `sortBy`
+    pub sort_by: bool,
     /// `` a.`b-c` ``: not in Kubernetes' environments up to 1.36.
     pub quoted_fields: bool,
 }

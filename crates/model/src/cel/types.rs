@@ -40,6 +40,15 @@ pub struct ObjectType {
 }
 
 impl ObjectType {
+    /// Whether it is a library's own type, without fields.
+    #[must_use]
+    pub fn is_sealed(&self) -> bool {
+        let DeclKind::Object(object) = &self.decl.kind else {
+            return true;
+        };
+        self.name.starts_with("kubernetes.") && object.fields.is_empty()
+    }
+
     #[must_use]
     pub fn field(&self, name: &str, keywords: bool) -> Option<Type> {
         let DeclKind::Object(object) = &self.decl.kind else {

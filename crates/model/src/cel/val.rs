@@ -75,6 +75,10 @@ pub trait Opaque: Debug {
     fn size(&self) -> u64 {
         1
     }
+    /// For messages: its type, and what tells it from others.
+    fn text(&self) -> String {
+        self.type_name().to_owned()
+    }
     fn as_any(&self) -> &dyn Any;
 }
 

@@ -2,6 +2,7 @@
 //! with the checks of kube-openapi `pkg/validation/strfmt`. Unknown formats are ignored, as upstream.
 
 use super::schema::Kind;
+use crate::go_url::Url;
 use regex::Regex;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::LazyLock;
@@ -20,7 +21,7 @@ pub(super) fn known(format: &str, kind: Option<Kind>) -> bool {
 pub(super) fn check(format: &str, text: &str) -> Option<bool> {
     Some(match format.replace('-', "").as_str() {
         "bsonobjectid" => text.len() == 24 && text.bytes().all(|b| b.is_ascii_hexdigit()),
-        "uri" => request_uri(text),
+        "uri" => Url::uri_problem(text).is_none(),
         "email" => email(text),
         "hostname" => hostname(text),
         "ipv4" => text.contains('.') && (ipv4(text) || text.parse::<Ipv6Addr>().is_ok()),
@@ -73,47 +74,6 @@ static SCALA_DURATION: LazyLock<Option<Regex>> = LazyLock::new(|| {
 
 fn matches(regex: &LazyLock<Option<Regex>>, text: &str) -> bool {
     regex.as_ref().is_some_and(|r| r.is_match(text))
-}
-
-/// Go's `url.ParseRequestURI` as far as text can fail it: an absolute URI or an absolute path.
-fn request_uri(text: &str) -> bool {
-    if text.is_empty() || text.bytes().any(|b| b < 0x20 || b == 0x7f || b == b' ') || !escapes(text)
-    {
-        return false;
-    }
-    if text.starts_with('/') || text == "*" {
-        return true;
-    }
-    let Some((scheme, rest)) = text.split_once(':') else {
-        return false;
-    };
-    let mut letters = scheme.bytes();
-    letters.next().is_some_and(|b| b.is_ascii_alphabetic())
-        && letters.all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b))
-        && !rest.is_empty()
-        && rest.strip_prefix("//").is_none_or(authority)
-}
-
-fn authority(rest: &str) -> bool {
-    let host = rest.split(['/', '?']).next().unwrap_or_default();
-    let host = host.rsplit('@').next().unwrap_or_default();
-    let port = match host.strip_prefix('[') {
-        Some(v6) => match v6.split_once(']') {
-            Some((_, port)) => port,
-            None => return false,
-        },
-        None => host.find(':').map_or("", |i| &host[i..]),
-    };
-    port.is_empty()
-        || port
-            .strip_prefix(':')
-            .is_some_and(|p| p.bytes().all(|b| b.is_ascii_digit()))
-}
-
-fn escapes(text: &str) -> bool {
-    text.split('%')
-        .skip(1)
-        .all(|s| s.len() >= 2 && s.bytes().take(2).all(|b| b.is_ascii_hexdigit()))
 }
 
 /// RFC 5322 as `net/mail` reads it: an address, or a name and an address in angle brackets.

@@ -22,6 +22,11 @@ use crate::field::{ErrorKind, FieldError};
 use crate::{Str, Value};
 use std::sync::Arc;
 
+/// Whether a string has a format; formats that nobody checks have all strings.
+pub(crate) fn has_format(format: &str, text: &str) -> bool {
+    formats::check(format, text).unwrap_or(true)
+}
+
 /// What is particular to a kind from a CRD.
 #[derive(Debug, Default)]
 pub struct Custom {

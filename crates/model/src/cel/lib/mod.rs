@@ -1,12 +1,26 @@
 //! The libraries: tables of functions. Adding one is a file with a [`Library`] and a line here.
 
+mod args;
+mod authorizer;
 mod convert;
+mod formats;
+mod lists;
+mod more_lists;
+mod net;
 mod optional;
+mod patterns;
+mod quantities;
+mod semver;
 mod std;
+mod strings;
 mod times;
+mod urls;
+mod verbs;
 
 pub(super) use convert::text_of;
+pub(super) use more_lists::SORT_BY;
 pub(super) use times::in_range;
+pub(super) use verbs::{Piece, Verb, pieces};
 
 use super::functions::Library;
 
@@ -16,5 +30,18 @@ pub(super) static LIBRARIES: &[&Library] = &[
     &convert::CONVERSIONS,
     &times::TIMES,
     &optional::OPTIONALS,
+    &urls::URLS,
+    &patterns::PATTERNS,
+    &lists::LISTS,
+    &authorizer::AUTHORIZATION,
+    &quantities::QUANTITIES,
+    &strings::STRINGS,
+    &strings::STRINGS_1,
+    &lists::SETS,
+    &net::NET,
+    &formats::NAMED_FORMATS,
+    &authorizer::SELECTORS,
     &optional::TWO_VARIABLES,
+    &semver::SEMVER,
+    &more_lists::MORE_LISTS,
 ];

@@ -235,7 +235,7 @@ fn uint<'a>(result: Option<u64>) -> Outcome<Val<'a>> {
         .ok_or_else(|| overflow("unsigned integer"))
 }
 
-fn add<'a>(ctx: &mut Ctx<'a>, args: &[Val<'a>]) -> Outcome<Val<'a>> {
+pub(super) fn add<'a>(ctx: &mut Ctx<'a>, args: &[Val<'a>]) -> Outcome<Val<'a>> {
     match args {
         [Val::Int(a), Val::Int(b)] => int(a.checked_add(*b)),
         [Val::Uint(a), Val::Uint(b)] => uint(a.checked_add(*b)),
