@@ -1,13 +1,15 @@
 //! Backups of single keyspaces while they are used, restoring them, and checking a directory.
 
 use super::catalog::{Catalog, CatalogEntry};
-use super::checkpoint::{self, Seal, Source};
+use super::checkpoint::{self, Keep, Pace, Seal, Source, Target};
 use super::keyspace::Slot;
 use super::log::{self, unavailable};
 use super::record::{Ciphers, random};
 use super::state::{Phase, State};
+use super::values::{self, Values};
 use super::{Embedded, Options, Shared, blocking, lock_dir, now_ms};
 use crate::{Error, Head, Result};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -36,19 +38,18 @@ impl Embedded {
                 let source = shared.snapshot_blocking(&loaded, None)?;
                 // This is no checkpoint: the log is needed as before.
                 let mut state = loaded.state.write();
-                state.dirty_from = state
-                    .saving
-                    .take()
-                    .into_iter()
-                    .chain(state.dirty_from)
-                    .min();
+                let kept = state.saving.take();
+                state.dirty_from = kept.into_iter().chain(state.dirty_from).min();
                 source
             };
             let seal = Seal {
                 cipher: &ciphers.checkpoint,
                 number: 0,
             };
-            checkpoint::write_to(&*shared.options.disk, &target, seal, &source)?;
+            let mut keep = Keep::everything(loaded.values());
+            let disk = &*shared.options.disk;
+            let mut pace = Pace::new(&|| false);
+            checkpoint::write_to(disk, &target, seal, &source, &mut keep, &mut pace)?;
             Ok(source.head())
         })
         .await
@@ -106,7 +107,7 @@ impl Shared {
             cipher: &ciphers.checkpoint,
             number: 0,
         };
-        let mut state = checkpoint::read_from(source, seal, now_ms())?;
+        let mut state = checkpoint::read_from(source, seal)?;
         let busy = old.as_ref().map(|slot| slot.busy.blocking_lock());
         let replaced = match &old {
             Some(slot) => slot.loaded.read().clone(),
@@ -125,16 +126,26 @@ impl Shared {
             number: u64::from_le_bytes(random()?),
             data_key: random()?,
             checkpointed: true,
+            covered: 0,
+            deadline_ms: 0,
         };
         let source = Source::of(&mut state);
         let slot = Arc::new(Slot::new(entry.clone(), Vec::new()));
-        let written =
-            checkpoint::write(&self.dir, &*self.options.disk, &slot, &source).and_then(|()| {
-                match &old {
-                    Some(old) => self.catalog.lock().replace(old.number, &entry),
-                    None => self.catalog.lock().write(&entry),
-                }
-            });
+        let (new_ciphers, values) = (slot.ciphers(), Values::default());
+        let target = Target {
+            dir: &self.dir,
+            disk: &*self.options.disk,
+            slot: &slot,
+            ciphers: &new_ciphers,
+            values: &values,
+            inline_bytes: self.options.inline_bytes,
+        };
+        let written = checkpoint::write(&target, &source, &mut Pace::new(&|| true)).and_then(
+            |()| match &old {
+                Some(old) => self.catalog.lock().replace(old.number, &entry),
+                None => self.catalog.lock().write(&entry),
+            },
+        );
         if let Err(error) = written {
             if let Some(loaded) = &replaced {
                 loaded.state.write().phase = Phase::Open;
@@ -160,7 +171,7 @@ fn check(dir: &Path, options: &Options) -> Result<Checked> {
     }
     let _lock = lock_dir(dir)?;
     let mut found = Checked::default();
-    let mut records = match log::scan(&*options.disk, &dir.join("log")) {
+    let mut records = match log::scan(&*options.disk, &dir.join("log"), false) {
         Ok(scan) => scan.records,
         Err(Error::Corrupt(text)) => {
             found.damage.push(text);
@@ -183,7 +194,16 @@ fn check(dir: &Path, options: &Options) -> Result<Checked> {
             records.remove(&entry.number).unwrap_or_default(),
         );
         match slot.read(dir, &*options.disk, now_ms()) {
-            Ok(state) => found.keys += state.live_keys(),
+            Ok((state, values)) => {
+                found.keys += state.live_keys();
+                let ciphers = slot.ciphers();
+                let reader = values::Reader {
+                    values: &values,
+                    cipher: &ciphers.values,
+                    number: entry.number,
+                };
+                check_values(&state, &reader, &entry.id, &mut found)?;
+            }
             Err(Error::Corrupt(text)) => found.damage.push(text),
             Err(error) => return Err(error),
         }
@@ -191,20 +211,81 @@ fn check(dir: &Path, options: &Options) -> Result<Checked> {
     Ok(found)
 }
 
+/// Reads every value of a keyspace; each that is damaged is told with its key's revision.
+fn check_values(
+    state: &State,
+    reader: &values::Reader<'_>,
+    id: &str,
+    found: &mut Checked,
+) -> Result<()> {
+    for entry in state.index.entries() {
+        for version in entry.versions() {
+            let held = values::Held {
+                key: entry.key.clone(),
+                version: version.clone(),
+            };
+            match reader.value(&held) {
+                Ok(_) => {}
+                Err(Error::Corrupt(text)) => {
+                    let rev = version.mod_rev;
+                    let text = format!("keyspace {id}, revision {rev}: {text}");
+                    found.damage.push(text);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Removes checkpoints that belong to no keyspace: remains of deletions and of crashes.
 pub(super) fn remove_strays(dir: &Path, options: &Options, entries: &[CatalogEntry]) -> Result<()> {
     let folder = dir.join("keyspaces");
-    let known: std::collections::BTreeSet<_> = entries
+    let known: BTreeMap<_, _> = entries
         .iter()
-        .map(|entry| checkpoint::path(dir, entry.number))
+        .map(|entry| (format!("{:016x}", entry.number), entry))
         .collect();
+    let remove = |name: &str| {
+        let removed = options.disk.remove(&folder.join(name));
+        removed.map_err(|e| unavailable(&e))
+    };
+    let mut generations: BTreeMap<u64, Vec<u16>> = BTreeMap::new();
     for name in options.disk.list(&folder).map_err(|e| unavailable(&e))? {
-        let path = folder.join(name);
-        let ours = path
-            .extension()
-            .is_some_and(|e| e == "ckpt" || e == checkpoint::DRAFT);
-        if ours && !known.contains(&path) {
-            options.disk.remove(&path).map_err(|e| unavailable(&e))?;
+        let Some((number, ending)) = name.split_once('.') else {
+            continue;
+        };
+        let generation = ending.strip_prefix('v');
+        let generation = generation.and_then(|text| u16::from_str_radix(text, 16).ok());
+        let ours = ending == "ckpt" || ending == checkpoint::DRAFT || generation.is_some();
+        match (known.get(number), generation) {
+            (None, _) if ours => remove(&name)?,
+            (Some(_), None) if ending == checkpoint::DRAFT => remove(&name)?,
+            (Some(entry), Some(generation)) => {
+                generations
+                    .entry(entry.number)
+                    .or_default()
+                    .push(generation);
+            }
+            _ => {}
+        }
+    }
+    // A crash while the values moved to another file left both: the checkpoint says which.
+    for entry in entries {
+        let Some(files) = generations
+            .get(&entry.number)
+            .filter(|files| files.len() > 1)
+        else {
+            continue;
+        };
+        let slot = Slot::new(entry.clone(), Vec::new());
+        let read = checkpoint::read(dir, &*options.disk, &slot, &slot.ciphers().checkpoint);
+        // One that cannot be read is reported to whoever opens it.
+        let Ok((_, values, _)) = read else {
+            continue;
+        };
+        let current = values.current().generation;
+        for generation in files.iter().filter(|generation| **generation != current) {
+            remove(&format!("{:016x}.v{generation:04x}", entry.number))?;
         }
     }
     Ok(())

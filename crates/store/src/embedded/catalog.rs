@@ -21,6 +21,10 @@ pub(crate) struct CatalogEntry {
     pub(crate) data_key: [u8; 32],
     /// whether a checkpoint file must exist
     pub(crate) checkpointed: bool,
+    /// last batch of the log that its checkpoint holds; may be behind
+    pub(crate) covered: u64,
+    /// when its first lease ends, as far as its checkpoint knows; 0: never
+    pub(crate) deadline_ms: u64,
 }
 
 pub(crate) struct Catalog {
@@ -63,6 +67,17 @@ impl Catalog {
         Ok(())
     }
 
+    /// Rewrites what is said of a keyspace without waiting for the disk: the old says enough.
+    pub(crate) fn hint(&mut self, entry: &CatalogEntry) -> Result<()> {
+        match self.slots.iter().position(|s| *s == Some(entry.number)) {
+            Some(slot) => self
+                .file
+                .write_at(&encode(entry), (slot * SLOT) as u64)
+                .map_err(|e| unavailable(&e)),
+            None => Ok(()),
+        }
+    }
+
     /// Puts a keyspace in the place of another, in one durable write.
     pub(crate) fn replace(&mut self, old: u64, entry: &CatalogEntry) -> Result<()> {
         let slot = self.slots.iter().position(|s| *s == Some(old));
@@ -97,6 +112,8 @@ fn encode(entry: &CatalogEntry) -> [u8; SLOT] {
     bytes.push(u8::from(entry.checkpointed));
     bytes.push(u8::try_from(entry.id.len()).expect("ids are checked when opened"));
     bytes.extend_from_slice(entry.id.as_bytes());
+    bytes.extend_from_slice(&entry.covered.to_le_bytes());
+    bytes.extend_from_slice(&entry.deadline_ms.to_le_bytes());
     bytes.resize(SLOT - 4, 0);
     let crc = crc32fast::hash(&bytes);
     bytes.extend_from_slice(&crc.to_le_bytes());
@@ -122,5 +139,7 @@ fn decode(slot: &[u8]) -> Option<CatalogEntry> {
         number,
         data_key,
         checkpointed,
+        covered: reader.u64()?,
+        deadline_ms: reader.u64()?,
     })
 }

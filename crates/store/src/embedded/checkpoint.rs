@@ -1,27 +1,37 @@
-//! Checkpoint files: everything of one keyspace up to a batch of the log, sealed block by block.
+//! Checkpoint files: every key of one keyspace up to a batch of the log, sealed block by block.
 //!
 //! File: `magic, salt`, then blocks `len u32, last u8, sealed bytes`. Block 0 holds the head,
-//! the others versions in key order. The block number and the mark of the last block are
-//! authenticated: a truncated, reordered or foreign file does not open.
+//! the others versions in key order: small values themselves, of large ones the place in the
+//! values file. The block number and the mark of the last block are authenticated: a
+//! truncated, reordered or foreign file does not open.
+//!
+//! What a checkpoint costs is the values that are new and the list of keys; the values file is
+//! written anew when half of it is of no use any more.
 
 use super::disk::{Disk, DiskFile};
 use super::index::{Entry, Index, Version};
 use super::keyspace::Slot;
 use super::log::unavailable;
-use super::record::{Cipher, Reader, TAG, put_bytes, put_u32, put_u64, random};
+use super::record::{Cipher, Ciphers, Reader, TAG, put_bytes, put_u32, put_u64, random};
 use super::state::{Lease, Phase, State};
+use super::values::{self, Extent, Held, Run, SMALL, Spot, Value, Values};
 use crate::{Error, LeaseId, Result};
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
 
-const MAGIC: &[u8; 8] = b"FHCKPT\0\x01";
+const MAGIC: &[u8; 8] = b"FHCKPT\0\x02";
 /// Ending of a file that is not complete yet.
 pub(crate) const DRAFT: &str = "new";
-/// Bytes of a checkpoint that may wait for the disk at once.
-const SYNC_EVERY: u64 = 2 << 20;
+/// Bytes of a checkpoint that may wait for the disk at once: one large flush would hold up the
+/// log's small ones.
+const SYNC_EVERY: u64 = 1 << 20;
 const BLOCK: usize = 256 << 10;
+/// Bytes of values that are written together.
+const CHUNK: usize = 256 << 10;
 
 /// A consistent, durable copy of a keyspace; cheap, since it shares everything.
 pub(crate) struct Source {
@@ -41,6 +51,7 @@ impl Source {
             state.phase = phase;
         }
         state.saving = state.dirty_from.take();
+        state.tail_bytes = 0;
         Self {
             index: state.index.clone(),
             rev: state.visible,
@@ -61,6 +72,28 @@ pub(crate) fn path(dir: &Path, number: u64) -> PathBuf {
 pub(crate) struct Seal<'a> {
     pub(crate) cipher: &'a Cipher,
     pub(crate) number: u64,
+}
+
+/// How fast a checkpoint may go: half of the time is left to others, unless it is urgent.
+pub(crate) struct Pace<'a> {
+    pub(crate) urgent: &'a dyn Fn() -> bool,
+    since: Instant,
+}
+
+impl<'a> Pace<'a> {
+    pub(crate) fn new(urgent: &'a dyn Fn() -> bool) -> Self {
+        Self {
+            urgent,
+            since: Instant::now(),
+        }
+    }
+
+    fn pause(&mut self) {
+        if !(self.urgent)() {
+            std::thread::sleep(self.since.elapsed());
+        }
+        self.since = Instant::now();
+    }
 }
 
 struct Writer<'a> {
@@ -105,48 +138,200 @@ fn aad(number: u64, block: u32, last: bool) -> [u8; 13] {
     aad
 }
 
-/// Writes a checkpoint beside the old one and puts it in its place; durable.
-pub(crate) fn write(dir: &Path, disk: &dyn Disk, slot: &Slot, source: &Source) -> Result<()> {
-    let ciphers = slot.ciphers();
-    let seal = Seal {
-        cipher: &ciphers.checkpoint,
-        number: slot.number,
-    };
-    write_to(disk, &path(dir, slot.number), seal, source)
+/// How the large values of a checkpoint are kept.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Shape {
+    /// in the checkpoint itself: there are few
+    Inline,
+    /// new ones behind the others
+    Append,
+    /// all of them in a new file
+    Anew,
 }
 
-/// The same with a name and a seal of the caller's.
+fn shape(source: &Source, extent: &Extent, inline_bytes: u64) -> Shape {
+    let (mut large, mut stored) = (0, 0);
+    for entry in source.index.entries() {
+        for version in kept(entry, source) {
+            let value = &version.value;
+            if value.len() > SMALL {
+                let size = (value.len() + TAG) as u64;
+                large += size;
+                let here = value.spot().map(Spot::generation) == Some(extent.generation);
+                stored += if here { size } else { 0 };
+            }
+        }
+    }
+    let waste = extent.len.saturating_sub(stored);
+    if large <= inline_bytes && (extent.generation == 0 || large <= inline_bytes / 2) {
+        Shape::Inline
+    } else if extent.generation == 0 || waste > stored.max(inline_bytes).max(1 << 20) {
+        Shape::Anew
+    } else {
+        Shape::Append
+    }
+}
+
+/// A keyspace that is checkpointed.
+pub(crate) struct Target<'a> {
+    pub(crate) dir: &'a Path,
+    pub(crate) disk: &'a dyn Disk,
+    pub(crate) slot: &'a Slot,
+    pub(crate) ciphers: &'a Ciphers,
+    pub(crate) values: &'a Values,
+    pub(crate) inline_bytes: u64,
+}
+
+/// Writes a checkpoint beside the old one and puts it in its place; durable. Memory then lets
+/// go of the values that are in the file.
+pub(crate) fn write(target: &Target<'_>, source: &Source, pace: &mut Pace<'_>) -> Result<()> {
+    let (dir, disk, number) = (target.dir, target.disk, target.slot.number);
+    let seal = Seal {
+        cipher: &target.ciphers.checkpoint,
+        number,
+    };
+    let extent = target.values.current();
+    let shape = shape(source, &extent, target.inline_bytes);
+    let writer = match shape {
+        Shape::Inline => None,
+        _ => {
+            let fresh = shape == Shape::Anew;
+            let writer = target.values.writer(dir, disk, number, random()?, fresh);
+            Some(writer.map_err(|e| unavailable(&e))?)
+        }
+    };
+    let mut keep = Keep {
+        reader: values::Reader {
+            values: target.values,
+            cipher: &target.ciphers.values,
+            number,
+        },
+        writer,
+        moved: Vec::new(),
+        renamed: false,
+    };
+    let written = write_to(disk, &path(dir, number), seal, source, &mut keep, pace);
+    if let Some(writer) = &keep.writer {
+        target.values.reached(writer);
+        let generation = writer.extent.generation;
+        if written.is_err() && !keep.renamed && generation != extent.generation {
+            drop(disk.remove(&values::path(dir, number, generation)));
+        }
+    }
+    written?;
+    let old = target.values.switch(keep.writer.take());
+    for (value, spot) in keep.moved {
+        value.settle(spot);
+    }
+    for generation in old {
+        // Nothing refers to it: what cannot be removed now, the next load removes.
+        drop(disk.remove(&values::path(dir, number, generation)));
+    }
+    Ok(())
+}
+
+/// Where the values of a checkpoint go.
+pub(crate) struct Keep<'a> {
+    reader: values::Reader<'a>,
+    /// `None`: every value is written in the checkpoint
+    writer: Option<values::Writer>,
+    /// what memory may let go of once the checkpoint is durable
+    moved: Vec<(Arc<Value>, Spot)>,
+    /// from here on the disk may have the new checkpoint, whatever is said
+    renamed: bool,
+}
+
+impl<'a> Keep<'a> {
+    /// A file that needs no other: a backup.
+    pub(crate) fn everything(reader: values::Reader<'a>) -> Self {
+        Self {
+            reader,
+            writer: None,
+            moved: Vec::new(),
+            renamed: false,
+        }
+    }
+
+    fn version(&mut self, out: &mut Vec<u8>, key: &Bytes, version: &Version) -> Result<()> {
+        put_u64(out, version.mod_rev);
+        put_u64(out, version.create_rev);
+        put_u64(out, version.version);
+        put_u64(out, version.lease.cast_unsigned());
+        put_u32(out, version.sub);
+        let value = &version.value;
+        let held = || Held {
+            key: key.clone(),
+            version: version.clone(),
+        };
+        let Some(writer) = self.writer.as_mut().filter(|_| value.len() > SMALL) else {
+            out.push(0);
+            put_bytes(out, &self.reader.value(&held())?);
+            return Ok(());
+        };
+        let generation = writer.extent.generation;
+        let spot = match value.spot().filter(|spot| spot.generation() == generation) {
+            Some(spot) => spot,
+            None => {
+                let bytes = self.reader.value(&held())?;
+                let added = writer.add(self.reader.cipher, version, &bytes);
+                added.map_err(|e| unavailable(&e))?
+            }
+        };
+        self.moved.push((value.clone(), spot));
+        out.push(1);
+        put_u32(
+            out,
+            u32::try_from(value.len()).expect("requests are bounded"),
+        );
+        put_u64(out, spot.0);
+        Ok(())
+    }
+
+    fn extent(&self) -> Extent {
+        let extent = self.writer.as_ref().map(|writer| writer.extent.clone());
+        extent.unwrap_or_default()
+    }
+}
+
+/// Writes one file with a name and a seal of the caller's.
 pub(crate) fn write_to(
     disk: &dyn Disk,
     target: &Path,
     seal: Seal<'_>,
     source: &Source,
+    keep: &mut Keep<'_>,
+    pace: &mut Pace<'_>,
 ) -> Result<()> {
     let draft = target.with_extension(DRAFT);
     let salt = random()?;
     let parent = target.parent().unwrap_or(Path::new("."));
-    let done = write_file(disk, &draft, seal, source, salt)
-        .and_then(|()| disk.rename(&draft, target))
-        .and_then(|()| disk.sync_dir(parent));
-    done.map_err(|error| {
+    let done = write_file(disk, &draft, (seal, salt), source, keep, pace).and_then(|()| {
+        keep.renamed = true;
+        disk.rename(&draft, target)
+            .and_then(|()| disk.sync_dir(parent))
+            .map_err(|e| unavailable(&e))
+    });
+    if done.is_err() {
         // The old checkpoint and the log still hold everything; the draft is only waste.
         drop(disk.remove(&draft));
-        unavailable(&error)
-    })
+    }
+    done
 }
 
 fn write_file(
     disk: &dyn Disk,
     draft: &Path,
-    seal: Seal<'_>,
+    (seal, salt): (Seal<'_>, [u8; 8]),
     source: &Source,
-    salt: [u8; 8],
-) -> io::Result<()> {
-    let mut file = disk.open(draft)?;
-    file.set_len(0)?;
+    keep: &mut Keep<'_>,
+    pace: &mut Pace<'_>,
+) -> Result<()> {
+    let io = |e: io::Error| unavailable(&e);
+    let mut file = disk.open(draft).map_err(io)?;
+    file.set_len(0).map_err(io)?;
     let mut start = MAGIC.to_vec();
     start.extend_from_slice(&salt);
-    file.write_at(&start, 0)?;
+    file.write_at(&start, 0).map_err(io)?;
     let offset = start.len() as u64;
     let mut writer = Writer {
         file,
@@ -156,34 +341,51 @@ fn write_file(
         block: 0,
         offset,
     };
-    writer.block(&encode_head(source), false)?;
+    writer.block(&encode_head(source), false).map_err(io)?;
     let mut plain = Vec::with_capacity(BLOCK + 4096);
     let mut synced = 0;
+    let mut stored = 0;
     for entry in source.index.entries() {
         let versions = kept(entry, source);
         if versions.is_empty() {
             continue;
         }
         put_bytes(&mut plain, &entry.key);
-        put_u32(
-            &mut plain,
-            u32::try_from(versions.len()).expect("history is bounded"),
-        );
+        let count = u32::try_from(versions.len()).expect("history is bounded");
+        put_u32(&mut plain, count);
         for version in versions {
-            put_version(&mut plain, version);
+            keep.version(&mut plain, &entry.key, version)?;
+        }
+        if let Some(values) = keep.writer.as_mut().filter(|v| v.waiting() >= CHUNK) {
+            values.flush().map_err(io)?;
+            if values.offset >= stored + SYNC_EVERY {
+                values.sync().map_err(io)?;
+                stored = values.offset;
+            }
+            pace.pause();
         }
         if plain.len() >= BLOCK {
-            writer.block(&plain, false)?;
+            writer.block(&plain, false).map_err(io)?;
             plain.clear();
-            // One large flush would hold up the log's small ones.
             if writer.offset >= synced + SYNC_EVERY {
-                writer.file.sync_data()?;
+                writer.file.sync_data().map_err(io)?;
                 synced = writer.offset;
             }
+            pace.pause();
         }
     }
-    writer.block(&plain, true)?;
-    writer.file.sync_data()
+    if !plain.is_empty() {
+        writer.block(&plain, false).map_err(io)?;
+    }
+    if let Some(values) = &mut keep.writer {
+        values.sync().map_err(io)?;
+        disk.sync_dir(draft.parent().unwrap_or(Path::new(".")))
+            .map_err(io)?;
+    }
+    writer
+        .block(&encode_foot(&keep.extent()), true)
+        .map_err(io)?;
+    writer.file.sync_data().map_err(io)
 }
 
 /// The versions that somebody may still read.
@@ -217,24 +419,41 @@ fn encode_head(source: &Source) -> Vec<u8> {
     out
 }
 
-fn put_version(out: &mut Vec<u8>, version: &Version) {
-    put_u64(out, version.mod_rev);
-    put_u64(out, version.create_rev);
-    put_u64(out, version.version);
-    put_u64(out, version.lease.cast_unsigned());
-    put_u32(out, version.sub);
-    put_bytes(out, &version.value);
+fn encode_foot(extent: &Extent) -> Vec<u8> {
+    let mut out = Vec::new();
+    put_u32(&mut out, u32::from(extent.generation));
+    put_u64(&mut out, extent.len);
+    for run in &extent.runs {
+        put_u64(&mut out, run.start);
+        out.extend_from_slice(&run.salt);
+    }
+    out
 }
 
-/// Reads a keyspace's checkpoint: its state (not yet brought up by the log) and the last batch
-/// that is inside.
+fn decode_foot(plain: &[u8]) -> Option<Extent> {
+    let mut reader = Reader(plain);
+    let mut extent = Extent {
+        generation: u16::try_from(reader.u32()?).ok()?,
+        len: reader.u64()?,
+        runs: Vec::new(),
+    };
+    while !reader.0.is_empty() {
+        extent.runs.push(Run {
+            start: reader.u64()?,
+            salt: reader.take(8)?.try_into().ok()?,
+        });
+    }
+    Some(extent)
+}
+
+/// Reads a keyspace's checkpoint: its state (not yet brought up by the log), where its values
+/// are, and the last batch that is inside.
 pub(crate) fn read(
     dir: &Path,
     disk: &dyn Disk,
     slot: &Slot,
     cipher: &Cipher,
-    now_ms: u64,
-) -> Result<(State, u64)> {
+) -> Result<(State, Values, u64)> {
     let path = path(dir, slot.number);
     let expected = slot.entry.lock().checkpointed;
     let seal = Seal {
@@ -246,57 +465,78 @@ pub(crate) fn read(
     let data = match disk.read(&path) {
         Ok(data) => data,
         Err(error) if error.kind() == io::ErrorKind::NotFound && !expected => {
-            return Ok((State::new(), 0));
+            return Ok((State::new(), Values::default(), 0));
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(damaged("is missing")),
         Err(error) => return Err(unavailable(&error)),
     };
-    let (mut state, batch) =
+    let (mut state, extent, batch) =
         decode(seal, data).ok_or_else(|| damaged("fails its authentication"))?;
     state
-        .rebuild(now_ms)
+        .rebuild()
         .ok_or_else(|| damaged("contradicts itself"))?;
-    Ok((state, batch))
+    let values = Values::open(dir, disk, slot.number, extent).map_err(|e| match e.kind() {
+        io::ErrorKind::NotFound => damaged("has lost its values file"),
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData => {
+            damaged("has a values file that is cut short or foreign")
+        }
+        _ => unavailable(&e),
+    })?;
+    Ok((state, values, batch))
 }
 
-/// Reads a file of [`write_to`].
-pub(crate) fn read_from(path: &Path, seal: Seal<'_>, now_ms: u64) -> Result<State> {
+/// Reads a file that needs no other.
+pub(crate) fn read_from(path: &Path, seal: Seal<'_>) -> Result<State> {
     let data = std::fs::read(path).map_err(|e| unavailable(&e))?;
     let name = path.display();
-    let (mut state, _) = decode(seal, data)
+    let (mut state, extent, _) = decode(seal, data)
         .ok_or_else(|| Error::Corrupt(format!("{name} is damaged, or this is not its key")))?;
     state
-        .rebuild(now_ms)
+        .rebuild()
+        .filter(|()| extent.generation == 0)
         .ok_or_else(|| Error::Corrupt(format!("{name} contradicts itself")))?;
     Ok(state)
 }
 
-fn decode(seal: Seal<'_>, mut data: Vec<u8>) -> Option<(State, u64)> {
-    let (data, mut left) = data.split_at_mut_checked(16)?;
+fn decode(seal: Seal<'_>, mut data: Vec<u8>) -> Option<(State, Extent, u64)> {
+    let blocks = open_blocks(seal, &mut data)?;
+    let data = Bytes::from(data);
+    let [head, entries @ .., foot] = &blocks[..] else {
+        return None;
+    };
+    let mut state = State::new();
+    let batch = decode_head(&mut state, &data[head.clone()])?;
+    let extent = decode_foot(&data[foot.clone()])?;
+    // Where values are elsewhere the keys are most of the file: they stay in it.
+    let shared = (extent.generation != 0).then_some(&data);
+    for block in entries {
+        decode_entries(&mut state.index, &data[block.clone()], shared)?;
+    }
+    Some((state, extent, batch))
+}
+
+/// Decrypts all blocks where they are; returns where the plain ones are.
+fn open_blocks(seal: Seal<'_>, data: &mut [u8]) -> Option<Vec<std::ops::Range<usize>>> {
     if data.get(..8)? != MAGIC {
         return None;
     }
     let salt: [u8; 8] = data.get(8..16)?.try_into().ok()?;
-    let mut state = State::new();
-    let mut batch = 0;
-    let mut block = 0;
+    let mut at = 16;
+    let mut blocks = Vec::new();
     loop {
-        let header = left.get(..5)?;
+        let header = data.get(at..at + 5)?;
         let len = u32::from_le_bytes(header[..4].try_into().ok()?) as usize;
         let last = header[4] == 1;
-        let (sealed, behind) = left[5..].split_at_mut_checked(len)?;
-        let aad = aad(seal.number, block, last);
-        let plain = seal.cipher.open(nonce(salt, block), &aad, sealed)?;
-        if block == 0 {
-            batch = decode_head(&mut state, plain)?;
-        } else {
-            decode_entries(&mut state.index, plain)?;
-        }
+        at += 5;
+        let sealed = data.get_mut(at..at.checked_add(len)?)?;
+        let number = u32::try_from(blocks.len()).ok()?;
+        let aad = aad(seal.number, number, last);
+        let plain = seal.cipher.open(nonce(salt, number), &aad, sealed)?;
+        blocks.push(at..at + plain.len());
+        at += len;
         if last {
-            return behind.is_empty().then_some((state, batch));
+            return (at == data.len()).then_some(blocks);
         }
-        left = behind;
-        block += 1;
     }
 }
 
@@ -320,10 +560,14 @@ fn decode_head(state: &mut State, plain: &[u8]) -> Option<u64> {
     Some(batch)
 }
 
-fn decode_entries(index: &mut Index, plain: &[u8]) -> Option<()> {
+fn decode_entries(index: &mut Index, plain: &[u8], shared: Option<&Bytes>) -> Option<()> {
     let mut reader = Reader(plain);
     while !reader.0.is_empty() {
-        let key = Bytes::copy_from_slice(reader.bytes()?);
+        let key = reader.bytes()?;
+        let key = match shared {
+            Some(all) => all.slice_ref(key),
+            None => Bytes::copy_from_slice(key),
+        };
         let count = reader.u32()?;
         let mut older = Vec::new();
         for _ in 1..count {
@@ -336,12 +580,22 @@ fn decode_entries(index: &mut Index, plain: &[u8]) -> Option<()> {
 }
 
 fn get_version(reader: &mut Reader<'_>) -> Option<Version> {
+    let (mod_rev, create_rev, version) = (reader.u64()?, reader.u64()?, reader.u64()?);
+    let (lease, sub) = (reader.u64()?.cast_signed(), reader.u32()?);
+    let value = match reader.u8()? {
+        0 => Value::new(Bytes::copy_from_slice(reader.bytes()?)),
+        1 => {
+            let len = reader.u32()?;
+            Value::stored(len, Spot(reader.u64()?))
+        }
+        _ => return None,
+    };
     Some(Version {
-        mod_rev: reader.u64()?,
-        create_rev: reader.u64()?,
-        version: reader.u64()?,
-        lease: reader.u64()?.cast_signed(),
-        sub: reader.u32()?,
-        value: Bytes::copy_from_slice(reader.bytes()?),
+        value,
+        mod_rev,
+        create_rev,
+        version,
+        lease,
+        sub,
     })
 }

@@ -4,10 +4,13 @@
 use super::Shared;
 use super::checkpoint::Source;
 use super::keyspace::Loaded;
-use super::log::{Batch, Log};
+use super::log::{Batch, Log, Place};
+use super::plan::{Obstacle, Told};
 use super::record::{Record, log_nonce, random};
 use super::state::{Phase, State};
-use crate::{Error, LeaseId, Txn, TxnReply};
+use super::toc::Toc;
+use super::values::Held;
+use crate::{Error, LeaseId, Txn};
 use parking_lot::{Condvar, Mutex};
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -32,12 +35,20 @@ pub(crate) enum Refused {
     Error(Error),
     /// this copy of the keyspace was put to sleep: load it again
     Retry,
+    /// fetch these values into memory and ask again
+    Fetch(Vec<Held>),
+}
+
+impl From<Error> for Refused {
+    fn from(error: Error) -> Self {
+        Self::Error(error)
+    }
 }
 
 pub(crate) type Reply<T> = oneshot::Sender<Result<T, Refused>>;
 
 pub(crate) enum Work {
-    Txn(Arc<Txn>, Reply<TxnReply>),
+    Txn(Arc<Txn>, Reply<Told>),
     Compact(u64, Reply<()>),
     /// a lease for so many seconds, with an id of the caller's or any
     Grant(Option<LeaseId>, u64, Reply<LeaseId>),
@@ -142,7 +153,7 @@ impl Queue {
 
 /// An answer that waits for durability.
 enum Answer {
-    Txn(Reply<TxnReply>, TxnReply),
+    Txn(Reply<Told>, Told),
     Done(Reply<()>),
     /// a lease's id or time to live
     Lease(Reply<i64>, i64),
@@ -153,25 +164,31 @@ pub(crate) struct Committer {
     shared: Arc<Shared>,
     log: Log,
     batch: Batch,
+    /// keyspace, counter, offset and length of the records in the batch
+    records: Vec<(u64, u64, usize, usize)>,
     /// the disk is full: only what shrinks is let through
     full: bool,
     touched: Vec<Arc<Loaded>>,
     answers: Vec<Answer>,
     snapshots: Vec<(Arc<Loaded>, Option<Phase>, Reply<Source>)>,
     deadlines: Vec<(u64, Arc<Loaded>, LeaseId)>,
+    toc: Toc,
 }
 
 impl Committer {
     pub(crate) fn new(shared: Arc<Shared>, log: Log) -> Self {
+        let toc = Toc::new(log.segment, log.batch + 1);
         Self {
             shared,
             log,
             batch: Batch::default(),
+            records: Vec::new(),
             full: false,
             touched: Vec::new(),
             answers: Vec::new(),
             snapshots: Vec::new(),
             deadlines: Vec::new(),
+            toc,
         }
     }
 
@@ -180,6 +197,7 @@ impl Committer {
         let mut round = Vec::new();
         while let Some(bytes) = self.shared.clone().queue.take(&mut round) {
             self.batch.clear();
+            self.records.clear();
             self.make_room(bytes + round.len() * 256);
             let now_ms = super::now_ms();
             for request in round.drain(..) {
@@ -194,6 +212,7 @@ impl Committer {
             return;
         }
         let before = self.log.segment;
+        let end = self.log.pos();
         if self.log.wants_spare() && self.shared.upkeep.spare() {
             self.log.has_spare();
         }
@@ -211,6 +230,10 @@ impl Committer {
             }
         };
         if self.log.segment != before {
+            let next = Toc::new(self.log.segment, self.log.batch + 1);
+            let mut full = std::mem::replace(&mut self.toc, next);
+            full.end = end;
+            self.shared.upkeep.add_toc(full);
             self.shared.rotated(self.log.segment);
         }
     }
@@ -257,9 +280,12 @@ impl Committer {
         }
     }
 
-    fn txn(&mut self, loaded: &Arc<Loaded>, txn: &Txn, now_ms: u64) -> Result<TxnReply, Refused> {
+    fn txn(&mut self, loaded: &Arc<Loaded>, txn: &Txn, now_ms: u64) -> Result<Told, Refused> {
         let mut state = loaded.state.write();
-        let planned = state.plan(txn).map_err(Refused::Error)?;
+        let planned = state.plan(txn).map_err(|obstacle| match obstacle {
+            Obstacle::Error(error) => Refused::Error(error),
+            Obstacle::Fetch(held) => Refused::Fetch(held),
+        })?;
         if planned.changes.is_empty() {
             return Ok(planned.reply);
         }
@@ -268,7 +294,7 @@ impl Committer {
             return Err(Refused::Error(Error::TooLarge(text)));
         }
         if planned.changes.iter().any(|change| change.put.is_some()) {
-            self.check_quota(&state, &planned.changes)
+            self.check_quota(loaded, &state, &planned.changes)
                 .map_err(Refused::Error)?;
         }
         let record = Record::Changes {
@@ -279,20 +305,25 @@ impl Committer {
         Ok(planned.reply)
     }
 
-    fn check_quota(&self, state: &State, changes: &[super::record::Change]) -> crate::Result<()> {
+    fn check_quota(
+        &self,
+        loaded: &Loaded,
+        state: &State,
+        changes: &[super::record::Change],
+    ) -> crate::Result<()> {
         if self.full {
             return Err(Error::NoSpace("the disk is full".into()));
         }
-        let options = &self.shared.options;
+        let limits = loaded.slot.limits(self.shared.options.limits);
         let (bytes, keys) = state.growth(changes);
-        if state.bytes + bytes > options.quota_bytes {
-            let (used, quota) = (state.bytes, options.quota_bytes);
+        if state.bytes + bytes > limits.bytes {
+            let (used, quota) = (state.bytes, limits.bytes);
             return Err(Error::NoSpace(format!(
                 "{used} of {quota} bytes are stored"
             )));
         }
-        if state.live_keys() + keys > options.quota_keys {
-            let (used, quota) = (state.live_keys(), options.quota_keys);
+        if state.live_keys() + keys > limits.keys {
+            let (used, quota) = (state.live_keys(), limits.keys);
             return Err(Error::NoSpace(format!("{used} of {quota} keys are stored")));
         }
         Ok(())
@@ -409,15 +440,51 @@ impl Committer {
             .apply(record, now_ms)
             .expect("a record is planned on the state it is applied to");
         state.dirty_from.get_or_insert(self.log.segment);
+        state.tail_bytes += (self.batch.size() - body) as u64;
+        self.records
+            .push((number, counter, body, self.batch.size() - 4 - body));
         if !std::mem::replace(&mut state.in_round, true) {
             self.touched.push(loaded.clone());
         }
         Ok(())
     }
 
+    /// Notes where the records of a durable batch are.
+    fn list(&mut self, at: u64) {
+        let at = usize::try_from(at).expect("segments are small");
+        for (number, counter, offset, len) in self.records.drain(..) {
+            let place = Place {
+                segment: self.log.segment,
+                batch: self.log.batch,
+                counter,
+                offset: at + offset,
+                len,
+            };
+            self.toc.records.push((number, place));
+        }
+    }
+
+    fn publish(&mut self) {
+        let options = &self.shared.options;
+        for loaded in self.touched.drain(..) {
+            let mut state = loaded.state.write();
+            state.publish();
+            let forget = state.wants_purge() || state.history_bytes > options.history_bytes;
+            let long = state.tail_bytes > state.longest_tail(options.tail_bytes);
+            drop(state);
+            if long {
+                self.shared.checkpoints.want(&loaded.slot);
+            }
+            if forget {
+                self.shared.upkeep.look_at(loaded);
+            }
+        }
+    }
+
     /// Makes the round durable, shows it, answers.
     fn finish(&mut self) {
         let mut failed = self.shared.failed();
+        let at = self.log.pos();
         if failed.is_none()
             && !self.batch.is_empty()
             && let Err(error) = self.log.append(&mut self.batch)
@@ -427,16 +494,8 @@ impl Committer {
             failed = self.shared.failed();
         }
         if failed.is_none() {
-            for loaded in self.touched.drain(..) {
-                let mut state = loaded.state.write();
-                state.publish();
-                if !state.purge.is_empty()
-                    || state.history_bytes > self.shared.options.history_bytes
-                {
-                    drop(state);
-                    self.shared.upkeep.look_at(loaded);
-                }
-            }
+            self.list(at);
+            self.publish();
             self.shared.upkeep.add_deadlines(self.deadlines.drain(..));
         }
         self.touched.clear();

@@ -4,7 +4,8 @@
 //! costs one addition per chunk. Chunks are copied on write when a reader holds them: taking
 //! a snapshot is one reference count, and no reader ever makes a writer wait.
 
-use crate::{KeyValue, span::Span};
+use super::values::{Held, Value};
+use crate::span::Span;
 use bytes::Bytes;
 use std::sync::Arc;
 
@@ -13,7 +14,7 @@ const MAX_CHUNK: usize = 128;
 /// One version of a key.
 #[derive(Clone, Debug)]
 pub(crate) struct Version {
-    pub(crate) value: Bytes,
+    pub(crate) value: Arc<Value>,
     pub(crate) mod_rev: u64,
     pub(crate) create_rev: u64,
     /// 0: a deletion
@@ -26,17 +27,6 @@ pub(crate) struct Version {
 impl Version {
     pub(crate) fn alive(&self) -> bool {
         self.version != 0
-    }
-
-    pub(crate) fn to_kv(&self, key: &Bytes) -> KeyValue {
-        KeyValue {
-            key: key.clone(),
-            value: self.value.clone(),
-            create_rev: self.create_rev,
-            mod_rev: self.mod_rev,
-            version: self.version,
-            lease: self.lease,
-        }
     }
 }
 
@@ -80,7 +70,7 @@ pub(crate) struct Index {
 
 /// What a range read found.
 pub(crate) struct Found {
-    pub(crate) kvs: Vec<KeyValue>,
+    pub(crate) kvs: Vec<Held>,
     pub(crate) count: u64,
 }
 
@@ -179,8 +169,38 @@ impl Index {
         (freed, false)
     }
 
+    /// Forgets what nobody may read in one slice of all keys, from `cursor` on. Returns the
+    /// bytes freed and where to go on.
+    pub(crate) fn sweep(
+        &mut self,
+        cursor: &[u8],
+        keys: usize,
+        compacted: u64,
+    ) -> (u64, Option<Bytes>) {
+        let mut todo = Vec::new();
+        let mut seen = 0;
+        let mut next = None;
+        for chunk in &self.chunks[self.chunk_of(cursor).min(self.chunks.len())..] {
+            if seen >= keys {
+                next = chunk.entries.first().map(|entry| entry.key.clone());
+                break;
+            }
+            seen += chunk.entries.len();
+            let stale = |entry: &&Entry| !entry.older.is_empty() || !entry.newest.alive();
+            todo.extend(
+                chunk
+                    .entries
+                    .iter()
+                    .filter(stale)
+                    .map(|entry| entry.key.clone()),
+            );
+        }
+        let freed = todo.iter().map(|key| self.purge(key, compacted).0).sum();
+        (freed, next)
+    }
+
     /// Reads `span` as of `rev`. `newest` is the revision up to which chunk counts hold.
-    pub(crate) fn range(&self, span: &Span, rev: u64, limit: usize, keys_only: bool) -> Found {
+    pub(crate) fn range(&self, span: &Span, rev: u64, limit: usize) -> Found {
         let mut found = Found {
             kvs: Vec::new(),
             count: 0,
@@ -210,11 +230,10 @@ impl Index {
                 };
                 found.count += 1;
                 if found.kvs.len() < limit {
-                    let mut kv = version.to_kv(&entry.key);
-                    if keys_only {
-                        kv.value = Bytes::new();
-                    }
-                    found.kvs.push(kv);
+                    found.kvs.push(Held {
+                        key: entry.key.clone(),
+                        version: version.clone(),
+                    });
                 }
             }
         }
@@ -279,7 +298,7 @@ mod tests {
     fn version(rev: u64, alive: bool) -> Version {
         let n = u64::from(alive);
         Version {
-            value: Bytes::new(),
+            value: Value::new(Bytes::new()),
             mod_rev: rev,
             create_rev: n,
             version: n,
@@ -303,11 +322,11 @@ mod tests {
             rev += 1;
             index.put(&key(n), version(rev, false));
         }
-        assert_eq!(index.range(&all, rev, 0, false).count, 900);
-        assert_eq!(index.range(&all, full_rev, 0, false).count, 1000);
-        assert_eq!(index.range(&all, full_rev, 10, false).kvs.len(), 10);
+        assert_eq!(index.range(&all, rev, 0).count, 900);
+        assert_eq!(index.range(&all, full_rev, 0).count, 1000);
+        assert_eq!(index.range(&all, full_rev, 10).kvs.len(), 10);
         let some = Span::new(key(50), key(250));
-        assert_eq!(index.range(&some, rev, usize::MAX, false).kvs.len(), 100);
+        assert_eq!(index.range(&some, rev, usize::MAX).kvs.len(), 100);
         for n in 0..1000 {
             index.purge(&key(n), rev + 1);
         }

@@ -10,6 +10,7 @@
 
 use super::disk::{Disk, DiskFile};
 use super::record::Reader;
+use super::toc::{self, Toc};
 use crate::{Error, Result};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -144,6 +145,11 @@ impl Log {
         }
     }
 
+    /// Where the next batch goes in the segment.
+    pub(crate) fn pos(&self) -> u64 {
+        self.pos
+    }
+
     pub(crate) fn next_counter(&mut self) -> u64 {
         self.counter += 1;
         self.counter
@@ -268,10 +274,13 @@ pub(crate) struct Scan {
     pub(crate) end: Option<(u64, u64)>,
     /// something incomplete stands behind that
     pub(crate) torn: bool,
+    /// segments that were read because nothing said what is in them
+    pub(crate) read: Vec<Toc>,
 }
 
-/// Reads and checks every segment.
-pub(crate) fn scan(disk: &dyn Disk, dir: &Path) -> Result<Scan> {
+/// Finds out what is in every segment. With `trust`, a complete segment is not read when there
+/// is a table of what is in it: its records are authenticated when they are used.
+pub(crate) fn scan(disk: &dyn Disk, dir: &Path, trust: bool) -> Result<Scan> {
     let mut scan = Scan {
         segments: list_segments(disk, dir)?,
         ..Scan::default()
@@ -284,19 +293,45 @@ pub(crate) fn scan(disk: &dyn Disk, dir: &Path) -> Result<Scan> {
                 "the log segment before {segment} is missing"
             )));
         }
-        let data = disk
-            .read(&segment_path(dir, segment))
-            .map_err(|e| unavailable(&e))?;
-        scan_segment(
-            &mut scan,
-            segment,
-            &data,
-            Some(segment) == last,
-            previous.is_none(),
-        )?;
+        let known = (trust && Some(segment) != last).then(|| toc::read(disk, dir, segment));
+        let toc = match known.flatten() {
+            Some(toc) => {
+                follows(&scan, segment, toc.first, previous.is_none())?;
+                scan.last_batch = toc.last;
+                toc
+            }
+            None => {
+                let path = segment_path(dir, segment);
+                let data = disk.read(&path).map_err(|e| unavailable(&e))?;
+                let first = previous.is_none();
+                scan_segment(&mut scan, segment, &data, Some(segment) == last, first)?
+            }
+        };
+        for (keyspace, place) in &toc.records {
+            scan.records.entry(*keyspace).or_default().push(*place);
+        }
+        if !toc.known {
+            scan.read.push(toc);
+        }
         previous = Some(segment);
     }
     Ok(scan)
+}
+
+/// Whether a segment's first batch follows what was there before.
+fn follows(scan: &Scan, segment: u64, first_batch: u64, first: bool) -> Result<()> {
+    if !first && first_batch != scan.last_batch + 1 {
+        return Err(damage(
+            segment,
+            0,
+            "batches before this segment are missing",
+        ));
+    }
+    Ok(())
+}
+
+fn damage(segment: u64, offset: usize, what: &str) -> Error {
+    Error::Corrupt(format!("log segment {segment}, offset {offset}: {what}"))
 }
 
 pub(crate) fn unavailable(error: &io::Error) -> Error {
@@ -323,29 +358,31 @@ fn list_segments(disk: &dyn Disk, dir: &Path) -> Result<Vec<u64>> {
     Ok(segments)
 }
 
-fn scan_segment(scan: &mut Scan, segment: u64, data: &[u8], last: bool, first: bool) -> Result<()> {
-    let damaged = |what: &str, offset: usize| {
-        Error::Corrupt(format!("log segment {segment}, offset {offset}: {what}"))
-    };
+fn scan_segment(
+    scan: &mut Scan,
+    segment: u64,
+    data: &[u8],
+    last: bool,
+    first: bool,
+) -> Result<Toc> {
+    let damaged = |what: &str, offset: usize| damage(segment, offset, what);
     let Some(first_batch) = segment_header(segment, data) else {
         // Only the newest segment can have been in the making when the machine stopped.
         if last && !holds_batch_after(segment, data, 0, 0) {
             scan.end = Some((segment, 0));
             scan.torn = true;
-            return Ok(());
+            return Ok(Toc::new(segment, 0));
         }
         return Err(damaged("bad segment header", 0));
     };
-    if first {
-        scan.last_batch = first_batch - 1;
-    } else if first_batch != scan.last_batch + 1 {
-        return Err(damaged("batches before this segment are missing", 0));
-    }
+    follows(scan, segment, first_batch, first)?;
+    scan.last_batch = first_batch - 1;
+    let mut toc = Toc::new(segment, first_batch);
     let mut offset = SEGMENT_HEADER;
     while offset < data.len() {
         match parse_batch(segment, data, offset) {
             Parsed::Batch { number, payload } if number == scan.last_batch + 1 => {
-                collect(scan, segment, number, offset + BATCH_HEADER, payload)
+                collect(&mut toc, number, offset + BATCH_HEADER, payload)
                     .ok_or_else(|| damaged("malformed batch", offset))?;
                 scan.last_batch = number;
                 offset += payload.len() + BATCH_EXTRA;
@@ -359,11 +396,14 @@ fn scan_segment(scan: &mut Scan, segment: u64, data: &[u8], last: bool, first: b
             Parsed::Torn | Parsed::Damaged => return Err(damaged("bad checksum", offset)),
         }
     }
+    toc.last = scan.last_batch;
+    toc.end = offset as u64;
     scan.end = Some((segment, offset as u64));
-    Ok(())
+    Ok(toc)
 }
 
-fn segment_header(segment: u64, data: &[u8]) -> Option<u64> {
+/// The number of a segment's first batch, if this is its header.
+pub(crate) fn segment_header(segment: u64, data: &[u8]) -> Option<u64> {
     let mut reader = Reader(data.get(..SEGMENT_HEADER)?);
     let magic = reader.take(8)?;
     let number = reader.u64()?;
@@ -459,7 +499,7 @@ fn find(data: &[u8], pattern: &[u8; 4]) -> Option<usize> {
     data.windows(4).position(|window| window == pattern)
 }
 
-fn collect(scan: &mut Scan, segment: u64, batch: u64, base: usize, payload: &[u8]) -> Option<()> {
+fn collect(toc: &mut Toc, batch: u64, base: usize, payload: &[u8]) -> Option<()> {
     let mut reader = Reader(payload);
     while !reader.0.is_empty() {
         let keyspace = reader.u64()?;
@@ -468,13 +508,13 @@ fn collect(scan: &mut Scan, segment: u64, batch: u64, base: usize, payload: &[u8
         let offset = base + payload.len() - reader.0.len();
         reader.take(len)?;
         let place = Place {
-            segment,
+            segment: toc.segment,
             batch,
             counter,
             offset,
             len,
         };
-        scan.records.entry(keyspace).or_default().push(place);
+        toc.records.push((keyspace, place));
     }
     Some(())
 }
@@ -507,7 +547,7 @@ mod tests {
 
     fn scan_of(dir: &Path, data: &[u8]) -> Result<Scan> {
         std::fs::write(segment_path(dir, 1), data).expect("write");
-        scan(&RealDisk, dir)
+        scan(&RealDisk, dir, false)
     }
 
     #[test]
@@ -573,7 +613,7 @@ mod tests {
         std::fs::write(segment_path(dir.path(), 1), &data).expect("write");
         Log::start(dir.path(), Arc::new(RealDisk), 1 << 20, 3, 3).expect("log");
         assert!(matches!(
-            scan(&RealDisk, dir.path()),
+            scan(&RealDisk, dir.path(), false),
             Err(Error::Corrupt(_))
         ));
     }

@@ -1,16 +1,19 @@
-//! The embedded engine: every keyspace of a node in one directory, one log, two threads.
+//! The embedded engine: every keyspace of a node in one directory, one log, three threads:
+//! one commits, one ends leases and forgets history, one writes checkpoints at low priority.
 //!
 //! * `log/`: segments of the log that all keyspaces share; one fdatasync acknowledges every
 //!   write of a round, whoever made it.
-//! * `keyspaces/`: one checkpoint per keyspace, written when the log has grown or the keyspace
-//!   falls asleep.
+//! * `keyspaces/`: one checkpoint per keyspace, and a file of values where there are many; written
+//!   when the log has grown or the keyspace falls asleep.
 //! * `catalog`: which keyspaces exist, and their data keys. `LOCK`: who uses the directory.
 //!
-//! A keyspace in memory is an ordered multi-version index; asleep it is a few hundred bytes.
+//! A keyspace in memory is an ordered multi-version index and the values that are newer than its
+//! checkpoint; asleep it is a few hundred bytes.
 
 mod backup;
 mod catalog;
 mod checkpoint;
+mod checkpointer;
 mod commit;
 pub mod disk;
 mod index;
@@ -21,30 +24,35 @@ mod plan;
 mod record;
 mod state;
 mod store;
+mod toc;
 mod upkeep;
+mod values;
 mod watch;
 
 pub use backup::Checked;
-pub use options::Options;
+pub use options::{Limits, Options};
 
 use crate::{Error, Keyspaces, Result, Store};
 use async_trait::async_trait;
 use catalog::{Catalog, CatalogEntry, MAX_ID};
-use checkpoint::Source;
+use checkpoint::{Pace, Source, Target};
+use checkpointer::Checkpoints;
 use commit::{Committer, Queue, Refused, Request, Work};
 use keyspace::{Loaded, Slot};
 use log::unavailable;
 use parking_lot::Mutex;
+use record::Ciphers;
 use state::Phase;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::sync::oneshot;
 use upkeep::Upkeep;
+use values::Values;
 
 pub(crate) fn now_ms() -> u64 {
     let since = SystemTime::now()
@@ -59,6 +67,7 @@ pub(crate) struct Shared {
     options: Options,
     queue: Queue,
     upkeep: Upkeep,
+    checkpoints: Checkpoints,
     failed: OnceLock<String>,
     slots: Mutex<BTreeMap<String, Arc<Slot>>>,
     catalog: Mutex<Catalog>,
@@ -89,7 +98,7 @@ impl Embedded {
         let lock = lock_dir(&dir)?;
         let (catalog, entries) = Catalog::open(&dir, &*options.disk)?;
         backup::remove_strays(&dir, &options, &entries)?;
-        let mut scan = log::scan(&*options.disk, &log_dir)?;
+        let mut scan = log::scan(&*options.disk, &log_dir, true)?;
         cut_tail(&*options.disk, &log_dir, &mut scan)?;
         log::remove_spare(&*options.disk, &log_dir).map_err(|e| unavailable(&e))?;
         let active = scan.segments.last().map_or(1, |last| last + 1);
@@ -104,7 +113,9 @@ impl Embedded {
         let mut slots = BTreeMap::new();
         for entry in entries {
             // Records of keyspaces that are not in the catalog are remains of deleted ones.
-            let pending = scan.records.remove(&entry.number).unwrap_or_default();
+            let mut pending = scan.records.remove(&entry.number).unwrap_or_default();
+            pending.retain(|place| place.batch > entry.covered);
+            pending.shrink_to_fit();
             slots.insert(entry.id.clone(), Arc::new(Slot::new(entry, pending)));
         }
         let shared = Arc::new(Shared {
@@ -112,6 +123,7 @@ impl Embedded {
             options,
             queue: Queue::default(),
             upkeep: Upkeep::default(),
+            checkpoints: Checkpoints::default(),
             failed: OnceLock::new(),
             slots: Mutex::new(slots),
             catalog: Mutex::new(catalog),
@@ -119,11 +131,16 @@ impl Embedded {
             active: AtomicU64::new(active),
         });
         shared.rotated(active);
+        for toc in scan.read.into_iter().filter(|toc| toc.first > 0) {
+            shared.upkeep.add_toc(toc);
+        }
+        upkeep::expect_deadlines(&shared);
         let committer = Committer::new(shared.clone(), log);
-        let keeper = shared.clone();
+        let (keeper, writer) = (shared.clone(), shared.clone());
         let threads = vec![
             spawn("store-commit", move || committer.run())?,
             spawn("store-upkeep", move || upkeep::run(&keeper))?,
+            spawn("store-checkpoint", move || checkpointer::run(&writer))?,
         ];
         Ok(Arc::new(Self {
             shared,
@@ -132,11 +149,21 @@ impl Embedded {
         }))
     }
 
+    /// Sets what a keyspace may take from now on; kept until the engine is closed.
+    pub fn limit(&self, id: &str, limits: Limits) -> Result<()> {
+        let slot = self.shared.slots.lock().get(id).cloned();
+        let slot = slot.ok_or_else(|| Error::Invalid(format!("there is no keyspace {id}")))?;
+        *slot.limits.lock() = Some(limits);
+        Ok(())
+    }
+
     /// Ends the engine's work: what was accepted is committed, the directory is free again.
     /// Stores that are still held answer `Unavailable` to writes.
     pub fn close(&self) {
-        self.shared.queue.stop();
+        // A checkpoint under way still asks for a consistent copy: the queue goes last.
+        self.shared.checkpoints.stop();
         self.shared.upkeep.stop();
+        self.shared.queue.stop();
         for thread in std::mem::take(&mut *self.threads.lock()) {
             if thread.join().is_err() {
                 tracing::error!("a thread of the store had panicked");
@@ -246,20 +273,20 @@ impl Shared {
     /// The log goes on in another segment.
     fn rotated(&self, segment: u64) {
         self.active.store(segment, Ordering::Release);
-        self.upkeep.truncate();
+        self.upkeep.rotated();
+        self.checkpoints.truncate();
     }
 
-    /// The oldest segment that may stay. The log may grow to as much as it would take to write
-    /// what is in memory once more, so that checkpoints cost at most as much as the log.
+    /// Segments of the log.
+    fn log_segments(&self) -> u64 {
+        self.active.load(Ordering::Acquire) - self.oldest.load(Ordering::Acquire)
+    }
+
+    /// The oldest segment that may stay.
     fn segments_to_keep(&self) -> u64 {
         let active = self.active.load(Ordering::Acquire);
         let oldest = self.oldest.load(Ordering::Acquire);
-        let loaded: u64 = self
-            .all_slots()
-            .iter()
-            .filter_map(|slot| slot.loaded_bytes())
-            .sum();
-        let limit = (self.options.checkpoint_after + loaded) / self.options.segment_bytes.max(1);
+        let limit = self.options.checkpoint_after / self.options.segment_bytes.max(1);
         if active - oldest <= limit.max(1) {
             oldest
         } else {
@@ -275,6 +302,7 @@ impl Shared {
             self.options
                 .disk
                 .remove(&log::segment_path(&dir, segment))?;
+            self.options.disk.remove(&toc::path(&dir, segment))?;
             self.options.disk.sync_dir(&dir)?;
             self.oldest.store(segment + 1, Ordering::Release);
         }
@@ -286,14 +314,31 @@ impl Shared {
     }
 
     /// Writes a checkpoint and notes that it must exist from now on.
-    fn save(&self, slot: &Slot, source: &Source) -> Result<()> {
-        checkpoint::write(&self.dir, &*self.options.disk, slot, source)?;
+    fn save(&self, of: (&Slot, &Ciphers, &Values), source: &Source, hurry: bool) -> Result<()> {
+        let (slot, ciphers, values) = of;
+        let target = Target {
+            dir: &self.dir,
+            disk: &*self.options.disk,
+            slot,
+            ciphers,
+            values,
+            inline_bytes: self.options.inline_bytes,
+        };
+        let urgent = || hurry || self.checkpoints.hurried(slot, self);
+        checkpoint::write(&target, source, &mut Pace::new(&urgent))?;
         let mut entry = slot.entry.lock().clone();
-        if !entry.checkpointed {
-            entry.checkpointed = true;
-            self.catalog.lock().write(&entry)?;
-            *slot.entry.lock() = entry;
+        let first = !entry.checkpointed;
+        entry.checkpointed = true;
+        entry.covered = source.batch;
+        let deadlines = source.leases.values().map(|lease| lease.deadline_ms);
+        entry.deadline_ms = deadlines.min().unwrap_or(0);
+        let mut catalog = self.catalog.lock();
+        if first {
+            catalog.write(&entry)?;
+        } else {
+            catalog.hint(&entry)?;
         }
+        *slot.entry.lock() = entry;
         Ok(())
     }
 
@@ -309,7 +354,7 @@ impl Shared {
         match answer.blocking_recv() {
             Ok(Ok(source)) => Ok(source),
             Ok(Err(Refused::Error(error))) => Err(error),
-            Ok(Err(Refused::Retry)) => Err(watch::asleep()),
+            Ok(Err(Refused::Retry | Refused::Fetch(_))) => Err(watch::asleep()),
             Err(_) => Err(Error::Unavailable("the datastore is shutting down".into())),
         }
     }
@@ -327,17 +372,42 @@ impl Shared {
             return Ok(loaded);
         }
         let (shared, target) = (self.clone(), slot.clone());
-        let state =
-            blocking(move || target.read(&shared.dir, &*shared.options.disk, now_ms())).await?;
-        let loaded = Arc::new(Loaded {
+        let loaded = blocking(move || shared.read(&target)).await?;
+        // Not in that thread: who waits for `busy` goes on in the order of asking.
+        self.admit(slot, &loaded);
+        Ok(loaded)
+    }
+
+    /// The same for a thread that may wait.
+    fn load_blocking(&self, slot: &Arc<Slot>) -> Result<Arc<Loaded>> {
+        let _busy = slot.busy.blocking_lock();
+        if slot.deleted.load(Ordering::Acquire) {
+            return Err(Error::Deleted);
+        }
+        if let Some(loaded) = slot.loaded.read().clone() {
+            return Ok(loaded);
+        }
+        let loaded = self.read(slot)?;
+        self.admit(slot, &loaded);
+        Ok(loaded)
+    }
+
+    fn read(&self, slot: &Arc<Slot>) -> Result<Arc<Loaded>> {
+        let (state, values) = slot.read(&self.dir, &*self.options.disk, now_ms())?;
+        Ok(Arc::new(Loaded {
             ciphers: slot.ciphers(),
             slot: slot.clone(),
+            values,
             state: state.into(),
-        });
+            used: AtomicBool::new(false),
+        }))
+    }
+
+    /// The keyspace is in memory from now on. The caller holds `busy`.
+    fn admit(&self, slot: &Slot, loaded: &Arc<Loaded>) {
         *slot.loaded.write() = Some(loaded.clone());
         slot.pending.lock().clear();
-        upkeep::watch_leases(self, &loaded);
-        Ok(loaded)
+        upkeep::watch_leases(self, loaded);
     }
 
     fn create(&self, id: &str) -> Result<Arc<Slot>> {
@@ -353,6 +423,8 @@ impl Shared {
             number: u64::from_le_bytes(record::random()?),
             data_key: record::random()?,
             checkpointed: false,
+            covered: 0,
+            deadline_ms: 0,
         };
         catalog.write(&entry)?;
         let slot = Arc::new(Slot::new(entry, Vec::new()));
@@ -388,24 +460,34 @@ impl Shared {
                 watcher.finish(Error::Deleted);
             }
         }
-        // Its key is gone: the file is only ciphertext now, and the next start removes it too.
-        let removed = self
-            .options
-            .disk
-            .remove(&checkpoint::path(&self.dir, slot.number))
-            .and_then(|()| self.options.disk.sync_dir(&self.dir.join("keyspaces")));
+        // Its key is gone: the files are only ciphertext now, and the next start removes them too.
+        let (disk, folder) = (&*self.options.disk, self.dir.join("keyspaces"));
+        let ours = format!("{:016x}.", slot.number);
+        let removed = disk.list(&folder).and_then(|names| {
+            for name in names.iter().filter(|name| name.starts_with(&ours)) {
+                disk.remove(&folder.join(name))?;
+            }
+            disk.sync_dir(&folder)
+        });
         removed.map_err(|e| unavailable(&e))
     }
 
     fn sleep(&self, slot: &Arc<Slot>) -> Result<()> {
+        slot.wanted.fetch_add(1, Ordering::AcqRel);
         let _busy = slot.busy.blocking_lock();
+        slot.wanted.fetch_sub(1, Ordering::AcqRel);
         let Some(loaded) = slot.loaded.read().clone() else {
             return Ok(());
         };
-        upkeep::checkpoint(self, slot, Some(Phase::Retired))?;
+        checkpointer::checkpoint(self, slot, Some(Phase::Retired))?;
         *slot.loaded.write() = None;
-        for watcher in std::mem::take(&mut loaded.state.write().watchers) {
+        let mut state = loaded.state.write();
+        for watcher in std::mem::take(&mut state.watchers) {
             watcher.finish(watch::asleep());
+        }
+        let deadlines = state.leases.values().map(|lease| lease.deadline_ms);
+        if let Some(first) = deadlines.min() {
+            self.upkeep.wake_at(first, slot);
         }
         Ok(())
     }

@@ -4,6 +4,35 @@ use super::disk::{Disk, RealDisk};
 use std::sync::Arc;
 use std::time::Duration;
 
+/// What one keyspace may take; a node sets its own for each with [`super::Embedded::limit`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// stored bytes, history included
+    pub bytes: u64,
+    /// live keys
+    pub keys: u64,
+    /// watches at once
+    pub watchers: usize,
+    /// bytes that all watchers together may be behind; the furthest behind are cut off
+    pub unsent_bytes: u64,
+    /// transactions and their bytes that may wait before new ones are throttled
+    pub waiting: usize,
+    pub waiting_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            bytes: 2 << 30,
+            keys: 2_000_000,
+            watchers: 10_000,
+            unsent_bytes: 256 << 20,
+            waiting: 16_384,
+            waiting_bytes: 64 << 20,
+        }
+    }
+}
+
 /// The defaults suit a node with thousands of small keyspaces.
 #[derive(Clone)]
 pub struct Options {
@@ -11,10 +40,12 @@ pub struct Options {
     pub segment_bytes: u64,
     /// log length from which keyspaces are checkpointed so that old segments can go
     pub checkpoint_after: u64,
-    /// stored bytes per keyspace, history included
-    pub quota_bytes: u64,
-    /// live keys per keyspace
-    pub quota_keys: u64,
+    /// bytes of one keyspace in the log from which it is checkpointed, so that it opens quickly
+    pub tail_bytes: u64,
+    /// keyspaces with fewer bytes of values have no values file
+    pub inline_bytes: u64,
+    /// for keyspaces that have none of their own
+    pub limits: Limits,
     /// how long history is kept; zero: until `compact` is called
     pub history: Duration,
     /// bytes of history per keyspace from which the oldest is compacted earlier
@@ -22,9 +53,6 @@ pub struct Options {
     /// revisions and bytes a watcher may be behind before it is cut off
     pub watch_commits: usize,
     pub watch_bytes: u64,
-    /// transactions and bytes that may wait per keyspace before new ones are throttled
-    pub queue_requests: usize,
-    pub queue_bytes: usize,
     /// the file system; tests put one that fails
     pub disk: Arc<dyn Disk>,
 }
@@ -32,16 +60,15 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            segment_bytes: 32 << 20,
+            segment_bytes: 16 << 20,
             checkpoint_after: 96 << 20,
-            quota_bytes: 8 << 30,
-            quota_keys: 10_000_000,
+            tail_bytes: 4 << 20,
+            inline_bytes: 512 << 10,
+            limits: Limits::default(),
             history: Duration::from_secs(300),
             history_bytes: 256 << 20,
             watch_commits: 65_536,
             watch_bytes: 64 << 20,
-            queue_requests: 16_384,
-            queue_bytes: 64 << 20,
             disk: Arc::new(RealDisk),
         }
     }

@@ -185,11 +185,12 @@ impl<'a> Reader<'a> {
 
 pub(crate) const TAG: usize = 16;
 
-/// The ciphers of one keyspace: AES-256-GCM under keys derived from its data key, one for
-/// the log and one for checkpoints, so that their nonces cannot meet.
+/// The ciphers of one keyspace: AES-256-GCM under keys derived from its data key, one each
+/// for the log, checkpoints and values, so that their nonces cannot meet.
 pub(crate) struct Ciphers {
     pub(crate) log: Cipher,
     pub(crate) checkpoint: Cipher,
+    pub(crate) values: Cipher,
 }
 
 impl Ciphers {
@@ -198,6 +199,7 @@ impl Ciphers {
         Self {
             log: Cipher::derive(&prk, b"log"),
             checkpoint: Cipher::derive(&prk, b"checkpoint"),
+            values: Cipher::derive(&prk, b"values"),
         }
     }
 }

@@ -2,19 +2,30 @@
 
 use super::index::{Index, Version, stored_size};
 use super::record::{Change, Record};
+use super::values::{Held, Value};
 use super::watch::WatchQueue;
-use crate::{Error, Event, Head, KeyValue, LeaseId, Range, RangeReply, Result};
+use crate::{Error, Head, LeaseId, Range, Result, span::Span};
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-/// All events of one revision.
+/// One key's part in a revision.
+#[derive(Debug)]
+pub(crate) struct Happened {
+    pub(crate) now: Held,
+    pub(crate) prev: Option<Version>,
+}
+
+/// All that happened in one revision.
 #[derive(Debug)]
 pub(crate) struct Commit {
     pub(crate) rev: u64,
-    pub(crate) events: Vec<Event>,
+    pub(crate) events: Vec<Happened>,
     pub(crate) at_ms: u64,
+    /// what a watcher that waits for it is charged
     pub(crate) bytes: u64,
+    /// what forgetting it will free
+    pub(crate) superseded: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,9 +56,19 @@ pub(crate) struct State {
     pub(crate) bytes: u64,
     pub(crate) visible_keys: u64,
     keys: u64,
-    /// durable revisions from the compact revision on
+    /// durable revisions behind `floor`, from the compact revision on
     pub(crate) history: VecDeque<Arc<Commit>>,
     pub(crate) history_bytes: u64,
+    /// what happened up to here is known only from the index: it was so when loaded
+    pub(crate) floor: u64,
+    /// there may be something to forget that `history` does not name
+    old: bool,
+    /// a pass over all keys to forget it: where it is, and for which compact revision
+    sweep: Option<(Bytes, u64)>,
+    swept: u64,
+    pub(crate) loaded_ms: u64,
+    /// bytes in the log that no checkpoint covers
+    pub(crate) tail_bytes: u64,
     /// applied, not yet durable
     staged: Vec<Arc<Commit>>,
     /// keys to purge, by compaction
@@ -95,32 +116,25 @@ impl State {
     }
 
     /// A single key, without a snapshot.
-    pub(crate) fn get(&self, range: &Range) -> RangeReply {
+    pub(crate) fn get(&self, range: &Range) -> Option<Held> {
         let rev = if range.rev == 0 {
             self.visible
         } else {
             range.rev
         };
-        let found = self
-            .index
-            .get(&range.lo)
-            .and_then(|entry| entry.at(rev).map(|version| version.to_kv(&entry.key)));
-        let count = u64::from(found.is_some());
-        let mut kvs: Vec<KeyValue> = found.into_iter().filter(|_| !range.count_only).collect();
-        if range.keys_only {
-            kvs.iter_mut().for_each(|kv| kv.value = Bytes::new());
-        }
-        RangeReply {
-            head_rev: self.visible,
-            kvs,
-            count,
-            more: false,
-        }
+        let entry = self.index.get(&range.lo)?;
+        entry.at(rev).map(|version| Held {
+            key: entry.key.clone(),
+            version: version.clone(),
+        })
     }
 
-    pub(crate) fn current(&self, key: &[u8]) -> Option<KeyValue> {
+    pub(crate) fn current(&self, key: &[u8]) -> Option<Held> {
         let entry = self.index.get(key)?;
-        entry.newest.alive().then(|| entry.newest.to_kv(&entry.key))
+        entry.newest.alive().then(|| Held {
+            key: entry.key.clone(),
+            version: entry.newest.clone(),
+        })
     }
 
     /// Works out the end of a lease.
@@ -155,6 +169,12 @@ impl State {
             }
         }
         (bytes, keys)
+    }
+
+    /// How long the log of this keyspace may get before a checkpoint: half of what a checkpoint
+    /// costs at least, so that the list of keys is not written over and over.
+    pub(crate) fn longest_tail(&self, tail_bytes: u64) -> u64 {
+        tail_bytes + self.keys * 50
     }
 
     pub(crate) fn live_keys(&self) -> u64 {
@@ -200,40 +220,39 @@ impl State {
             return None;
         }
         let mut events = Vec::with_capacity(changes.len());
-        let mut size = 0;
+        let (mut size, mut superseded) = (0, 0);
         for (sub, change) in changes.into_iter().enumerate() {
+            let sub = u32::try_from(sub).ok()?;
             let (key, prev) = match self.index.get(&change.key) {
                 Some(entry) => (
                     entry.key.clone(),
-                    entry.newest.alive().then(|| entry.newest.to_kv(&entry.key)),
+                    Some(entry.newest.clone()).filter(Version::alive),
                 ),
                 None => (change.key, None),
             };
             let deleted = change.put.is_none();
-            let kv = match change.put {
-                Some((value, lease)) => next_kv(&key, &value, lease, rev, &prev),
-                None => KeyValue {
-                    key: key.clone(),
-                    value: Bytes::new(),
+            let prev_held = prev.clone().map(|version| Held {
+                key: key.clone(),
+                version,
+            });
+            let version = match change.put {
+                Some((value, lease)) => next_version(&value, lease, rev, sub, prev_held.as_ref()),
+                None => Version {
+                    value: Value::new(Bytes::new()),
                     create_rev: 0,
                     mod_rev: rev,
                     version: 0,
                     lease: 0,
+                    sub,
                 },
             };
-            self.move_lease(&key, prev.as_ref().map_or(0, |p| p.lease), kv.lease)?;
-            let version = Version {
-                value: kv.value.clone(),
-                mod_rev: rev,
-                create_rev: kv.create_rev,
-                version: kv.version,
-                lease: kv.lease,
-                sub: u32::try_from(sub).ok()?,
-            };
+            self.move_lease(&key, prev.as_ref().map_or(0, |p| p.lease), version.lease)?;
             size += stored_size(key.len(), &version);
+            superseded += prev.as_ref().map_or(64, |p| 64 + stored_size(key.len(), p));
             self.keys = self.keys + u64::from(!deleted) - u64::from(prev.is_some());
-            self.index.put(&key, version);
-            events.push(Event { kv, deleted, prev });
+            self.index.put(&key, version.clone());
+            let now = Held { key, version };
+            events.push(Happened { now, prev });
         }
         self.applied = rev;
         self.bytes += size;
@@ -242,6 +261,7 @@ impl State {
             events,
             at_ms: now_ms,
             bytes: size,
+            superseded,
         }));
         Some(())
     }
@@ -268,7 +288,7 @@ impl State {
             for watcher in &self.watchers {
                 watcher.offer(&commit);
             }
-            self.history_bytes += commit.bytes;
+            self.history_bytes += commit.superseded;
             self.history.push_back(commit);
         }
         while self
@@ -277,9 +297,17 @@ impl State {
             .is_some_and(|commit| commit.rev < self.compacted)
         {
             let commit = self.history.pop_front().expect("just looked at it");
-            self.history_bytes -= commit.bytes;
+            self.history_bytes -= commit.superseded;
             self.purge.push_back(commit);
         }
+        if self.old && self.sweep.is_none() && self.compacted > self.swept {
+            self.sweep = Some((Bytes::new(), self.compacted));
+        }
+    }
+
+    /// Whether [`State::purge_slice`] has something to do.
+    pub(crate) fn wants_purge(&self) -> bool {
+        !self.purge.is_empty() || self.sweep.is_some()
     }
 
     /// One slice of forgetting; false when nothing is left to do.
@@ -287,10 +315,10 @@ impl State {
         let mut done = 0;
         while done < keys {
             let Some(commit) = self.purge.pop_front() else {
-                return false;
+                return self.sweep_slice(keys);
             };
             for event in &commit.events {
-                let (freed, _) = self.index.purge(&event.kv.key, self.compacted);
+                let (freed, _) = self.index.purge(&event.now.key, self.compacted);
                 self.bytes -= freed.min(self.bytes);
             }
             done += commit.events.len();
@@ -298,25 +326,38 @@ impl State {
         true
     }
 
-    /// Rebuilds what a checkpoint does not say: history, sizes, lease keys.
-    pub(crate) fn rebuild(&mut self, now_ms: u64) -> Option<()> {
-        let mut events: Vec<(u64, u32, Event)> = Vec::new();
+    fn sweep_slice(&mut self, keys: usize) -> bool {
+        let Some((cursor, compacted)) = self.sweep.take() else {
+            return false;
+        };
+        let (freed, next) = self.index.sweep(&cursor, keys, compacted);
+        self.bytes -= freed.min(self.bytes);
+        match next {
+            Some(next) => {
+                self.sweep = Some((next, compacted));
+                true
+            }
+            None => {
+                self.swept = compacted;
+                // Deletions at the compact revision itself are events until it moves on.
+                self.old = compacted <= self.floor;
+                if self.old && self.compacted > compacted {
+                    self.sweep = Some((Bytes::new(), self.compacted));
+                }
+                self.wants_purge()
+            }
+        }
+    }
+
+    /// Works out what a checkpoint does not say: sizes, and which keys are under a lease.
+    pub(crate) fn rebuild(&mut self) -> Option<()> {
         let mut attached: Vec<(Bytes, LeaseId)> = Vec::new();
         (self.bytes, self.keys) = (0, 0);
         for entry in self.index.entries() {
-            let mut prev: Option<&Version> = None;
             for version in entry.versions() {
                 self.bytes += stored_size(entry.key.len(), version);
-                if version.mod_rev >= self.compacted && version.mod_rev > 0 {
-                    let event = Event {
-                        kv: version.to_kv(&entry.key),
-                        deleted: !version.alive(),
-                        prev: prev.filter(|p| p.alive()).map(|p| p.to_kv(&entry.key)),
-                    };
-                    events.push((version.mod_rev, version.sub, event));
-                }
-                prev = Some(version);
             }
+            self.old |= !entry.older.is_empty() || !entry.newest.alive();
             self.keys += u64::from(entry.newest.alive());
             if entry.newest.alive() && entry.newest.lease != 0 {
                 attached.push((entry.key.clone(), entry.newest.lease));
@@ -325,45 +366,69 @@ impl State {
         for (key, lease) in attached {
             self.leases.get_mut(&lease)?.keys.insert(key);
         }
-        events.sort_unstable_by_key(|(rev, sub, _)| (*rev, *sub));
-        for (rev, _, event) in events {
-            let bytes = (event.kv.key.len() + event.kv.value.len() + 64) as u64;
-            self.history_bytes += bytes;
-            match self.history.back_mut().filter(|commit| commit.rev == rev) {
-                Some(commit) => {
-                    let commit = Arc::get_mut(commit)?;
-                    commit.events.push(event);
-                    commit.bytes += bytes;
-                }
-                None => {
-                    let events = vec![event];
-                    self.history.push_back(Arc::new(Commit {
-                        rev,
-                        events,
-                        at_ms: now_ms,
-                        bytes,
-                    }));
-                }
-            }
-        }
+        self.floor = self.applied;
+        self.swept = self.compacted;
         self.publish();
         Some(())
     }
 }
 
-pub(crate) fn next_kv(
-    key: &Bytes,
+/// What happened from `from` on, as far as the index knows it, in order.
+pub(crate) fn history_of(
+    index: &Index,
+    span: &Span,
+    from: u64,
+    upto: u64,
+) -> VecDeque<Arc<Commit>> {
+    let mut events: Vec<Happened> = Vec::new();
+    for entry in index.entries().filter(|entry| span.contains(&entry.key)) {
+        let mut prev: Option<&Version> = None;
+        for version in entry.versions() {
+            if version.mod_rev >= from && version.mod_rev <= upto && version.mod_rev > 0 {
+                events.push(Happened {
+                    now: Held {
+                        key: entry.key.clone(),
+                        version: version.clone(),
+                    },
+                    prev: prev.filter(|p| p.alive()).cloned(),
+                });
+            }
+            prev = Some(version);
+        }
+    }
+    events.sort_unstable_by_key(|event| (event.now.version.mod_rev, event.now.version.sub));
+    let mut history: VecDeque<Arc<Commit>> = VecDeque::new();
+    let mut events = events.into_iter().peekable();
+    while let Some(first) = events.next() {
+        let rev = first.now.version.mod_rev;
+        let mut together = vec![first];
+        while let Some(event) = events.next_if(|event| event.now.version.mod_rev == rev) {
+            together.push(event);
+        }
+        history.push_back(Arc::new(Commit {
+            rev,
+            events: together,
+            at_ms: 0,
+            bytes: 0,
+            superseded: 0,
+        }));
+    }
+    history
+}
+
+pub(crate) fn next_version(
     value: &Bytes,
     lease: LeaseId,
     rev: u64,
-    prev: &Option<KeyValue>,
-) -> KeyValue {
-    KeyValue {
-        key: key.clone(),
-        value: value.clone(),
-        create_rev: prev.as_ref().map_or(rev, |p| p.create_rev),
+    sub: u32,
+    prev: Option<&Held>,
+) -> Version {
+    Version {
+        value: Value::new(value.clone()),
+        create_rev: prev.map_or(rev, |p| p.version.create_rev),
         mod_rev: rev,
-        version: prev.as_ref().map_or(0, |p| p.version) + 1,
+        version: prev.map_or(0, |p| p.version.version) + 1,
         lease,
+        sub,
     }
 }

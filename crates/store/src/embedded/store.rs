@@ -2,8 +2,10 @@
 
 use super::Shared;
 use super::commit::{Refused, Reply, Request, Work};
+use super::index::Found;
 use super::keyspace::{Loaded, Slot};
 use super::state::Phase;
+use super::values::Held;
 use super::watch::Watcher;
 use crate::{
     Error, Head, Lease, LeaseId, Range, RangeReply, Result, Store, Txn, TxnReply, Watch,
@@ -11,6 +13,7 @@ use crate::{
 };
 use async_trait::async_trait;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::oneshot;
 
@@ -27,25 +30,32 @@ impl EmbeddedStore {
 
     /// Queues a write and waits for it to be durable; loads the keyspace again when it fell
     /// asleep in between.
-    async fn write<T>(&self, cost: usize, work: impl Fn(Reply<T>) -> Work + Send) -> Result<T> {
-        let limits = (
-            self.shared.options.queue_requests,
-            self.shared.options.queue_bytes,
-        );
+    async fn write<T>(
+        &self,
+        cost: usize,
+        work: impl Fn(Reply<T>) -> Work + Send,
+    ) -> Result<(Arc<Loaded>, T)> {
+        let limits = self.slot.limits(self.shared.options.limits);
         loop {
             let loaded = self.shared.load(&self.slot).await?;
+            loaded.used.store(true, Ordering::Release);
             let (reply, answer) = oneshot::channel();
-            self.shared.queue.push(
-                Request {
-                    loaded,
-                    work: work(reply),
-                    cost,
-                },
-                limits,
-            )?;
+            let request = Request {
+                loaded: loaded.clone(),
+                work: work(reply),
+                cost,
+            };
+            let limits = (limits.waiting, limits.waiting_bytes);
+            self.shared.queue.push(request, limits)?;
             match answer.await {
-                Ok(Ok(done)) => return Ok(done),
+                Ok(Ok(done)) => return Ok((loaded, done)),
                 Ok(Err(Refused::Error(error))) => return Err(error),
+                Ok(Err(Refused::Fetch(held))) => {
+                    let kvs = loaded.kvs(held.clone()).await?;
+                    for (held, kv) in held.iter().zip(kvs) {
+                        held.version.value.keep(kv.value);
+                    }
+                }
                 // Whoever puts it to sleep holds it until that is done.
                 Ok(Err(Refused::Retry)) => drop(self.slot.busy.lock().await),
                 Err(_) => {
@@ -61,6 +71,7 @@ impl EmbeddedStore {
     async fn readable(&self) -> Result<Arc<Loaded>> {
         loop {
             let loaded = self.shared.load(&self.slot).await?;
+            loaded.used.store(true, Ordering::Release);
             let phase = loaded.state.read().phase;
             match phase {
                 Phase::Open => return Ok(loaded),
@@ -83,31 +94,53 @@ impl Store for EmbeddedStore {
         let size = limits::check_txn(&txn)?;
         let cost = size + 64 * (1 + txn.then.len() + txn.otherwise.len());
         let txn = Arc::new(txn);
-        self.write(cost, |reply| Work::Txn(txn.clone(), reply))
-            .await
+        let (loaded, told) = self
+            .write(cost, |reply| Work::Txn(txn.clone(), reply))
+            .await?;
+        let mut held = Vec::new();
+        told.held(&mut held);
+        let kvs = match held.is_empty() {
+            true => Vec::new(),
+            false => loaded.kvs(held).await.map_err(|error| {
+                Error::Unavailable(format!("done, but what was there before: {error}"))
+            })?,
+        };
+        Ok(told.with(&mut kvs.into_iter()))
     }
 
     async fn range(&self, range: Range) -> Result<RangeReply> {
         limits::check_span(&range.lo, &range.hi)?;
         let loaded = self.readable().await?;
-        let (index, rev, head_rev) = {
+        let span = Span::new(range.lo.clone(), range.hi.clone());
+        let (found, head_rev) = {
             let state = loaded.state.read();
             let (index, rev) = state.pin(range.rev)?;
-            if range.hi.is_empty() {
-                return Ok(state.get(&range));
+            let head_rev = state.visible;
+            if span.is_point() {
+                let kvs = Vec::from_iter(state.get(&range));
+                let count = kvs.len() as u64;
+                (Found { kvs, count }, head_rev)
+            } else {
+                drop(state);
+                let limit = match (range.count_only, range.limit) {
+                    (true, _) => 0,
+                    (false, 0) => usize::MAX,
+                    (false, limit) => limit,
+                };
+                (index.range(&span, rev, limit), head_rev)
             }
-            (index, rev, state.visible)
         };
-        let limit = match (range.count_only, range.limit) {
-            (true, _) => 0,
-            (false, 0) => usize::MAX,
-            (false, limit) => limit,
-        };
-        let found = index.range(&Span::new(range.lo, range.hi), rev, limit, range.keys_only);
         let more = !range.count_only && (found.kvs.len() as u64) < found.count;
+        let kvs = if range.count_only {
+            Vec::new()
+        } else if range.keys_only {
+            found.kvs.iter().map(Held::key_only).collect()
+        } else {
+            loaded.kvs(found.kvs).await?
+        };
         Ok(RangeReply {
             head_rev,
-            kvs: found.kvs,
+            kvs,
             count: found.count,
             more,
         })
@@ -121,6 +154,14 @@ impl Store for EmbeddedStore {
             rev => rev,
         };
         let options = &self.shared.options;
+        let limits = self.slot.limits(options.limits);
+        let unsent = &self.slot.unsent.max_bytes;
+        unsent.store(limits.unsent_bytes, Ordering::Relaxed);
+        let most = limits.watchers;
+        if self.slot.unsent.watchers.load(Ordering::Relaxed) >= most {
+            let text = format!("{most} watches are open, the most that this keyspace may have");
+            return Err(Error::Throttled(text));
+        }
         let watcher = Watcher::new(
             loaded,
             watch,
@@ -132,13 +173,16 @@ impl Store for EmbeddedStore {
     }
 
     async fn compact(&self, rev: u64) -> Result<()> {
-        self.write(64, |reply| Work::Compact(rev, reply)).await
+        self.write(64, |reply| Work::Compact(rev, reply)).await?;
+        Ok(())
     }
 
     async fn lease_grant(&self, ttl_seconds: u64) -> Result<LeaseId> {
         limits::check_ttl(ttl_seconds)?;
-        self.write(128, |reply| Work::Grant(None, ttl_seconds.max(1), reply))
-            .await
+        let (_, lease) = self
+            .write(128, |reply| Work::Grant(None, ttl_seconds.max(1), reply))
+            .await?;
+        Ok(lease)
     }
 
     async fn lease_grant_as(&self, lease: LeaseId, ttl_seconds: u64) -> Result<()> {
@@ -152,7 +196,7 @@ impl Store for EmbeddedStore {
     }
 
     async fn lease_renew(&self, lease: LeaseId) -> Result<u64> {
-        let ttl = self.write(128, |reply| Work::Renew(lease, reply)).await?;
+        let (_, ttl) = self.write(128, |reply| Work::Renew(lease, reply)).await?;
         Ok(ttl.unsigned_abs())
     }
 
@@ -177,7 +221,8 @@ impl Store for EmbeddedStore {
 
     async fn lease_revoke(&self, lease: LeaseId) -> Result<()> {
         self.write(128, |reply| Work::Revoke(lease, None, reply))
-            .await
+            .await?;
+        Ok(())
     }
 
     async fn progress(&self) -> Result<()> {

@@ -1,27 +1,33 @@
-//! The engine's second thread: ends leases, forgets history in slices, checkpoints keyspaces so
-//! that old log segments can be removed. Sleeps until something is due.
+//! The engine's second thread: ends leases, also of keyspaces that are asleep, forgets history
+//! in slices, prepares the log's next segment. Sleeps until something is due.
 
 use super::Shared;
 use super::commit::{Request, Work};
 use super::keyspace::{Loaded, Slot};
-use super::state::Phase;
+use super::toc::Toc;
 use crate::LeaseId;
 use parking_lot::{Condvar, Mutex};
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::sync::oneshot;
 
 /// Keys forgotten under one lock.
 const SLICE: usize = 512;
+/// When, after a start, keyspaces are read that the log speaks of.
+const SURVEY_MS: u64 = 1000;
+/// How long a keyspace stays that woke for its leases.
+const DOZE_MS: u64 = 1000;
 
 #[derive(Default)]
 struct Todo {
     leases: BinaryHeap<Reverse<Deadline>>,
     /// keyspaces with history to forget
     purge: Vec<Arc<Loaded>>,
-    truncate: bool,
+    /// complete segments whose table is to be written
+    tocs: Vec<Toc>,
     spare: Spare,
     stopping: bool,
 }
@@ -39,8 +45,16 @@ enum Spare {
 
 struct Deadline {
     at_ms: u64,
-    lease: LeaseId,
-    loaded: Weak<Loaded>,
+    due: Due,
+}
+
+/// What happens at a point in time.
+enum Due {
+    Lease(Weak<Loaded>, LeaseId),
+    /// a lease of a keyspace that is asleep ends
+    Wake(Weak<Slot>),
+    /// a keyspace that woke for that alone goes to sleep again
+    Doze(Weak<Slot>),
 }
 
 impl PartialEq for Deadline {
@@ -78,11 +92,8 @@ impl Upkeep {
         }
         let mut todo = self.todo.lock();
         for (at_ms, loaded, lease) in deadlines {
-            todo.leases.push(Reverse(Deadline {
-                at_ms,
-                lease,
-                loaded: Arc::downgrade(&loaded),
-            }));
+            let due = Due::Lease(Arc::downgrade(&loaded), lease);
+            todo.leases.push(Reverse(Deadline { at_ms, due }));
         }
         drop(todo);
         self.changed.notify_one();
@@ -98,13 +109,26 @@ impl Upkeep {
     }
 
     /// The log goes on in another segment.
-    pub(crate) fn truncate(&self) {
+    pub(crate) fn rotated(&self) {
         let mut todo = self.todo.lock();
-        todo.truncate = true;
         if todo.spare == Spare::Failed {
             todo.spare = Spare::Absent;
         }
-        drop(todo);
+    }
+
+    pub(crate) fn add_toc(&self, toc: Toc) {
+        self.todo.lock().tocs.push(toc);
+        self.changed.notify_one();
+    }
+
+    /// A keyspace that falls asleep has a lease that ends then.
+    pub(crate) fn wake_at(&self, at_ms: u64, slot: &Arc<Slot>) {
+        self.at(at_ms, Due::Wake(Arc::downgrade(slot)));
+    }
+
+    fn at(&self, at_ms: u64, due: Due) {
+        let deadline = Deadline { at_ms, due };
+        self.todo.lock().leases.push(Reverse(deadline));
         self.changed.notify_one();
     }
 
@@ -139,7 +163,7 @@ impl Upkeep {
 pub(crate) fn run(shared: &Arc<Shared>) {
     let mut next_sweep = super::now_ms() + sweep_every(shared);
     loop {
-        let (ended, purge, truncate) = {
+        let (ended, purge, tocs) = {
             let mut todo = shared.upkeep.todo.lock();
             loop {
                 if todo.stopping {
@@ -151,7 +175,7 @@ pub(crate) fn run(shared: &Arc<Shared>) {
                     due = due.min(first.at_ms);
                 }
                 let wanted = todo.spare == Spare::Wanted;
-                if !todo.purge.is_empty() || todo.truncate || wanted || due <= now {
+                if !todo.purge.is_empty() || !todo.tocs.is_empty() || wanted || due <= now {
                     break;
                 }
                 shared
@@ -171,22 +195,26 @@ pub(crate) fn run(shared: &Arc<Shared>) {
             (
                 ended,
                 std::mem::take(&mut todo.purge),
-                std::mem::take(&mut todo.truncate),
+                std::mem::take(&mut todo.tocs),
             )
         };
         for deadline in ended {
-            end_lease(shared, &deadline);
+            match deadline.due {
+                Due::Lease(loaded, lease) => end_lease(shared, &loaded, lease),
+                Due::Wake(slot) => wake(shared, &slot),
+                Due::Doze(slot) => doze(shared, &slot),
+            }
         }
         prepare_spare(shared);
+        for toc in tocs {
+            write_toc(shared, &toc);
+        }
         for loaded in purge {
             forget(shared, &loaded);
         }
         if super::now_ms() >= next_sweep {
             sweep(shared);
             next_sweep = super::now_ms() + sweep_every(shared);
-        }
-        if truncate {
-            truncate_log(shared);
         }
     }
 }
@@ -217,13 +245,69 @@ fn sweep_every(shared: &Shared) -> u64 {
     }
 }
 
-fn end_lease(shared: &Shared, deadline: &Deadline) {
-    let Some(loaded) = deadline.loaded.upgrade() else {
+fn write_toc(shared: &Shared, toc: &Toc) {
+    // A segment that is gone needs none.
+    if toc.segment < shared.oldest.load(Ordering::Acquire) {
+        return;
+    }
+    let dir = shared.dir.join("log");
+    if let Err(error) = super::toc::write(&*shared.options.disk, &dir, toc) {
+        tracing::debug!(%error, "the table of a log segment could not be written");
+    }
+}
+
+/// Leases of keyspaces that are asleep when the engine starts.
+pub(crate) fn expect_deadlines(shared: &Arc<Shared>) {
+    for slot in shared.all_slots() {
+        // What the log says of a keyspace is known when it is read: that is soon enough.
+        let unread = !slot.pending.lock().is_empty();
+        let deadline = slot.entry.lock().deadline_ms;
+        if unread {
+            shared.upkeep.wake_at(super::now_ms() + SURVEY_MS, &slot);
+        } else if deadline != 0 {
+            shared.upkeep.wake_at(deadline, &slot);
+        }
+    }
+}
+
+/// Ends the leases of a keyspace that is asleep. Loading it does that.
+fn wake(shared: &Shared, slot: &Weak<Slot>) {
+    let Some(slot) = slot.upgrade() else {
+        return;
+    };
+    if slot.loaded.read().is_some() || slot.deleted.load(Ordering::Acquire) {
+        return;
+    }
+    match shared.load_blocking(&slot) {
+        Ok(_) => shared
+            .upkeep
+            .at(super::now_ms() + DOZE_MS, Due::Doze(Arc::downgrade(&slot))),
+        Err(error) => {
+            tracing::warn!(keyspace = slot.id(), %error, "its leases could not be looked at");
+        }
+    }
+}
+
+/// Puts a keyspace to sleep again that woke for its leases and that nobody has used since.
+fn doze(shared: &Shared, slot: &Weak<Slot>) {
+    let Some(slot) = slot.upgrade() else {
+        return;
+    };
+    let unused = slot.loaded.read().as_ref().is_some_and(|loaded| {
+        !loaded.used.load(Ordering::Acquire) && loaded.state.read().watchers.is_empty()
+    });
+    if unused && let Err(error) = shared.sleep(&slot) {
+        tracing::warn!(keyspace = slot.id(), %error, "it could not be put to sleep again");
+    }
+}
+
+fn end_lease(shared: &Shared, loaded: &Weak<Loaded>, lease: LeaseId) {
+    let Some(loaded) = loaded.upgrade() else {
         return;
     };
     // Nobody waits: when it cannot be written now, loading the keyspace again tries again.
     let (reply, _) = oneshot::channel();
-    let work = Work::Revoke(deadline.lease, Some(super::now_ms()), reply);
+    let work = Work::Revoke(lease, Some(super::now_ms()), reply);
     let limits = (usize::MAX, usize::MAX);
     drop(shared.queue.push(
         Request {
@@ -250,7 +334,7 @@ fn forget(shared: &Shared, loaded: &Arc<Loaded>) {
             if excess == 0 {
                 break;
             }
-            excess = excess.saturating_sub(commit.bytes);
+            excess = excess.saturating_sub(commit.superseded);
             rev = commit.rev;
         }
         rev
@@ -289,77 +373,19 @@ fn sweep(shared: &Shared) {
                 .history
                 .partition_point(|commit| commit.at_ms < before);
             // The newest of the old ones becomes the compact revision, readable still.
+            let loaded_before = if state.loaded_ms < before {
+                state.floor
+            } else {
+                0
+            };
             old.checked_sub(1)
                 .and_then(|n| state.history.get(n))
-                .map_or(0, |commit| commit.rev)
+                .map_or(loaded_before, |commit| commit.rev)
         };
         if rev > loaded.state.read().compacted {
             compact(shared, &loaded, rev);
         }
     }
-}
-
-/// Checkpoints what holds on to the oldest segments, then removes those.
-pub(crate) fn truncate_log(shared: &Arc<Shared>) {
-    let keep = shared.segments_to_keep();
-    let slots = shared.all_slots();
-    for slot in &slots {
-        if shared.upkeep.stopping() {
-            return;
-        }
-        if slot.dirty_from().is_some_and(|from| from < keep) {
-            let _busy = slot.busy.blocking_lock();
-            if let Err(error) = checkpoint(shared, slot, None) {
-                tracing::warn!(keyspace = slot.id(), %error, "a checkpoint could not be written");
-                return;
-            }
-        }
-    }
-    let needed = slots
-        .iter()
-        .filter_map(|slot| slot.dirty_from())
-        .min()
-        .unwrap_or(u64::MAX);
-    if let Err(error) = shared.remove_segments(keep.min(needed)) {
-        tracing::warn!(%error, "old log segments could not be removed");
-    }
-}
-
-/// Writes a keyspace's checkpoint if it has changed. The caller holds `busy`. With a phase:
-/// the copy in memory takes no further write, or goes on as before if this fails.
-pub(crate) fn checkpoint(
-    shared: &Shared,
-    slot: &Arc<Slot>,
-    then: Option<Phase>,
-) -> crate::Result<()> {
-    if slot.deleted.load(std::sync::atomic::Ordering::Acquire) {
-        return Ok(());
-    }
-    let loaded = slot.loaded.read().clone();
-    let Some(loaded) = loaded else {
-        let Some(last) = slot.pending.lock().last().copied() else {
-            return Ok(());
-        };
-        let mut state = slot.read(&shared.dir, &*shared.options.disk, super::now_ms())?;
-        let source = super::checkpoint::Source::take(&mut state, last.batch, None);
-        shared.save(slot, &source)?;
-        slot.pending.lock().clear();
-        return Ok(());
-    };
-    let source = shared.snapshot_blocking(&loaded, then)?;
-    if !source.dirty {
-        return Ok(());
-    }
-    let saved = shared.save(slot, &source);
-    let mut state = loaded.state.write();
-    let kept = state.saving.take();
-    if saved.is_err() {
-        state.dirty_from = kept.into_iter().chain(state.dirty_from).min();
-        if then.is_some() {
-            state.phase = Phase::Open;
-        }
-    }
-    saved
 }
 
 /// Leases of a keyspace that was just loaded.

@@ -19,6 +19,8 @@ fn options() -> Options {
     Options {
         segment_bytes: 256 << 10,
         checkpoint_after: 512 << 10,
+        tail_bytes: 64 << 10,
+        inline_bytes: 4 << 10,
         history: Duration::from_millis(500),
         ..Options::default()
     }

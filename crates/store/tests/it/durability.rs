@@ -14,6 +14,7 @@ fn segments(dir: &Path) -> Vec<PathBuf> {
     let mut found: Vec<_> = std::fs::read_dir(dir.join("log"))
         .expect("log")
         .map(|entry| entry.expect("entry").path())
+        .filter(|path| path.extension().is_some_and(|ending| ending == "log"))
         .collect();
     found.sort();
     found

@@ -3,7 +3,7 @@
 use crate::random::Random;
 use crate::sim_disk::SimDisk;
 use crate::support::{all, delete, next, put, put_if, until, value, watch_all};
-use freehold_store::embedded::{Embedded, Options};
+use freehold_store::embedded::{Embedded, Limits, Options};
 use freehold_store::{Error, Keyspaces, WatchItem};
 use std::sync::Arc;
 
@@ -100,8 +100,11 @@ async fn on_a_full_disk_reads_deletions_and_compaction_still_work() {
 async fn a_quota_stops_puts_of_one_keyspace_only() {
     let dir = tempfile::tempdir().expect("dir");
     let options = Options {
-        quota_bytes: 10_000,
-        quota_keys: 5,
+        limits: Limits {
+            bytes: 10_000,
+            keys: 5,
+            ..Limits::default()
+        },
         ..Options::default()
     };
     let engine = Embedded::open(dir.path(), options).await.expect("open");

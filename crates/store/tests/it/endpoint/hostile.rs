@@ -9,7 +9,7 @@ use super::{Served, proto};
 use crate::real_etcd::RealEtcd;
 use crate::support::{put, until};
 use bytes::{BufMut, Bytes, BytesMut};
-use freehold_store::embedded::Options;
+use freehold_store::embedded::{Limits, Options};
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use prost::Message;
@@ -203,7 +203,10 @@ async fn nonsense_is_answered_as_a_real_etcd_answers_it() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_keyspace_over_its_quota_says_so_as_etcd_does() {
     let options = Options {
-        quota_bytes: 300_000,
+        limits: Limits {
+            bytes: 300_000,
+            ..Limits::default()
+        },
         ..Options::default()
     };
     let served = Served::with(options, Duration::from_secs(60)).await;

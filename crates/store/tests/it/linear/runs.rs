@@ -30,6 +30,8 @@ fn options(disk: &SimDisk) -> Options {
     Options {
         segment_bytes: 16 << 10,
         checkpoint_after: 32 << 10,
+        tail_bytes: 4 << 10,
+        inline_bytes: 0,
         history: Duration::from_millis(200),
         disk: Arc::new(disk.clone()),
         ..Options::default()
