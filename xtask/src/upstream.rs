@@ -7,6 +7,7 @@ use std::process::Command;
 
 pub(crate) const VERSION: &str = "v1.36.3";
 const PROGRAMS: &[&str] = &[
+    "bench",
     "etcd",
     "kubectl",
     "kube-apiserver",

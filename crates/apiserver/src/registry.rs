@@ -24,6 +24,8 @@ pub(crate) struct Served {
     pub catalogue: Arc<Catalogue>,
     /// by (group, plural)
     pub custom: BTreeMap<(String, String), Kind>,
+    /// OpenAPI documents with these custom resources, by name, once somebody asked for them
+    pub documents: parking_lot::Mutex<BTreeMap<String, bytes::Bytes>>,
 }
 
 impl Served {
@@ -91,6 +93,7 @@ impl Registry {
         let served = Served {
             catalogue,
             custom: BTreeMap::new(),
+            documents: parking_lot::Mutex::default(),
         };
         Self {
             served: ArcSwap::from_pointee(served),
@@ -123,7 +126,11 @@ impl Registry {
             }
         }
         let catalogue = self.served.load().catalogue.clone();
-        self.served.store(Arc::new(Served { catalogue, custom }));
+        self.served.store(Arc::new(Served {
+            catalogue,
+            custom,
+            documents: parking_lot::Mutex::default(),
+        }));
     }
 
     /// Follows the CRDs of a cache.

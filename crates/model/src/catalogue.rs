@@ -1,7 +1,8 @@
 //! The built-in API as one table shared by every control plane of a process, and the common shape
 //! (`Resource`) that built-in kinds and CRDs are both compiled to.
 
-use crate::value::{Str, Value};
+use crate::value::{Str, Value, prefix};
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -53,12 +54,37 @@ pub struct Struct {
     pub atomic: bool,
     /// CRDs: `x-kubernetes-preserve-unknown-fields`
     pub preserve_unknown: bool,
+    /// made from the fields when the struct enters an arena
+    pub(crate) index: Index,
+}
+
+/// Fields by protobuf tag and by what defaulting wants to know.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Index {
+    /// by tag, for fields that no other message is around
+    direct: Box<[u16]>,
+    /// the others: messages around them, tag, field
+    inlined: Box<[([u8; 2], u32, u16)]>,
+    nested: Box<[u16]>,
+    /// those with facts
+    marked: Box<[u16]>,
+}
+
+/// Where a tag leads.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Tagged {
+    Field(u16),
+    /// a message whose fields JSON inlines
+    Message([u8; 2]),
+    Unknown,
 }
 
 /// Write `Field { json, ty, ..Field::default() }`: fields are added here as needed.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Field {
     pub json: Str,
+    /// the order of `json`, see [`crate::value::prefix`]; made when the struct enters an arena
+    pub(crate) prefix: u64,
     pub ty: TypeId,
     /// protobuf tag; 0 when the field has none
     pub tag: u32,
@@ -128,13 +154,13 @@ impl Types {
     }
 
     pub fn push(&mut self, shape: Shape) -> TypeId {
-        self.nodes.push(Arc::new(shape));
+        self.nodes.push(Arc::new(shape.indexed()));
         TypeId((self.nodes.len() - 1) as u32)
     }
 
     /// Replaces a node (recursive types: push a placeholder first).
     pub fn set(&mut self, id: TypeId, shape: Shape) {
-        self.nodes[id.0 as usize] = Arc::new(shape);
+        self.nodes[id.0 as usize] = Arc::new(shape.indexed());
     }
 
     #[must_use]
@@ -158,13 +184,142 @@ impl Types {
     }
 }
 
+impl Shape {
+    fn indexed(mut self) -> Self {
+        if let Self::Struct(s) = &mut self {
+            s.index();
+        }
+        self
+    }
+}
+
 impl Struct {
     #[must_use]
     pub fn field(&self, json: &str) -> Option<&Field> {
+        let wanted = prefix(json);
         self.fields
-            .binary_search_by(|f| f.json.as_str().cmp(json))
+            .binary_search_by(|f| {
+                f.prefix
+                    .cmp(&wanted)
+                    .then_with(|| f.json.as_str().cmp(json))
+            })
             .ok()
             .map(|i| &self.fields[i])
+    }
+
+    /// The fields, to be asked for names in ascending order.
+    pub(crate) fn cursor(&self) -> Cursor<'_> {
+        Cursor { rest: &self.fields }
+    }
+
+    fn index(&mut self) {
+        let (mut direct, mut inlined) = (Vec::new(), Vec::new());
+        for (i, field) in self.fields.iter_mut().enumerate() {
+            field.prefix = prefix(&field.json);
+            let (tag, i) = (field.tag as usize, i as u16);
+            match field.outer {
+                _ if tag == 0 => {}
+                [0, 0] if tag < MAX_DIRECT => {
+                    direct.resize(direct.len().max(tag + 1), NO_FIELD);
+                    direct[tag] = i;
+                }
+                outer => inlined.push((outer, field.tag, i)),
+            }
+        }
+        let which = |has: fn(&Field) -> bool| {
+            let fields = (0..).zip(&self.fields).filter(|(_, f)| has(f));
+            fields.map(|(i, _)| i).collect()
+        };
+        self.index = Index {
+            nested: which(|f| f.nested),
+            marked: which(|f| f.facts.is_some()),
+            direct: direct.into(),
+            inlined: inlined.into(),
+        };
+    }
+
+    /// The structs held by value.
+    pub(crate) fn nested(&self) -> impl Iterator<Item = &Field> {
+        let at = self.index.nested.iter();
+        at.map(|i| &self.fields[usize::from(*i)])
+    }
+
+    /// The fields that may have a `+default` marker.
+    pub(crate) fn marked(&self) -> impl Iterator<Item = &Field> {
+        let at = self.index.marked.iter();
+        at.map(|i| &self.fields[usize::from(*i)])
+    }
+
+    /// What `tag` is inside the inlined messages `outer`.
+    pub(crate) fn tagged(&self, outer: [u8; 2], tag: u32) -> Tagged {
+        if outer == [0, 0]
+            && let Some(i) = self.index.direct.get(tag as usize)
+            && *i != NO_FIELD
+        {
+            return Tagged::Field(*i);
+        }
+        let inlined = &self.index.inlined;
+        if inlined.is_empty() {
+            return Tagged::Unknown;
+        }
+        if let Some((.., i)) = inlined.iter().find(|(o, t, _)| *t == tag && *o == outer) {
+            return Tagged::Field(*i);
+        }
+        let Ok(tag) = u8::try_from(tag) else {
+            return Tagged::Unknown;
+        };
+        let next = match outer {
+            [0, 0] => [tag, 0],
+            [first, 0] => [first, tag],
+            _ => return Tagged::Unknown,
+        };
+        let within = |o: &[u8; 2]| o[0] == next[0] && (next[1] == 0 || o[1] == next[1]);
+        if inlined.iter().any(|(o, ..)| within(o)) {
+            Tagged::Message(next)
+        } else {
+            Tagged::Unknown
+        }
+    }
+}
+
+const NO_FIELD: u16 = u16::MAX;
+/// Larger tags (there are hardly any) are looked for.
+const MAX_DIRECT: usize = 256;
+
+/// Goes through fields and names side by side; both ascend.
+pub(crate) struct Cursor<'a> {
+    rest: &'a [Field],
+}
+
+impl<'a> Cursor<'a> {
+    /// The field called `key`; `skipped` sees those before it.
+    pub(crate) fn seek(
+        &mut self,
+        key: &str,
+        mut skipped: impl FnMut(&'a Field),
+    ) -> Option<&'a Field> {
+        let wanted = prefix(key);
+        while let [field, rest @ ..] = self.rest {
+            let order = field
+                .prefix
+                .cmp(&wanted)
+                .then_with(|| field.json.as_str().cmp(key));
+            match order {
+                Ordering::Less => skipped(field),
+                Ordering::Equal => {
+                    self.rest = rest;
+                    return Some(field);
+                }
+                Ordering::Greater => return None,
+            }
+            self.rest = rest;
+        }
+        None
+    }
+
+    /// The fields that no name asked for, after the last that did.
+    pub(crate) fn rest(self) -> &'a [Field] {
+        self.rest
     }
 }
 

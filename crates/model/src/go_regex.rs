@@ -10,10 +10,9 @@
 use regex::{Regex, RegexBuilder};
 use std::fmt::Write;
 
-/// Patterns longer than this are refused unseen.
-pub(crate) const MAX_PATTERN: usize = 16 * 1024;
-/// Bytes that the compiled form of one pattern may take.
-pub(crate) const MAX_COMPILED: usize = 1024 * 1024;
+pub(crate) use crate::limits::{MAX_PATTERN, MAX_REGEX as MAX_COMPILED};
+/// What is written anew nests deeper than what was read, which has a bound of its own.
+pub(crate) const NEST_LIMIT: u32 = 4096;
 /// Go refuses deeper nesting, and more repetitions, than this.
 const MAX_DEPTH: usize = 1000;
 const MAX_REPEAT: u32 = 1000;
@@ -30,7 +29,7 @@ pub(crate) fn compile(pattern: &str) -> Result<Regex, String> {
 /// Compiles what [`translate`] wrote.
 pub(crate) fn build(written: &str, size: usize) -> Result<Regex, regex::Error> {
     RegexBuilder::new(written)
-        .nest_limit(4096)
+        .nest_limit(NEST_LIMIT)
         .size_limit(size)
         .dfa_size_limit(MAX_COMPILED / 4)
         .build()

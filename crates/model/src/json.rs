@@ -6,6 +6,7 @@
 use crate::field::quote;
 use crate::value::Map;
 use crate::{ApiError, Str, Value, limits};
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::io::Write as _;
 
@@ -59,7 +60,7 @@ pub fn parse(bytes: &[u8]) -> Result<Decoded, ApiError> {
         }
     };
     let mut parser = Parser::new(text);
-    let value = parser.document()?;
+    let value = parser.document().map_err(|e| *e)?;
     if !parser.duplicates_seen {
         return Ok(Decoded {
             value,
@@ -69,7 +70,7 @@ pub fn parse(bytes: &[u8]) -> Result<Decoded, ApiError> {
     // Rare: only now is it worth knowing where every key stands.
     let mut parser = Parser::new(text);
     parser.track = Some(Track::default());
-    let value = parser.document()?;
+    let value = parser.document().map_err(|e| *e)?;
     let duplicates = parser.track.map(|t| t.duplicates).unwrap_or_default();
     Ok(Decoded {
         value,
@@ -118,6 +119,9 @@ impl Track {
     }
 }
 
+/// Small, so that results are passed in few words.
+type Fail = Box<ApiError>;
+
 struct Parser<'a> {
     text: &'a str,
     bytes: &'a [u8],
@@ -144,7 +148,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    fn document(&mut self) -> Result<Value, ApiError> {
+    fn document(&mut self) -> Result<Value, Fail> {
         self.skip_space();
         let value = self.value(0)?;
         self.skip_space();
@@ -165,7 +169,7 @@ impl<'a> Parser<'a> {
     }
 
     /// The error for the byte at `pos`, in the words of Go's scanner.
-    fn unexpected(&self, context: &str) -> ApiError {
+    fn unexpected(&self, context: &str) -> Fail {
         let Some(c) = self.text[self.text.floor_char_boundary(self.pos)..]
             .chars()
             .next()
@@ -180,23 +184,30 @@ impl<'a> Parser<'a> {
         self.error(&format!("invalid character {shown} {context}"))
     }
 
-    fn error(&self, what: &str) -> ApiError {
+    fn error(&self, what: &str) -> Fail {
         let before = &self.bytes[..self.pos.min(self.bytes.len())];
         let line = memchr::memchr_iter(b'\n', before).count() + 1;
         let column = before.len() - memchr::memrchr(b'\n', before).map_or(0, |i| i + 1) + 1;
-        ApiError::bad_request(format!("{what} (line {line}, column {column})"))
+        Fail::new(ApiError::bad_request(format!(
+            "{what} (line {line}, column {column})"
+        )))
     }
 
-    fn value(&mut self, depth: usize) -> Result<Value, ApiError> {
+    fn count(&mut self) -> Result<(), Fail> {
         self.nodes += 1;
         if self.nodes > limits::MAX_NODES {
-            return Err(ApiError::too_large(format!(
+            return Err(Fail::new(ApiError::too_large(format!(
                 "the document has more than {} values",
                 limits::MAX_NODES
-            )));
+            ))));
         }
+        Ok(())
+    }
+
+    fn value(&mut self, depth: usize) -> Result<Value, Fail> {
+        self.count()?;
         match self.peek() {
-            Some(b'"') => Ok(Value::String(self.string()?)),
+            Some(b'"') => Ok(Value::String(Str::from(&*self.string()?))),
             Some(b'{') => self.object(depth + 1),
             Some(b'[') => self.array(depth + 1),
             Some(b'-' | b'0'..=b'9') => self.number(),
@@ -207,7 +218,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    fn literal(&mut self, word: &str, value: Value) -> Result<Value, ApiError> {
+    fn literal(&mut self, word: &str, value: Value) -> Result<Value, Fail> {
         for expected in word.bytes() {
             if self.peek() != Some(expected) {
                 let context = format!("in literal {word} (expecting '{}')", char::from(expected));
@@ -218,21 +229,21 @@ impl<'a> Parser<'a> {
         Ok(value)
     }
 
-    fn check_depth(&self, depth: usize) -> Result<(), ApiError> {
+    fn check_depth(&self, depth: usize) -> Result<(), Fail> {
         if depth > limits::MAX_DEPTH {
-            return Err(ApiError::too_large(format!(
+            return Err(Fail::new(ApiError::too_large(format!(
                 "exceeded max depth: the document is nested deeper than {}",
                 limits::MAX_DEPTH
-            )));
+            ))));
         }
         Ok(())
     }
 
-    fn object(&mut self, depth: usize) -> Result<Value, ApiError> {
+    fn object(&mut self, depth: usize) -> Result<Value, Fail> {
         self.check_depth(depth)?;
         self.pos += 1;
         let start = self.entries.len();
-        let mut seen = HashSet::new();
+        let mut seen: Option<HashSet<Str>> = None;
         self.skip_space();
         if self.peek() == Some(b'}') {
             self.pos += 1;
@@ -251,14 +262,22 @@ impl<'a> Parser<'a> {
             self.skip_space();
             let mark = self.track.as_mut().map(|track| {
                 let mark = track.enter_key(&key);
-                if !seen.insert(key.clone()) {
+                if !seen.get_or_insert_default().insert(Str::from(&*key)) {
                     track.duplicate();
                 }
                 mark
             });
-            let value = self.value(depth)?;
+            // Texts are made where they stay: moving what was written a moment ago is slow.
+            if self.peek() == Some(b'"') {
+                self.count()?;
+                let text = self.string()?;
+                self.entries
+                    .push((Str::from(&*key), Value::String(Str::from(&*text))));
+            } else {
+                let value = self.value(depth)?;
+                self.entries.push((Str::from(&*key), value));
+            }
             self.leave(mark);
-            self.entries.push((key, value));
             self.skip_space();
             match self.peek() {
                 Some(b',') => self.pos += 1,
@@ -268,7 +287,7 @@ impl<'a> Parser<'a> {
             self.skip_space();
         }
         self.pos += 1;
-        let (map, duplicates) = Map::from_entries(self.entries.split_off(start));
+        let (map, duplicates) = Map::from_tail(&mut self.entries, start);
         self.duplicates_seen |= !duplicates.is_empty();
         Ok(Value::Object(map))
     }
@@ -279,7 +298,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    fn array(&mut self, depth: usize) -> Result<Value, ApiError> {
+    fn array(&mut self, depth: usize) -> Result<Value, Fail> {
         self.check_depth(depth)?;
         self.pos += 1;
         let start = self.items.len();
@@ -311,38 +330,49 @@ impl<'a> Parser<'a> {
     }
 
     /// Reads the string whose opening quote is at `pos`.
-    fn string(&mut self) -> Result<Str, ApiError> {
+    fn string(&mut self) -> Result<Cow<'a, str>, Fail> {
         self.pos += 1;
         let start = self.pos;
-        loop {
-            match self.peek() {
-                Some(b'"') => {
-                    let text = &self.text[start..self.pos];
-                    self.pos += 1;
-                    return Ok(Str::from(text));
-                }
-                Some(b'\\') => return self.escaped_string(start),
-                Some(0x20..) => self.pos += 1,
-                Some(_) => return Err(self.unexpected("in string literal")),
-                None => return Err(self.unexpected("")),
+        self.skip_plain();
+        match self.peek() {
+            Some(b'"') => {
+                let text = &self.text[start..self.pos];
+                self.pos += 1;
+                Ok(Cow::Borrowed(text))
             }
+            Some(b'\\') => self.escaped_string(start).map(Cow::Owned),
+            Some(_) => Err(self.unexpected("in string literal")),
+            None => Err(self.unexpected("")),
         }
     }
 
+    /// Moves on to the next byte that means something inside a string.
+    fn skip_plain(&mut self) {
+        let mut rest = &self.bytes[self.pos..];
+        while let Some(eight) = rest.first_chunk::<8>() {
+            let special = special_bytes(u64::from_le_bytes(*eight));
+            if special != 0 {
+                self.pos = self.bytes.len() - rest.len() + special.trailing_zeros() as usize / 8;
+                return;
+            }
+            rest = &rest[8..];
+        }
+        let plain = |b: &&u8| **b >= 0x20 && **b != b'"' && **b != b'\\';
+        self.pos = self.bytes.len() - rest.len() + rest.iter().take_while(plain).count();
+    }
+
     /// The rest of a string from its first escape on.
-    fn escaped_string(&mut self, start: usize) -> Result<Str, ApiError> {
+    fn escaped_string(&mut self, start: usize) -> Result<String, Fail> {
         let mut out = String::with_capacity(self.pos - start + 32);
         out.push_str(&self.text[start..self.pos]);
         loop {
             let plain = self.pos;
-            while matches!(self.peek(), Some(b) if b >= 0x20 && b != b'"' && b != b'\\') {
-                self.pos += 1;
-            }
+            self.skip_plain();
             out.push_str(&self.text[plain..self.pos]);
             match self.peek() {
                 Some(b'"') => {
                     self.pos += 1;
-                    return Ok(Str::from(out));
+                    return Ok(out);
                 }
                 Some(b'\\') => {
                     self.pos += 1;
@@ -353,7 +383,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    fn escape(&mut self) -> Result<char, ApiError> {
+    fn escape(&mut self) -> Result<char, Fail> {
         let c = match self.peek() {
             Some(b'"') => '"',
             Some(b'\\') => '\\',
@@ -373,7 +403,7 @@ impl<'a> Parser<'a> {
         Ok(c)
     }
 
-    fn hex4(&mut self) -> Result<u32, ApiError> {
+    fn hex4(&mut self) -> Result<u32, Fail> {
         let mut n = 0;
         for _ in 0..4 {
             let Some(digit) = self.peek().and_then(|b| char::from(b).to_digit(16)) else {
@@ -386,7 +416,7 @@ impl<'a> Parser<'a> {
     }
 
     /// `\u` was read. A lone surrogate becomes U+FFFD, as in Go.
-    fn unicode_escape(&mut self) -> Result<char, ApiError> {
+    fn unicode_escape(&mut self) -> Result<char, Fail> {
         let first = self.hex4()?;
         if (0xD800..0xDC00).contains(&first) && self.bytes[self.pos..].starts_with(b"\\u") {
             let back = self.pos;
@@ -402,7 +432,7 @@ impl<'a> Parser<'a> {
         Ok(char::from_u32(first).unwrap_or(char::REPLACEMENT_CHARACTER))
     }
 
-    fn digits(&mut self, context: &str) -> Result<(), ApiError> {
+    fn digits(&mut self, context: &str) -> Result<(), Fail> {
         if !matches!(self.peek(), Some(b'0'..=b'9')) {
             return Err(self.unexpected(context));
         }
@@ -412,7 +442,7 @@ impl<'a> Parser<'a> {
         Ok(())
     }
 
-    fn number(&mut self) -> Result<Value, ApiError> {
+    fn number(&mut self) -> Result<Value, Fail> {
         let start = self.pos;
         let mut integer = true;
         if self.peek() == Some(b'-') {
@@ -436,6 +466,12 @@ impl<'a> Parser<'a> {
             }
             self.digits("in exponent of numeric literal")?;
         }
+        if integer && self.pos - start < 10 && self.bytes[start] != b'-' {
+            let digit = |n: i64, b: &u8| n * 10 + i64::from(b - b'0');
+            return Ok(Value::Int(
+                self.bytes[start..self.pos].iter().fold(0, digit),
+            ));
+        }
         let text = &self.text[start..self.pos];
         if integer && let Ok(i) = text.parse::<i64>() {
             return Ok(Value::Int(i));
@@ -450,6 +486,18 @@ impl<'a> Parser<'a> {
             }
         }
     }
+}
+
+const ONES: u64 = 0x0101_0101_0101_0101;
+const HIGH: u64 = 0x8080_8080_8080_8080;
+
+/// The high bit of the lowest byte that is a quote, a backslash or a control character; bits above
+/// it may be set for nothing.
+fn special_bytes(eight: u64) -> u64 {
+    let zero = |v: u64| v.wrapping_sub(ONES) & !v;
+    let control = eight.wrapping_sub(ONES * 0x20) & !eight;
+    (zero(eight ^ (ONES * u64::from(b'"'))) | zero(eight ^ (ONES * u64::from(b'\\'))) | control)
+        & HIGH
 }
 
 /// Encodes deterministically (keys ascending, no spaces).
@@ -488,7 +536,7 @@ pub fn write(value: &Value, out: &mut Vec<u8>) {
 
 #[must_use]
 pub fn to_vec(value: &Value) -> Vec<u8> {
-    let mut out = Vec::with_capacity(512);
+    let mut out = Vec::with_capacity(2048);
     write(value, &mut out);
     out
 }
@@ -562,8 +610,13 @@ const ESCAPES: [u8; 256] = {
 pub fn write_string(s: &str, out: &mut Vec<u8>) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
     let bytes = s.as_bytes();
-    out.reserve(bytes.len() + 2);
+    out.reserve(bytes.len() + 3);
     out.push(b'"');
+    if bytes.iter().all(|b| ESCAPES[usize::from(*b)] == 0) {
+        out.extend_from_slice(bytes);
+        out.push(b'"');
+        return;
+    }
     let mut copied = 0;
     for (i, &b) in bytes.iter().enumerate() {
         match ESCAPES[usize::from(b)] {

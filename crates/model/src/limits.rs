@@ -10,3 +10,11 @@ pub const MAX_NODES: usize = 200_000;
 pub const MAX_ALIASES: usize = 1_000;
 /// JSON patch operations in one request, as upstream.
 pub const MAX_PATCH_OPS: usize = 10_000;
+/// Nodes of the schemas of all versions of one CRD. The largest public CRDs have about 10,000.
+pub const MAX_SCHEMA_NODES: usize = 100_000;
+/// Nesting of schemas; upstream has no bound of its own below the decoder's.
+pub const MAX_SCHEMA_DEPTH: usize = 64;
+/// Bytes that the compiled form of one pattern may take.
+pub const MAX_REGEX: usize = 1024 * 1024;
+/// Patterns longer than this are refused unseen.
+pub const MAX_PATTERN: usize = 16 * 1024;

@@ -138,6 +138,18 @@ fn divide_up(mantissa: i128, digits: u32) -> (i128, bool) {
     (quotient + rest.signum(), rest == 0)
 }
 
+/// Up to three digits and a usual suffix: nothing to shorten, nothing to round.
+#[must_use]
+pub fn is_plain(text: &str) -> bool {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    matches!(digits, 1..=3)
+        && !text.starts_with('0')
+        && matches!(
+            &text[digits..],
+            "" | "m" | "k" | "M" | "G" | "T" | "Ki" | "Mi" | "Gi" | "Ti"
+        )
+}
+
 impl Quantity {
     #[must_use]
     pub fn zero() -> Self {

@@ -93,13 +93,11 @@ pub fn shape(types: &Types, id: TypeId, value: &mut Value) {
 }
 
 fn shape_struct(types: &Types, s: &Struct, map: &mut Map) {
-    let mut fields = s.fields.iter().peekable();
+    let mut fields = s.cursor();
     let mut missing = Vec::new();
     map.retain(|key, value| {
-        while let Some(field) = fields.next_if(|f| f.json.as_str() < key) {
-            missing.extend(always_written(types, field));
-        }
-        let Some(field) = fields.next_if(|f| f.json == key) else {
+        let field = fields.seek(key, |f| missing.extend(always_written(types, f)));
+        let Some(field) = field else {
             return true;
         };
         shape(types, field.ty, value);
@@ -107,7 +105,7 @@ fn shape_struct(types: &Types, s: &Struct, map: &mut Map) {
         !(field.omit_empty
             && (value.is_null() || (!field.pointer && is_zero(types, field.ty, value))))
     });
-    for field in fields {
+    for field in fields.rest() {
         missing.extend(always_written(types, field));
     }
     for (key, value) in missing {
@@ -115,7 +113,7 @@ fn shape_struct(types: &Types, s: &Struct, map: &mut Map) {
     }
 }
 
-fn always_written(types: &Types, field: &Field) -> Option<(Str, Value)> {
+pub(crate) fn always_written(types: &Types, field: &Field) -> Option<(Str, Value)> {
     if field.omit_empty {
         return None;
     }
@@ -145,7 +143,7 @@ fn zero(types: &Types, id: TypeId) -> Value {
 }
 
 /// What `omitempty` leaves out.
-fn is_zero(types: &Types, id: TypeId, value: &Value) -> bool {
+pub(crate) fn is_zero(types: &Types, id: TypeId, value: &Value) -> bool {
     match value {
         Value::Null => true,
         Value::Bool(b) => !b,
@@ -375,6 +373,8 @@ impl Checker<'_> {
         };
         let canonical = match shape {
             Shape::Bytes if bytes64::is_canonical(text) => return,
+            Shape::Time if Instant::is_plain(text) => return,
+            Shape::Quantity if number.is_none() && crate::quantity::is_plain(text) => return,
             Shape::Bytes => match bytes64::decode(text) {
                 Ok(bytes) => Ok(Str::from(bytes64::encode(&bytes))),
                 Err(why) => {
@@ -400,11 +400,9 @@ impl Checker<'_> {
     }
 
     fn structure(&mut self, s: &Struct, map: &mut Map, at: &At<'_>) {
-        let mut fields = s.fields.iter().peekable();
+        let mut fields = s.cursor();
         map.retain(|key, value| {
-            // Both sides are sorted by name.
-            while fields.next_if(|f| f.json.as_str() < key).is_some() {}
-            let Some(field) = fields.next_if(|f| f.json == key) else {
+            let Some(field) = fields.seek(key, |_| ()) else {
                 if !s.preserve_unknown {
                     self.report_unknown(key, at);
                 }

@@ -181,7 +181,34 @@ fn cut(s: &str) -> &str {
     &s[..s.floor_char_boundary(128)]
 }
 
+/// What Kubernetes itself writes, `2006-01-02T15:04:05Z`; `None`: anything else, good or bad.
+fn parse_plain(text: &str) -> Option<Instant> {
+    let b: &[u8; 20] = text.as_bytes().try_into().ok()?;
+    let marks = [b[4], b[7], b[10], b[13], b[16], b[19]];
+    if marks != *b"--T::Z" {
+        return None;
+    }
+    let two = |at: usize| {
+        let (tens, ones) = (b[at].wrapping_sub(b'0'), b[at + 1].wrapping_sub(b'0'));
+        (tens < 10 && ones < 10).then(|| i64::from(tens) * 10 + i64::from(ones))
+    };
+    let year = two(0)? * 100 + two(2)?;
+    let (month, day, hour, minute, second) = (two(5)?, two(8)?, two(11)?, two(14)?, two(17)?);
+    let fits = (1..=12).contains(&month)
+        && (1..=days_in_month(year, month)).contains(&day)
+        && hour < 24
+        && minute < 60
+        && second < 60;
+    let seconds = days_from_date(year, month, day) * 86_400 + hour * 3600 + minute * 60 + second;
+    fits.then_some(Instant { seconds, nanos: 0 })
+}
+
 fn parse(text: &str, layout: &'static str) -> Result<Instant, String> {
+    if layout == TIME
+        && let Some(instant) = parse_plain(text)
+    {
+        return Ok(instant);
+    }
     let mut r = Reader {
         whole: text,
         rest: text,
@@ -227,6 +254,12 @@ impl Instant {
     /// The message of Go's `time.Parse`.
     pub fn parse(text: &str) -> Result<Self, String> {
         parse(text, TIME)
+    }
+
+    /// Whether `text` is what [`Self::to_text`] writes.
+    #[must_use]
+    pub fn is_plain(text: &str) -> bool {
+        parse_plain(text).is_some()
     }
 
     /// Parses RFC 3339 with exactly six digits of fraction.

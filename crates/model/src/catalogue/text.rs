@@ -112,12 +112,13 @@ impl Parsed {
                 .map(|(_, f)| f.clone())
                 .collect();
             let node = Struct {
-                name: name.into(),
+                name: Str::const_new(name),
                 fields,
                 atomic: body.atomic,
-                preserve_unknown: false,
+                ..Struct::default()
             };
-            self.nodes[id.0 as usize].push((start, Arc::new(Shape::Struct(node))));
+            let node = Shape::Struct(node).indexed();
+            self.nodes[id.0 as usize].push((start, Arc::new(node)));
         }
     }
 
@@ -176,7 +177,8 @@ impl Parsed {
             .split_once(" d=")
             .map_or((line, None), |(l, d)| (l, Some(d)));
         let mut words = line.split(' ');
-        let json = words.next().unwrap_or_default().into();
+        // no copy of a long name ever takes memory of its own
+        let json = Str::const_new(words.next().unwrap_or_default());
         let text = words.next().unwrap_or("j");
         let ty = self.ty(text);
         let mut field = Field {
@@ -213,7 +215,7 @@ impl Parsed {
                     "la" => field.list_atomic = true,
                     _ => {}
                 },
-                Some(("pk", key)) => field.patch_merge_key = Some(key.into()),
+                Some(("pk", key)) => field.patch_merge_key = Some(Str::const_new(key)),
                 Some(("e", values)) => {
                     facts.one_of = values
                         .split(',')

@@ -5,13 +5,14 @@
 //! and strict about size: a schema costs memory for as long as its kind is served.
 
 use crate::field::FieldError;
-use crate::{Map, Str, Value, go_regex};
+use crate::{Map, Str, Value, go_regex, limits};
 use regex::Regex;
+use regex_syntax::hir::{Class, Hir, HirKind};
+use std::sync::OnceLock;
 
-/// Nodes of all versions of one CRD. The largest public CRDs have about 10,000.
-pub(crate) const MAX_NODES: usize = 100_000;
-/// Nesting of schemas; upstream has no bound of its own below the decoder's.
-pub(super) const MAX_DEPTH: usize = 64;
+pub(super) use limits::MAX_SCHEMA_DEPTH as MAX_DEPTH;
+pub(crate) use limits::MAX_SCHEMA_NODES as MAX_NODES;
+
 /// JSON types a schema may ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -334,35 +335,82 @@ impl Reader<'_> {
     }
 }
 
-/// A compiled pattern.
+/// A pattern that was read; it is compiled when a value meets it first. Most never do.
 #[derive(Debug)]
 pub(crate) struct Pattern {
     pub(crate) text: Str,
-    pub(crate) regex: Regex,
+    /// for the engine, until it is compiled
+    translated: Box<str>,
+    regex: OnceLock<Option<Regex>>,
     /// steps per byte of text in the worst case
     pub(crate) cost: usize,
 }
 
 impl Pattern {
-    /// Compiles a pattern, Go's syntax, and learns what matching costs.
+    /// Reads a pattern, Go's syntax, and learns what matching costs.
     pub(super) fn new(text: &str) -> Result<Self, String> {
         let invalid = |e| format!("must be a valid regular expression, but isn't: {e}");
         let translated = go_regex::translate(text).map_err(invalid)?;
-        let mut size = 8 * 1024;
-        loop {
-            match go_regex::build(&translated, size) {
-                // an instruction of the engine takes about 24 bytes
-                Ok(regex) => {
-                    return Ok(Self {
-                        text: text.into(),
-                        regex,
-                        cost: size / 24,
-                    });
-                }
-                Err(regex::Error::CompiledTooBig(_)) if size < go_regex::MAX_COMPILED => size *= 8,
-                Err(e) => return Err(invalid(e.to_string())),
-            }
+        let hir = regex_syntax::ParserBuilder::new()
+            .nest_limit(go_regex::NEST_LIMIT)
+            .build()
+            .parse(&translated)
+            .map_err(|e| invalid(e.to_string()))?;
+        let states = states(&hir);
+        let pattern = Self {
+            text: text.into(),
+            translated: translated.into(),
+            regex: OnceLock::new(),
+            cost: states.max(32),
+        };
+        if states > CERTAINLY_SMALL {
+            let built = pattern.build().map_err(|e| invalid(e.to_string()))?;
+            let _ = pattern.regex.set(Some(built));
         }
+        Ok(pattern)
+    }
+
+    fn build(&self) -> Result<Regex, regex::Error> {
+        go_regex::build(&self.translated, limits::MAX_REGEX)
+    }
+
+    pub(super) fn is_match(&self, text: &str) -> bool {
+        // What is certainly small compiles, and the others are compiled.
+        let regex = self.regex.get_or_init(|| self.build().ok());
+        regex.as_ref().is_some_and(|r| r.is_match(text))
+    }
+}
+
+/// Patterns of so many states compile within [`limits::MAX_REGEX`] (a state takes up to 100 bytes).
+const CERTAINLY_SMALL: usize = limits::MAX_REGEX / 256;
+
+/// Roughly, from above, how many states the automaton of a pattern has.
+fn states(hir: &Hir) -> usize {
+    let sum = |parts: &[Hir]| {
+        let all = parts.iter().map(|p| states(p).saturating_add(1));
+        all.fold(1, usize::saturating_add)
+    };
+    match hir.kind() {
+        HirKind::Empty | HirKind::Look(_) => 1,
+        HirKind::Literal(literal) => literal.0.len(),
+        // a range of characters takes up to four sequences of up to four bytes
+        HirKind::Class(Class::Unicode(class)) => {
+            class
+                .ranges()
+                .len()
+                .saturating_mul(if class.maximum_len() == Some(1) {
+                    1
+                } else {
+                    16
+                })
+        }
+        HirKind::Class(Class::Bytes(class)) => class.ranges().len(),
+        HirKind::Repetition(r) => {
+            let times = r.max.unwrap_or(r.min.saturating_add(1)).max(1);
+            (states(&r.sub).saturating_add(2)).saturating_mul(times as usize)
+        }
+        HirKind::Capture(c) => states(&c.sub).saturating_add(2),
+        HirKind::Concat(parts) | HirKind::Alternation(parts) => sum(parts),
     }
 }
 
@@ -372,7 +420,7 @@ mod tests {
 
     #[test]
     fn patterns_are_go_patterns_of_bounded_size() {
-        assert!(Pattern::new(r"^\d+$").expect("fine").regex.is_match("12"));
+        assert!(Pattern::new(r"^\d+$").expect("fine").is_match("12"));
         assert_eq!(
             Pattern::new("(").err().as_deref(),
             Some(

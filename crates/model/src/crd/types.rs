@@ -156,6 +156,7 @@ impl Builder {
             fields,
             atomic: schema.map_atomic,
             preserve_unknown: schema.preserve_unknown,
+            ..Struct::default()
         }))
     }
 }

@@ -296,7 +296,7 @@ impl Validator<'_> {
             self.pattern_work = self
                 .pattern_work
                 .saturating_add(text.len().saturating_mul(pattern.cost));
-            if self.pattern_work < MAX_PATTERN_WORK && !pattern.regex.is_match(text) {
+            if self.pattern_work < MAX_PATTERN_WORK && !pattern.is_match(text) {
                 out.errors
                     .push(self.invalid(shown(), &format!("should match '{}'", pattern.text)));
             }

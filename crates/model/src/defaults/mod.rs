@@ -11,7 +11,7 @@
 //! this form only.
 
 use crate::catalogue::{Field, Shape, Struct, TypeId, Types};
-use crate::quantity::Quantity;
+use crate::quantity::{self, Quantity};
 use crate::{Catalogue, Map, Resource, Value};
 use std::sync::LazyLock;
 
@@ -173,7 +173,7 @@ impl Walk<'_> {
     }
 
     fn structure(&self, id: TypeId, s: &Struct, map: &mut Map) {
-        for field in s.fields.iter().filter(|f| f.nested) {
+        for field in s.nested() {
             if is_absent(map, &field.json) {
                 map.insert(field.json.clone(), Value::object());
             }
@@ -181,28 +181,24 @@ impl Walk<'_> {
         if let Some(Some(rule)) = self.rules.get(id.0 as usize) {
             rule(map);
         }
-        for field in s
-            .fields
-            .iter()
-            .filter(|f| self.markers && f.facts.is_some())
-        {
-            marker(field, map);
+        if self.markers {
+            s.marked().for_each(|field| marker(field, map));
         }
         let rounds = s.name.starts_with("io.k8s.api.core.v1.");
         // What the type does not know goes: a rule may set a field that came with a later version.
-        let mut fields = s.fields.iter().peekable();
+        let mut fields = s.cursor();
+        let mut missing: Vec<&Field> = Vec::new();
         map.retain(|key, value| {
-            while fields.next_if(|f| f.json.as_str() < key).is_some() {}
-            let Some(field) = fields.next_if(|f| f.json == key) else {
+            let field = fields.seek(key, |f| missing.extend((!f.omit_empty).then_some(f)));
+            let Some(field) = field else {
                 return false;
             };
             self.value(field.ty, value, rounds);
             self.is_written(field, value)
         });
-        for field in s.fields.iter().filter(|f| !f.omit_empty) {
-            if !map.contains_key(&field.json) {
-                map.insert(field.json.clone(), self.unset(field));
-            }
+        missing.extend(fields.rest().iter().filter(|f| !f.omit_empty));
+        for field in missing {
+            map.insert(field.json.clone(), self.unset(field));
         }
     }
 
@@ -273,7 +269,7 @@ fn zero(shape: &Shape) -> Value {
 /// Validation says what is wrong with a quantity that does not parse.
 fn canonical_quantity(value: &mut Value, rounds: bool) {
     let text = match value {
-        Value::String(s) if is_canonical(s) => return,
+        Value::String(s) if quantity::is_plain(s) => return,
         Value::String(s) => s.to_string(),
         Value::Int(i) => i.to_string(),
         Value::Float(f) => f.to_string(),
@@ -286,17 +282,6 @@ fn canonical_quantity(value: &mut Value, rounds: bool) {
         quantity.round_up(-3);
     }
     *value = quantity.to_string().into();
-}
-
-/// Up to three digits and a usual suffix: nothing to shorten, nothing to round.
-fn is_canonical(text: &str) -> bool {
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    matches!(digits, 1..=3)
-        && !text.starts_with('0')
-        && matches!(
-            &text[digits..],
-            "" | "m" | "k" | "M" | "G" | "T" | "Ki" | "Mi" | "Gi" | "Ti"
-        )
 }
 
 /// Neither there nor null: `nil` in Go.

@@ -1,18 +1,21 @@
 //! OpenAPI v2 and v3 documents, as kubectl, client generators and upstream's own tests read them.
 //!
 //! Built from the catalogue and, for custom resources, from their schemas. Descriptions of
-//! built-in kinds are left out: they are upstream's prose. Left out too are the deprecated
-//! `/watch/` paths and the documents of group lists; `kubectl explain`, `apply` and `diff` read
-//! neither.
+//! built-in kinds come from a dependency while this is built (`build.rs`). Left out are the
+//! deprecated `/watch/` paths and the documents of group lists; `kubectl explain`, `apply` and
+//! `diff` read neither.
 
 use crate::catalogue::{Catalogue, Resource};
 use crate::{Map, Str, Value, json};
+use bytes::Bytes;
 use std::sync::Arc;
 
 mod custom;
+mod descriptions;
 mod gnostic;
 mod paths;
 mod schema;
+mod shared;
 
 /// The two forms of OpenAPI differ in where definitions live and in what may stand beside `$ref`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,9 +38,18 @@ impl Dialect {
 /// The v3 document of one group-version (`api/v1`, `apis/apps/v1`) as JSON bytes; `custom` are the
 /// custom resources of the control plane.
 #[must_use]
-pub fn v3(catalogue: &Catalogue, custom: &[Arc<Resource>], path: &str) -> Option<Vec<u8>> {
+pub fn v3(catalogue: &Catalogue, custom: &[Arc<Resource>], path: &str) -> Option<Bytes> {
     let resources = of_path(catalogue, custom, path);
     let first = *resources.first()?;
+    let write = || v3_document(catalogue, &resources, first);
+    Some(if resources.iter().any(|r| r.custom.is_some()) {
+        write()
+    } else {
+        shared::get(catalogue.minor, path, write)
+    })
+}
+
+fn v3_document(catalogue: &Catalogue, resources: &[&Resource], first: &Resource) -> Bytes {
     let (group, version) = (&first.group, &first.version);
     let mut schemas = schema::Schemas::new(catalogue, Dialect::V3);
     let mut routes = Map::new();
@@ -59,7 +71,7 @@ pub fn v3(catalogue: &Catalogue, custom: &[Arc<Resource>], path: &str) -> Option
             ]),
         ),
     ]);
-    Some(json::to_vec(&document))
+    json::to_vec(&document).into()
 }
 
 /// The index at `/openapi/v3`: every document with the hash that its URL carries.
@@ -83,6 +95,7 @@ pub fn hash(catalogue: &Catalogue, custom: &[Arc<Resource>], path: &str) -> Stri
     hash.add(catalogue.git_version.as_bytes());
     hash.add(env!("CARGO_PKG_VERSION").as_bytes());
     hash.add(&crate::catalogue::FINGERPRINT.to_le_bytes());
+    hash.add(&descriptions::FINGERPRINT.to_le_bytes());
     hash.add(path.as_bytes());
     for resource in custom
         .iter()
@@ -104,14 +117,24 @@ pub fn hash(catalogue: &Catalogue, custom: &[Arc<Resource>], path: &str) -> Stri
 
 /// The v2 document of everything, as JSON bytes.
 #[must_use]
-pub fn v2(catalogue: &Catalogue, custom: &[Arc<Resource>]) -> Vec<u8> {
-    json::to_vec(&v2_document(catalogue, custom))
+pub fn v2(catalogue: &Catalogue, custom: &[Arc<Resource>]) -> Bytes {
+    let write = || json::to_vec(&v2_document(catalogue, custom)).into();
+    if custom.is_empty() {
+        shared::get(catalogue.minor, "v2", write)
+    } else {
+        write()
+    }
 }
 
 /// The same as protobuf, for `Accept: application/com.github.proto-openapi.spec.v2@v1.0+protobuf`.
 #[must_use]
-pub fn v2_protobuf(catalogue: &Catalogue, custom: &[Arc<Resource>]) -> Vec<u8> {
-    gnostic::document(&v2_document(catalogue, custom))
+pub fn v2_protobuf(catalogue: &Catalogue, custom: &[Arc<Resource>]) -> Bytes {
+    let write = || gnostic::document(&v2_document(catalogue, custom)).into();
+    if custom.is_empty() {
+        shared::get(catalogue.minor, "v2 protobuf", write)
+    } else {
+        write()
+    }
 }
 
 fn v2_document(catalogue: &Catalogue, custom: &[Arc<Resource>]) -> Value {

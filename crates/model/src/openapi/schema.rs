@@ -1,5 +1,6 @@
 //! Types of the catalogue as OpenAPI schemas.
 
+use super::descriptions::Texts;
 use super::{Dialect, gvk, object};
 use crate::catalogue::{Catalogue, Field, List, ListKind, Shape, Struct, TypeId};
 use crate::{Map, Value, value};
@@ -12,6 +13,7 @@ pub(super) struct Schemas<'a> {
     wanted: Vec<TypeId>,
     seen: BTreeSet<TypeId>,
     done: BTreeMap<String, Value>,
+    texts: Texts,
 }
 
 const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.";
@@ -26,6 +28,7 @@ impl<'a> Schemas<'a> {
             wanted,
             seen,
             done,
+            texts: Texts::unpack(),
         }
     }
 
@@ -119,8 +122,19 @@ impl<'a> Schemas<'a> {
         let properties: Map = s
             .fields
             .iter()
-            .map(|f| (f.json.clone(), self.field(f)))
+            .map(|f| {
+                let mut schema = self.field(f);
+                if let (Some(text), Value::Object(map)) =
+                    (self.texts.get(&s.name, &f.json), &mut schema)
+                {
+                    map.insert("description", text);
+                }
+                (f.json.clone(), schema)
+            })
             .collect();
+        if let Some(text) = self.texts.get(&s.name, "") {
+            schema.insert("description", text);
+        }
         if !properties.is_empty() {
             schema.insert("properties", properties);
         }
@@ -205,7 +219,12 @@ impl<'a> Schemas<'a> {
             other => match (scalar(other), leaf(other)) {
                 (Some(schema), _) => schema,
                 (None, name) => {
-                    let schema = leaf_schema(other, self.dialect);
+                    let mut schema = leaf_schema(other, self.dialect);
+                    if let (Some(text), Value::Object(map)) =
+                        (self.texts.get(name, ""), &mut schema)
+                    {
+                        map.insert("description", text);
+                    }
                     let reference = self.add(name, schema);
                     self.beside(reference, field)
                 }

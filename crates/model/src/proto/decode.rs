@@ -2,7 +2,8 @@
 
 use super::wire::{Reader, Wire, malformed};
 use super::{MAGIC, unwrap};
-use crate::catalogue::{Catalogue, Field, List, Shape, Struct, TypeId, Types};
+use crate::catalogue::{Catalogue, Field, List, Shape, Struct, Tagged, TypeId, Types};
+use crate::strict::{always_written, is_zero};
 use crate::time::{self, Instant};
 use crate::value::Map;
 use crate::{ApiError, Str, Value, bytes64, json, limits};
@@ -12,34 +13,13 @@ pub(super) struct Decoder<'c> {
     /// to decode embedded objects that are protobuf themselves
     pub(super) catalogue: Option<&'c Catalogue>,
     pub(super) nodes: usize,
-    /// per struct met: field index by tag, made on first use
-    tables: Vec<Option<Box<[Tagged]>>>,
+    /// index and value of the fields of all open messages: each message gets one allocation of the
+    /// right size when it closes; repeated fields come in pieces and grow here
+    slots: Vec<(u16, Value)>,
 }
 
-/// Where a tag leads.
-#[derive(Clone, Copy)]
-struct Tagged {
-    outer: [u8; 2],
-    tag: u32,
-    field: u16,
-}
-
-/// A field while its message is being read: repeated fields come in pieces.
-enum Slot {
-    One(Value),
-    Many(Vec<Value>),
-    Pairs(Vec<(Str, Value)>),
-}
-
-impl Slot {
-    fn finish(self) -> Value {
-        match self {
-            Self::One(value) => value,
-            Self::Many(items) => Value::Array(items),
-            Self::Pairs(pairs) => Value::Object(Map::from_entries(pairs).0),
-        }
-    }
-}
+/// Small, so that results are passed in few words.
+type Fail = Box<ApiError>;
 
 impl<'c> Decoder<'c> {
     pub(super) fn new(types: &'c Types, catalogue: Option<&'c Catalogue>) -> Self {
@@ -47,23 +27,23 @@ impl<'c> Decoder<'c> {
             types,
             catalogue,
             nodes: 0,
-            tables: Vec::new(),
+            slots: Vec::with_capacity(64),
         }
     }
 
-    fn count(&mut self, depth: usize) -> Result<(), ApiError> {
+    fn count(&mut self, depth: usize) -> Result<(), Fail> {
         self.nodes += 1;
         if self.nodes > limits::MAX_NODES {
-            return Err(ApiError::too_large(format!(
+            return Err(Fail::new(ApiError::too_large(format!(
                 "the document has more than {} values",
                 limits::MAX_NODES
-            )));
+            ))));
         }
         if depth > limits::MAX_DEPTH {
-            return Err(ApiError::too_large(format!(
+            return Err(Fail::new(ApiError::too_large(format!(
                 "exceeded max depth: the document is nested deeper than {}",
                 limits::MAX_DEPTH
-            )));
+            ))));
         }
         Ok(())
     }
@@ -74,79 +54,71 @@ impl<'c> Decoder<'c> {
         id: TypeId,
         bytes: &[u8],
         depth: usize,
-    ) -> Result<Value, ApiError> {
+    ) -> Result<Value, Fail> {
         self.count(depth)?;
         let types = self.types;
         let Some(s) = types.structure(id) else {
-            return Err(malformed("not a message"));
+            return Err(malformed("not a message").into());
         };
-        let mut slots: Vec<(u16, Slot)> = Vec::with_capacity(8);
-        self.fields(id, s, bytes, [0, 0], &mut slots, depth)?;
-        let entries = slots
-            .into_iter()
-            .map(|(i, slot)| (s.fields[usize::from(i)].json.clone(), slot.finish()));
-        Ok(Value::Object(Map::from_entries(entries.collect()).0))
+        let start = self.slots.len();
+        self.fields(s, bytes, [0, 0], start, depth)?;
+        Ok(Value::Object(self.close(s, start)))
     }
 
-    /// The index of the field with `tag` inside the inlined messages `outer`; `Err`: `tag` is such a message.
-    fn find(
-        &mut self,
-        id: TypeId,
-        s: &Struct,
-        outer: [u8; 2],
-        tag: u32,
-    ) -> Option<Result<u16, [u8; 2]>> {
-        let at = id.0 as usize;
-        if self.tables.len() <= at {
-            self.tables.resize_with(at + 1, || None);
+    /// The fields from `start` on as Go writes them ([`crate::strict::shape`]).
+    fn close(&mut self, s: &Struct, start: usize) -> Map {
+        let types = self.types;
+        // Fields ascend by name, so their indices do.
+        let slots = &mut self.slots[start..];
+        slots.sort_unstable_by_key(|(i, _)| *i);
+        let mut entries = Vec::with_capacity(slots.len() + 2);
+        let mut next = 0;
+        for (i, value) in slots {
+            let i = usize::from(*i);
+            entries.extend(missing(types, &s.fields[next..i]));
+            next = i + 1;
+            let field = &s.fields[i];
+            let mut value = std::mem::take(value);
+            if let (Value::Object(map), Shape::Map(_)) = (&mut value, types.get(field.ty)) {
+                map.put_in_order();
+            }
+            let left_out = field.omit_empty
+                && (value.is_null() || (!field.pointer && is_zero(types, field.ty, &value)));
+            if !left_out {
+                entries.push((field.json.clone(), value));
+            }
         }
-        let table = self.tables[at].get_or_insert_with(|| {
-            let tagged = |(i, f): (usize, &Field)| Tagged {
-                outer: f.outer,
-                tag: f.tag,
-                field: i as u16,
-            };
-            s.fields
-                .iter()
-                .enumerate()
-                .filter(|(_, f)| f.tag != 0)
-                .map(tagged)
-                .collect()
-        });
-        if let Some(t) = table.iter().find(|t| t.tag == tag && t.outer == outer) {
-            return Some(Ok(t.field));
-        }
-        let next = match outer {
-            [0, 0] => [u8::try_from(tag).ok()?, 0],
-            [first, 0] => [first, u8::try_from(tag).ok()?],
-            _ => return None,
-        };
-        let inlined = |t: &Tagged| t.outer[0] == next[0] && (next[1] == 0 || t.outer[1] == next[1]);
-        table.iter().any(inlined).then_some(Err(next))
+        entries.extend(missing(types, &s.fields[next..]));
+        self.slots.truncate(start);
+        Map::from_sorted(entries)
     }
 
     fn fields(
         &mut self,
-        id: TypeId,
         s: &Struct,
         bytes: &[u8],
         outer: [u8; 2],
-        slots: &mut Vec<(u16, Slot)>,
+        start: usize,
         depth: usize,
-    ) -> Result<(), ApiError> {
+    ) -> Result<(), Fail> {
         let mut reader = Reader::new(bytes);
+        // Tags ascend mostly: what is above all seen so far is new.
+        let mut highest = if outer == [0, 0] { 0 } else { u32::MAX };
         while !reader.is_empty() {
             let (tag, wire) = reader.field()?;
-            match self.find(id, s, outer, tag) {
+            match s.tagged(outer, tag) {
                 // Fields of a newer version are skipped, as in Go.
-                None => {}
-                Some(Err(inner)) => self.fields(id, s, wire.bytes("")?, inner, slots, depth)?,
-                Some(Ok(i)) => {
-                    let place = match slots.last() {
-                        Some((last, _)) if *last == i => Some(slots.len() - 1),
-                        _ => slots.iter().position(|(j, _)| *j == i),
+                Tagged::Unknown => {}
+                Tagged::Message(inner) => self.fields(s, wire.bytes("")?, inner, start, depth)?,
+                Tagged::Field(i) => {
+                    let place = if tag > highest {
+                        None
+                    } else {
+                        let at = self.slots[start..].iter().rposition(|(j, _)| *j == i);
+                        at.map(|at| start + at)
                     };
-                    self.field(&s.fields[usize::from(i)], i, wire, place, slots, depth)?;
+                    highest = highest.max(tag);
+                    self.field(&s.fields[usize::from(i)], i, wire, place, depth)?;
                 }
             }
         }
@@ -159,9 +131,8 @@ impl<'c> Decoder<'c> {
         index: u16,
         wire: Wire<'_>,
         place: Option<usize>,
-        slots: &mut Vec<(u16, Slot)>,
         depth: usize,
-    ) -> Result<(), ApiError> {
+    ) -> Result<(), Fail> {
         let types = self.types;
         match types.get(field.ty) {
             Shape::List(list) if list.wrapped => {
@@ -172,26 +143,45 @@ impl<'c> Decoder<'c> {
                         self.items(list, wire, &field.json, &mut items, depth + 1)?;
                     }
                 }
-                put(slots, place, index, Slot::One(Value::Array(items)));
+                self.put(place, index, Value::Array(items));
             }
             Shape::List(list) => {
-                let slot = open(slots, place, index, || Slot::Many(Vec::new()));
-                if let Slot::Many(items) = slot {
-                    self.items(list, wire, &field.json, items, depth + 1)?;
-                }
+                let place = self.open(place, index, || Value::Array(Vec::new()));
+                let mut items = match &mut self.slots[place].1 {
+                    Value::Array(items) => std::mem::take(items),
+                    _ => Vec::new(),
+                };
+                self.items(list, wire, &field.json, &mut items, depth + 1)?;
+                self.slots[place].1 = Value::Array(items);
             }
             Shape::Map(item) => {
-                let pair = self.pair(*item, wire.bytes(&field.json)?, &field.json, depth + 1)?;
-                if let Slot::Pairs(pairs) = open(slots, place, index, || Slot::Pairs(Vec::new())) {
-                    pairs.push(pair);
+                let (key, value) =
+                    self.pair(*item, wire.bytes(&field.json)?, &field.json, depth + 1)?;
+                let place = self.open(place, index, Value::object);
+                if let Value::Object(map) = &mut self.slots[place].1 {
+                    map.push_unordered(key, value);
                 }
             }
             _ => {
                 let value = self.value(field.ty, wire, &field.json, depth + 1)?;
-                put(slots, place, index, Slot::One(value));
+                self.put(place, index, value);
             }
         }
         Ok(())
+    }
+
+    fn open(&mut self, place: Option<usize>, index: u16, make: impl FnOnce() -> Value) -> usize {
+        place.unwrap_or_else(|| {
+            self.slots.push((index, make()));
+            self.slots.len() - 1
+        })
+    }
+
+    fn put(&mut self, place: Option<usize>, index: u16, value: Value) {
+        match place {
+            Some(at) => self.slots[at].1 = value,
+            None => self.slots.push((index, value)),
+        }
     }
 
     /// One item of a repeated field, or several packed numbers.
@@ -202,7 +192,7 @@ impl<'c> Decoder<'c> {
         name: &str,
         items: &mut Vec<Value>,
         depth: usize,
-    ) -> Result<(), ApiError> {
+    ) -> Result<(), Fail> {
         let numeric = matches!(
             self.types.get(list.item),
             Shape::Int32 | Shape::Int64 | Shape::Bool
@@ -226,7 +216,7 @@ impl<'c> Decoder<'c> {
         bytes: &[u8],
         name: &str,
         depth: usize,
-    ) -> Result<(Str, Value), ApiError> {
+    ) -> Result<(Str, Value), Fail> {
         let mut key = Str::default();
         let mut value = None;
         let mut reader = Reader::new(bytes);
@@ -252,7 +242,7 @@ impl<'c> Decoder<'c> {
         wire: Wire<'_>,
         name: &str,
         depth: usize,
-    ) -> Result<Value, ApiError> {
+    ) -> Result<Value, Fail> {
         let types = self.types;
         let shape = types.get(id);
         if matches!(shape, Shape::Struct(_)) {
@@ -268,7 +258,7 @@ impl<'c> Decoder<'c> {
             Shape::Float => match wire {
                 Wire::Fixed64(bits) => Value::from_f64(f64::from_bits(bits)),
                 Wire::Fixed32(bits) => Value::from_f64(f32::from_bits(bits).into()),
-                wire => return Err(wire.wrong(name)),
+                wire => return Err(wire.wrong(name).into()),
             },
             Shape::Bytes => Value::from(bytes64::encode(wire.bytes(name)?)),
             Shape::Quantity => quantity(wire.bytes(name)?)?,
@@ -296,13 +286,13 @@ impl<'c> Decoder<'c> {
                 Value::Array(items)
             }
             Shape::Map(_) | Shape::Struct(_) => {
-                return Err(malformed("nested maps have no protobuf form"));
+                return Err(malformed("nested maps have no protobuf form").into());
             }
         })
     }
 
     /// `{raw = 1}`: JSON, or an object in its own envelope.
-    fn raw(&mut self, bytes: &[u8], depth: usize) -> Result<Value, ApiError> {
+    fn raw(&mut self, bytes: &[u8], depth: usize) -> Result<Value, Fail> {
         let mut raw: &[u8] = &[];
         let mut reader = Reader::new(bytes);
         while !reader.is_empty() {
@@ -315,10 +305,10 @@ impl<'c> Decoder<'c> {
         }
         if raw.starts_with(MAGIC) {
             let Some(catalogue) = self.catalogue else {
-                return Err(malformed("an embedded object is protobuf itself"));
+                return Err(malformed("an embedded object is protobuf itself").into());
             };
             self.count(depth)?;
-            return unwrap(catalogue, raw, &mut self.nodes, depth + 1);
+            return Ok(unwrap(catalogue, raw, &mut self.nodes, depth + 1)?);
         }
         Ok(json::parse(raw)?.value)
     }
@@ -329,7 +319,7 @@ impl<'c> Decoder<'c> {
         id: TypeId,
         bytes: &[u8],
         depth: usize,
-    ) -> Result<Value, ApiError> {
+    ) -> Result<Value, Fail> {
         let (mut first, mut items) = (None, Vec::new());
         let mut reader = Reader::new(bytes);
         while !reader.is_empty() {
@@ -362,24 +352,10 @@ impl<'c> Decoder<'c> {
     }
 }
 
-fn open(
-    slots: &mut Vec<(u16, Slot)>,
-    place: Option<usize>,
-    index: u16,
-    make: impl FnOnce() -> Slot,
-) -> &mut Slot {
-    let at = place.unwrap_or_else(|| {
-        slots.push((index, make()));
-        slots.len() - 1
-    });
-    &mut slots[at].1
-}
-
-fn put(slots: &mut Vec<(u16, Slot)>, place: Option<usize>, index: u16, slot: Slot) {
-    match place {
-        Some(at) => slots[at].1 = slot,
-        None => slots.push((index, slot)),
-    }
+/// What Go writes though no field of a message said it.
+fn missing(types: &Types, fields: &[Field]) -> impl Iterator<Item = (Str, Value)> {
+    let always = fields.iter().filter(|f| !f.omit_empty);
+    always.filter_map(|f| always_written(types, f))
 }
 
 /// Go lets any bytes be a string and replaces what is no UTF-8 when it writes JSON.

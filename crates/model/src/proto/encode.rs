@@ -31,11 +31,9 @@ fn inlined(
 ) -> Result<(), ApiError> {
     let depth = outer.iter().filter(|o| **o != 0).count();
     let mut inner: Vec<u8> = Vec::new();
-    let mut fields = s.fields.iter().peekable();
+    let mut fields = s.cursor();
     for (key, value) in map.iter() {
-        // Both sides are sorted by name.
-        while fields.next_if(|f| f.json.as_str() < key).is_some() {}
-        let Some(field) = fields.next_if(|f| f.json == key) else {
+        let Some(field) = fields.seek(key, |_| ()) else {
             continue;
         };
         if field.tag == 0 || value.is_null() || field.outer[..depth] != outer[..depth] {

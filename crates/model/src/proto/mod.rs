@@ -7,7 +7,7 @@ mod encode;
 mod wire;
 
 use crate::catalogue::{Catalogue, TypeId, Types};
-use crate::{ApiError, Str, Value, limits, strict};
+use crate::{ApiError, Str, Value, limits};
 use std::sync::Arc;
 use wire::{Reader, malformed, put_bytes, put_message};
 
@@ -97,9 +97,8 @@ fn unwrap(
     };
     let mut decoder = decode::Decoder::new(&types, Some(catalogue));
     decoder.nodes = *nodes;
-    let mut value = decoder.message(root, envelope.raw, depth)?;
+    let mut value = decoder.message(root, envelope.raw, depth).map_err(|e| *e)?;
     *nodes = decoder.nodes;
-    strict::shape(&types, root, &mut value);
     value.set(&["apiVersion"], api_version);
     value.set(&["kind"], kind);
     Ok(value)
@@ -167,9 +166,9 @@ pub fn decode_message(types: &Types, root: TypeId, bytes: &[u8]) -> Result<Value
             limits::MAX_BODY
         )));
     }
-    let mut value = decode::Decoder::new(types, None).message(root, bytes, 0)?;
-    strict::shape(types, root, &mut value);
-    Ok(value)
+    decode::Decoder::new(types, None)
+        .message(root, bytes, 0)
+        .map_err(|e| *e)
 }
 
 /// A list in its envelope, from list metadata and items that are encoded already.
@@ -235,7 +234,7 @@ mod tests {
             },
             "status": {"phase": "Running"}
         });
-        strict::shape(&types, root, &mut value);
+        crate::strict::shape(&types, root, &mut value);
         value
     }
 

@@ -18,6 +18,7 @@ use crate::catalogue::{Column, Resource};
 use crate::select::LabelSelector;
 use crate::time::Instant;
 use crate::{Map, Str, Value};
+use compact_str::format_compact;
 
 /// The columns of a kind (Name first, Age where upstream has it).
 #[must_use]
@@ -177,7 +178,7 @@ impl<'a> Row<'a> {
             .into()
     }
 
-    fn since(&self, path: &[&str]) -> String {
+    fn since(&self, path: &[&str]) -> Str {
         ago(self.text(path), self.now)
     }
 
@@ -196,6 +197,9 @@ impl<'a> Row<'a> {
 
 /// Unix seconds of an RFC 3339 time.
 fn seconds(text: &str) -> Option<i64> {
+    if text.is_empty() {
+        return None;
+    }
     Instant::parse(text)
         .ok()
         .filter(|t| !t.is_zero())
@@ -203,8 +207,8 @@ fn seconds(text: &str) -> Option<i64> {
 }
 
 /// `5m`, or `<unknown>` for a time that is not set.
-fn ago(time: &str, now: i64) -> String {
-    seconds(time).map_or_else(|| "<unknown>".into(), |then| human_duration(now - then))
+fn ago(time: &str, now: i64) -> Str {
+    seconds(time).map_or_else(|| "<unknown>".into(), |then| human(now - then))
 }
 
 /// `a,b,c` of a text field of list items.
@@ -320,27 +324,32 @@ fn first_of(items: &[String], total: usize, max: usize, separator: &str) -> Stri
 /// `5s`, `3m20s`, `7d2h` as apimachinery `pkg/util/duration/duration.go` prints ages.
 #[must_use]
 pub fn human_duration(seconds: i64) -> String {
+    human(seconds).into()
+}
+
+fn human(seconds: i64) -> Str {
     let (minutes, hours) = (seconds / 60, seconds / 3600);
     let days = hours / 24;
+    let one = |major: i64, unit: char| format_compact!("{major}{unit}");
     let two = |major: i64, unit: char, minor: i64, small: char| {
         if minor == 0 {
-            format!("{major}{unit}")
+            one(major, unit)
         } else {
-            format!("{major}{unit}{minor}{small}")
+            format_compact!("{major}{unit}{minor}{small}")
         }
     };
     match seconds {
         ..-1 => "<invalid>".into(),
         -1 => "0s".into(),
-        _ if seconds < 120 => format!("{seconds}s"),
+        _ if seconds < 120 => one(seconds, 's'),
         _ if minutes < 10 => two(minutes, 'm', seconds % 60, 's'),
-        _ if minutes < 180 => format!("{minutes}m"),
+        _ if minutes < 180 => one(minutes, 'm'),
         _ if hours < 8 => two(hours, 'h', minutes % 60, 'm'),
-        _ if hours < 48 => format!("{hours}h"),
+        _ if hours < 48 => one(hours, 'h'),
         _ if hours < 24 * 8 => two(days, 'd', hours % 24, 'h'),
-        _ if days < 365 * 2 => format!("{days}d"),
+        _ if days < 365 * 2 => one(days, 'd'),
         _ if days < 365 * 8 => two(days / 365, 'y', days % 365, 'd'),
-        _ => format!("{}y", days / 365),
+        _ => one(days / 365, 'y'),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::core::amount;
 use super::{Cells, Row, first_of};
-use crate::Value;
+use crate::{Str, Value};
 
 pub(super) fn cells(row: &Row<'_>, kind: &str) -> Cells {
     match kind {
@@ -237,7 +237,7 @@ fn device_taint(row: &Row<'_>) -> Cells {
         (
             "TimeAdded",
             added
-                .map_or_else(String::new, |_| row.since(&["spec", "taint", "timeAdded"]))
+                .map_or_else(Str::default, |_| row.since(&["spec", "taint", "timeAdded"]))
                 .into(),
         ),
     ]

@@ -3,7 +3,8 @@
 use super::{
     Cells, Row, ago, containers, human_duration, labels, seconds, selector, selector_or_none,
 };
-use crate::Value;
+use crate::{Str, Value};
+use compact_str::format_compact;
 
 pub(super) fn cells(row: &Row<'_>, kind: &str) -> Cells {
     match kind {
@@ -31,8 +32,8 @@ fn template(row: &Row<'_>, path: &[&str]) -> [(&'static str, Value); 2] {
     containers(row.list(path))
 }
 
-fn ready(row: &Row<'_>) -> String {
-    format!(
+fn ready(row: &Row<'_>) -> Str {
+    format_compact!(
         "{}/{}",
         row.int(&["status", "readyReplicas"]),
         row.int(&["spec", "replicas"])
@@ -221,17 +222,17 @@ fn is_true(value: &Value, key: &str) -> bool {
 }
 
 /// `Error`, `Signal:9` or `ExitCode:1`.
-fn terminated(state: &Value) -> String {
+fn terminated(state: &Value) -> Str {
     match (text(state, &["reason"]), int(state, &["signal"])) {
-        ("", 0) => format!("ExitCode:{}", int(state, &["exitCode"])),
-        ("", signal) => format!("Signal:{signal}"),
+        ("", 0) => format_compact!("ExitCode:{}", int(state, &["exitCode"])),
+        ("", signal) => format_compact!("Signal:{signal}"),
         (reason, _) => reason.into(),
     }
 }
 
 /// What `kubectl get pods` shows of the containers' states.
 struct PodState<'a> {
-    reason: String,
+    reason: Str,
     ready: i64,
     restarts: i64,
     /// RFC 3339: texts of one form compare as times
@@ -276,15 +277,15 @@ pub(super) fn pod(row: &Row<'_>) -> Cells {
     } else if row.deleted() && !["Succeeded", "Failed"].contains(&phase) {
         state.reason = "Terminating".into();
     }
-    let mut restarts = state.restarts.to_string();
+    let mut restarts = format_compact!("{}", state.restarts);
     if state.restarts != 0 && seconds(state.last_restart).is_some() {
-        restarts = format!("{restarts} ({} ago)", ago(state.last_restart, row.now));
+        restarts = format_compact!("{restarts} ({} ago)", ago(state.last_restart, row.now));
     }
     let or_none = |text: &'static str, found: &str| {
         if found.is_empty() {
-            text.to_owned()
+            Str::const_new(text)
         } else {
-            found.to_owned()
+            Str::from(found)
         }
     };
     let ip = row
@@ -292,7 +293,7 @@ pub(super) fn pod(row: &Row<'_>) -> Cells {
         .first()
         .map_or("", |ip| text(ip, &["ip"]));
     vec![
-        ("Ready", format!("{}/{total}", state.ready).into()),
+        ("Ready", format_compact!("{}/{total}", state.ready).into()),
         ("Status", state.reason.into()),
         ("Restarts", restarts.into()),
         ("IP", or_none("<none>", ip).into()),
@@ -334,11 +335,11 @@ fn init_containers<'a>(row: &Row<'a>, sidecars: &[&Value], state: &mut PodState<
         }
         let waiting = text(container, &["state", "waiting", "reason"]);
         state.reason = match ended {
-            Some(ended) => format!("Init:{}", terminated(ended)),
+            Some(ended) => format_compact!("Init:{}", terminated(ended)),
             None if !waiting.is_empty() && waiting != "PodInitializing" => {
-                format!("Init:{waiting}")
+                format_compact!("Init:{waiting}")
             }
-            None => format!("Init:{i}/{}", row.list(&["spec", "initContainers"]).len()),
+            None => format_compact!("Init:{i}/{}", row.list(&["spec", "initContainers"]).len()),
         };
         initializing = true;
         break;
@@ -351,7 +352,7 @@ fn init_containers<'a>(row: &Row<'a>, sidecars: &[&Value], state: &mut PodState<
 }
 
 fn main_containers<'a>(row: &Row<'a>, state: &mut PodState<'a>) {
-    let (mut running, mut error) = (false, String::new());
+    let (mut running, mut error) = (false, Str::default());
     for container in row.list(&["status", "containerStatuses"]).iter().rev() {
         state.restarts += int(container, &["restartCount"]);
         state.last_restart = finished_at(container, state.last_restart);
@@ -386,7 +387,7 @@ fn main_containers<'a>(row: &Row<'a>, state: &mut PodState<'a>) {
     }
 }
 
-fn readiness_gates(row: &Row<'_>) -> String {
+fn readiness_gates(row: &Row<'_>) -> Str {
     let gates = row.list(&["spec", "readinessGates"]);
     if gates.is_empty() {
         return "<none>".into();
@@ -395,5 +396,5 @@ fn readiness_gates(row: &Row<'_>) -> String {
         .iter()
         .filter(|g| row.condition_is_true(text(g, &["conditionType"])))
         .count();
-    format!("{open}/{}", gates.len())
+    format_compact!("{open}/{}", gates.len())
 }

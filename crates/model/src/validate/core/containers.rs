@@ -266,12 +266,15 @@ fn host_ports(report: &mut Report, list: &[Value], path: Path<'_>) {
         let ports = at.child("ports");
         for (j, port) in container.list("ports").iter().enumerate() {
             let host_port = port.number("hostPort");
+            if host_port == 0 {
+                continue;
+            }
             let key = format!(
                 "{}/{}/{host_port}",
                 port.text("protocol"),
                 port.text("hostIP")
             );
-            if host_port != 0 && !seen.insert(key.clone()) {
+            if !seen.insert(key.clone()) {
                 report.duplicate(ports.index(j).child("hostPort"), &key);
             }
         }
