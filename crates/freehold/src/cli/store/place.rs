@@ -3,7 +3,7 @@
 use crate::cli::Trouble;
 use anyhow::Result;
 use freehold_store::Keyspaces;
-use freehold_store::embedded::{Embedded, Options};
+use freehold_store::embedded::{Embedded, Limits, Options};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -107,12 +107,16 @@ impl Place {
     pub(crate) async fn open(&self, tuning: &Tuning) -> Result<Open> {
         match self {
             Self::Embedded(dir) => {
-                let defaults = Options::default();
+                // As an etcd's largest: a datastore by itself is often one cluster's alone.
+                let limits = Limits {
+                    bytes: tuning.quota_bytes.unwrap_or(8 << 30),
+                    keys: tuning.quota_keys.unwrap_or(10_000_000),
+                    ..Limits::default()
+                };
                 let options = Options {
-                    quota_bytes: tuning.quota_bytes.unwrap_or(defaults.quota_bytes),
-                    quota_keys: tuning.quota_keys.unwrap_or(defaults.quota_keys),
+                    limits,
                     history: tuning.history,
-                    ..defaults
+                    ..Options::default()
                 };
                 let engine = Embedded::open(dir, options).await.map_err(|error| {
                     Trouble::new(format!("cannot open the datastore in {}", dir.display()))
