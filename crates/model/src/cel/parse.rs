@@ -14,6 +14,8 @@ use crate::Str;
 pub const MAX_CODE_POINTS: usize = 100_000;
 /// How deep an expression may be, macros expanded; upstream counts each grammar rule to 250.
 pub const MAX_HEIGHT: u16 = 250;
+/// How deep brackets may nest; upstream's 250 would need a larger stack than threads of a server have.
+pub const MAX_NESTING: u16 = 100;
 /// `a.optMap(…)` writes `a` twice, so chains of it double: this ends them.
 pub const MAX_NODES: u32 = 200_000;
 
@@ -40,6 +42,30 @@ const RESERVED: [&str; 21] = [
     "void",
     "while",
 ];
+
+/// How tightly an operator binds, and the function it is.
+fn operator(token: Token) -> Option<(u8, &'static str)> {
+    let (Token::Symbol(text) | Token::Word(text)) = token else {
+        return None;
+    };
+    Some(match text {
+        "||" => (1, "_||_"),
+        "&&" => (2, "_&&_"),
+        "<" => (3, "_<_"),
+        "<=" => (3, "_<=_"),
+        ">=" => (3, "_>=_"),
+        ">" => (3, "_>_"),
+        "==" => (3, "_==_"),
+        "!=" => (3, "_!=_"),
+        "in" => (3, "@in"),
+        "+" => (4, "_+_"),
+        "-" => (4, "_-_"),
+        "*" => (5, "_*_"),
+        "/" => (5, "_/_"),
+        "%" => (5, "_%_"),
+        _ => return None,
+    })
+}
 
 const EXPRESSION: &str = "{'[', '{', '(', '.', '-', '!', 'true', 'false', 'null', NUM_FLOAT, \
      NUM_INT, NUM_UINT, STRING, BYTES, IDENTIFIER}";
@@ -246,7 +272,7 @@ impl Parser<'_> {
     pub(crate) fn node(&mut self, at: u32, kind: Kind) -> Step {
         let height = kind.height();
         if height > MAX_HEIGHT {
-            return Err(self.too_deep());
+            return Err(self.too_deep(MAX_HEIGHT));
         }
         self.count(1)?;
         Ok(Expr {
@@ -267,10 +293,10 @@ impl Parser<'_> {
         Ok(())
     }
 
-    fn too_deep(&mut self) -> Stop {
+    fn too_deep(&mut self, limit: u16) -> Stop {
         self.issues.add(
             None,
-            format!("expression recursion limit exceeded: {MAX_HEIGHT}"),
+            format!("expression recursion limit exceeded: {limit}"),
         );
         Stop
     }
@@ -309,12 +335,12 @@ impl Parser<'_> {
 
     fn expr(&mut self) -> Step {
         self.depth += 1;
-        if self.depth > MAX_HEIGHT {
-            return Err(self.too_deep());
+        if self.depth > MAX_NESTING {
+            return Err(self.too_deep(MAX_NESTING));
         }
-        let condition = self.logic("||", "_||_")?;
+        let condition = self.operators(1)?;
         let out = if let Some(at) = self.eat("?") {
-            let then = self.logic("||", "_||_")?;
+            let then = self.operators(1)?;
             self.expect(":")?;
             let otherwise = self.expr()?;
             self.call(at, "_?_:_", vec![condition, then, otherwise])
@@ -325,22 +351,38 @@ impl Parser<'_> {
         out
     }
 
-    /// `||` and `&&`: the terms become a balanced tree, as upstream's do.
-    fn logic(&mut self, symbol: &str, function: &str) -> Step {
-        let term = |p: &mut Self| {
-            if symbol == "||" {
-                p.logic("&&", "_&&_")
-            } else {
-                p.binary(0)
+    /// Operators of at least this precedence. One function for all of them keeps the stack small.
+    fn operators(&mut self, least: u8) -> Step {
+        let mut left = self.unary()?;
+        while let Some((precedence, function)) = operator(self.peek().token) {
+            if precedence < least {
+                break;
             }
-        };
-        let mut terms = vec![Some(term(self)?)];
-        let mut operators = Vec::new();
-        while let Some(at) = self.eat(symbol) {
-            operators.push(at);
-            terms.push(Some(term(self)?));
+            let at = self.advance().start;
+            let right = self.operators(precedence + 1)?;
+            left = if precedence <= 2 {
+                self.logic(precedence, function, vec![Some(left), Some(right)], at)?
+            } else {
+                self.call(at, function, vec![left, right])?
+            };
         }
-        self.balanced(function, &mut terms, &operators)
+        Ok(left)
+    }
+
+    /// `||` and `&&`: the terms become a balanced tree, as upstream's do.
+    fn logic(
+        &mut self,
+        precedence: u8,
+        function: &str,
+        mut terms: Vec<Option<Expr>>,
+        first: u32,
+    ) -> Step {
+        let mut places = vec![first];
+        while operator(self.peek().token).is_some_and(|(p, _)| p == precedence) {
+            places.push(self.advance().start);
+            terms.push(Some(self.operators(precedence + 1)?));
+        }
+        self.balanced(function, &mut terms, &places)
     }
 
     fn balanced(&mut self, function: &str, terms: &mut [Option<Expr>], operators: &[u32]) -> Step {
@@ -352,38 +394,6 @@ impl Parser<'_> {
         let left = self.balanced(function, left, &operators[..middle])?;
         let right = self.balanced(function, right, &operators[middle + 1..])?;
         self.call(operators[middle], function, vec![left, right])
-    }
-
-    /// Relations, sums, products, by precedence.
-    fn binary(&mut self, level: usize) -> Step {
-        const LEVELS: [&[(&str, &str)]; 3] = [
-            &[
-                ("<", "_<_"),
-                ("<=", "_<=_"),
-                (">=", "_>=_"),
-                (">", "_>_"),
-                ("==", "_==_"),
-                ("!=", "_!=_"),
-                ("in", "@in"),
-            ],
-            &[("+", "_+_"), ("-", "_-_")],
-            &[("*", "_*_"), ("/", "_/_"), ("%", "_%_")],
-        ];
-        let Some(operators) = LEVELS.get(level) else {
-            return self.unary();
-        };
-        let mut left = self.binary(level + 1)?;
-        loop {
-            let (Token::Symbol(text) | Token::Word(text)) = self.peek().token else {
-                return Ok(left);
-            };
-            let Some((_, function)) = operators.iter().find(|(o, _)| *o == text) else {
-                return Ok(left);
-            };
-            let at = self.advance().start;
-            let right = self.binary(level + 1)?;
-            left = self.call(at, function, vec![left, right])?;
-        }
     }
 
     fn unary(&mut self) -> Step {

@@ -8,6 +8,7 @@
 
 mod apply;
 mod cel;
+mod cel_bounds;
 mod costs;
 mod custom;
 mod patch;

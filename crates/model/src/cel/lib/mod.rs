@@ -45,3 +45,11 @@ pub(super) static LIBRARIES: &[&Library] = &[
     &semver::SEMVER,
     &more_lists::MORE_LISTS,
 ];
+
+/// The values of `authorizer` and `authorizer.requestResource` for an admission request.
+pub(super) fn authorizer_variable<'a>(
+    _name: &str,
+    _request: &crate::Value,
+) -> Option<super::val::Val<'a>> {
+    None
+}
