@@ -5,7 +5,10 @@
 //! sources are read, not compiled: a second build of that crate for this script would cost a minute.
 //! Where they are not to be had (the fuzzers' workspace), documents have no descriptions.
 
-#![allow(clippy::print_stdout, reason = "this is how a build script talks to cargo")]
+#![allow(
+    clippy::print_stdout,
+    reason = "this is how a build script talks to cargo"
+)]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -679,6 +679,57 @@ mod tests {
     }
 
     #[test]
+    fn the_authorizer_is_asked_about_the_resource_of_the_request() {
+        use crate::cel::ctx::{Answer, Question};
+        struct Echo;
+        impl Authorizer for Echo {
+            fn authorize(&self, q: &Question<'_>) -> Answer {
+                Answer {
+                    allowed: q.verb == "get",
+                    reason: format!("{}.{}/{} {}", q.resource, q.group, q.name, q.namespace),
+                    error: None,
+                }
+            }
+        }
+        let declares = Declares {
+            authorizer: true,
+            ..Declares::default()
+        };
+        let compiler = Compiler::new(declares);
+        let mut request = request();
+        request.set(
+            &["resource"],
+            value!({"group": "apps", "resource": "deployments"}),
+        );
+        let none = Value::Null;
+        let input = Input {
+            params: None,
+            authorizer: Some(&Echo),
+            ..input(&none, &request, &none)
+        };
+        let rule = compiler.compile(
+            "authorizer.requestResource.check('get').allowed() && !authorizer.group('').resource('pods').check('delete').allowed()",
+            Returns::Bool,
+        );
+        let reason = compiler.compile(
+            "authorizer.requestResource.check('get').reason()",
+            Returns::String,
+        );
+        let mut evaluation = Evaluation::new(&input, &[]);
+        let val = evaluation.value("", &rule).unwrap().unwrap();
+        assert_eq!(val.as_bool(), Some(true));
+        let said = evaluation.message("", &reason).unwrap();
+        assert_eq!(said.as_deref(), Some("deployments.apps/web shop"));
+        // Without one, the variable is not there.
+        let nobody = Input {
+            authorizer: None,
+            ..input
+        };
+        let mut evaluation = Evaluation::new(&nobody, &[]);
+        assert!(evaluation.value("", &rule).unwrap().is_err());
+    }
+
+    #[test]
     fn match_conditions_have_a_smaller_budget() {
         let compiler = Compiler::new(Declares::default());
         // 900,000 units each: two fit, three do not.

@@ -23,6 +23,9 @@ pub(super) use times::in_range;
 pub(super) use verbs::{Piece, Verb, pieces};
 
 use super::functions::Library;
+use super::val::Val;
+use crate::Value;
+use ::std::rc::Rc;
 
 /// Overloads of one function are tried in the order of these tables.
 pub(super) static LIBRARIES: &[&Library] = &[
@@ -47,9 +50,19 @@ pub(super) static LIBRARIES: &[&Library] = &[
 ];
 
 /// The values of `authorizer` and `authorizer.requestResource` for an admission request.
-pub(super) fn authorizer_variable<'a>(
-    _name: &str,
-    _request: &crate::Value,
-) -> Option<super::val::Val<'a>> {
-    None
+pub(super) fn authorizer_variable<'a>(name: &str, request: &Value) -> Option<Val<'a>> {
+    match name {
+        "authorizer" => Some(Val::Opaque(Rc::new(authorizer::Subject::default()))),
+        "authorizer.requestResource" => {
+            let text = |path: &[&str]| request.str_at(path).unwrap_or_default().to_owned();
+            let mut asked = authorizer::ResourceCheck::default();
+            asked.group = text(&["resource", "group"]);
+            asked.resource = text(&["resource", "resource"]);
+            asked.subresource = text(&["subResource"]);
+            asked.namespace = text(&["namespace"]);
+            asked.name = text(&["name"]);
+            Some(Val::Opaque(Rc::new(asked)))
+        }
+        _ => None,
+    }
 }
