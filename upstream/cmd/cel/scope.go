@@ -307,8 +307,12 @@ func (s *scope) env(l *line) (*cel.Env, error) {
 		if err != nil {
 			return nil, err
 		}
-		if set, err = environment.MustBaseEnvSet(parsed).Extend(s.options...); err != nil {
-			return nil, err
+		set = environment.MustBaseEnvSet(parsed)
+		// One after the other: declared types and resolvers of types replace each other otherwise.
+		for _, option := range s.options {
+			if set, err = set.Extend(option); err != nil {
+				return nil, err
+			}
 		}
 		s.envs[v] = set
 	}

@@ -327,11 +327,8 @@ impl Checker<'_> {
     }
 
     fn exists(&self, function: &str) -> bool {
-        let minor = self.env.minor();
-        Registry::get()
-            .overloads(function)
-            .iter()
-            .any(|f| f.since <= minor)
+        let overloads = Registry::get().overloads(function);
+        overloads.iter().any(|f| self.env.has(f))
     }
 
     fn resolve_overload(
@@ -351,7 +348,7 @@ impl Checker<'_> {
         let mut result: Option<Type> = None;
         let minor = self.env.minor();
         for overload in Registry::get().overloads(function) {
-            if overload.since > minor || overload.row.member != target.is_some() {
+            if !self.env.has(overload) || overload.row.member != target.is_some() {
                 continue;
             }
             // Numbers of different types are compared from 1.28 on.

@@ -28,6 +28,7 @@ pub fn equal<'a>(ctx: &mut Ctx<'a>, a: &Val<'a>, b: &Val<'a>) -> Outcome<bool> {
         (Val::Optional(None), Val::Optional(None)) => true,
         (Val::Optional(Some(a)), Val::Optional(Some(b))) => equal(ctx, a, b)?,
         (Val::Opaque(a), Val::Opaque(b)) => a.type_name() == b.type_name() && a.equals(&**b),
+        (Val::Message(a), Val::Message(b)) => super::message::equal_messages(ctx, a, b)?,
         (Val::List(a), Val::List(b)) => equal_lists(ctx, a, b)?,
         (Val::Map(a), Val::Map(b)) => equal_maps(ctx, a, b)?,
         _ => numbers(a, b) == Some(Some(Ordering::Equal)),

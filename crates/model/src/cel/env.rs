@@ -3,6 +3,7 @@
 use super::ast::Parsed;
 use super::check::{self, Checked};
 use super::decl::Decl;
+use super::functions::Function;
 use super::issues::Issues;
 use super::parse::{Syntax, parse};
 use super::types::Type;
@@ -15,6 +16,7 @@ pub struct Env {
     minor: u16,
     variables: Vec<(Str, Type)>,
     root: Option<Arc<Decl>>,
+    patches: bool,
 }
 
 impl Env {
@@ -25,6 +27,7 @@ impl Env {
             minor,
             variables: Vec::new(),
             root: None,
+            patches: false,
         }
     }
 
@@ -47,6 +50,18 @@ impl Env {
         self
     }
 
+    /// With the types and functions that patches are made with.
+    #[must_use]
+    pub fn with_patches(mut self) -> Self {
+        self.patches = true;
+        self
+    }
+
+    /// Whether a function exists here.
+    pub(crate) fn has(&self, function: &Function) -> bool {
+        function.since <= self.minor && (self.patches || !function.patches)
+    }
+
     #[must_use]
     pub fn minor(&self) -> u16 {
         self.minor
@@ -67,8 +82,10 @@ impl Env {
 
     /// The message type that `name{…}` constructs. There is none in the environments of rules and
     /// validating policies; `Object{…}` and `JSONPatch{…}` belong to mutating policies.
-    pub(crate) fn message(&self, _name: &str) -> Option<Type> {
-        None
+    pub(crate) fn message(&self, name: &str) -> Option<Type> {
+        self.patches
+            .then(|| super::message::type_of(name))
+            .flatten()
     }
 
     #[must_use]

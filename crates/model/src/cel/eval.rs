@@ -8,6 +8,7 @@ use super::ctx::Ctx;
 use super::fold::{CONVERSIONS, is_in_list, is_set};
 use super::functions::Charge;
 use super::macros::MAP_INSERT;
+use super::message::Message;
 use super::ranges::{LIST_CREATE, MAP_CREATE, STRUCT_CREATE};
 use super::val::{Entries, Failure, List, MadeMap, Outcome, Text, Val};
 use std::rc::Rc;
@@ -147,10 +148,7 @@ impl<'a> Run<'_, 'a> {
             Kind::Call { function, args, .. } => self.eval_call(e, function, args),
             Kind::List(items) => self.list(items),
             Kind::Map(entries) => self.map(entries),
-            Kind::Struct { .. } => {
-                self.charge(STRUCT_CREATE)?;
-                Err(Failure::new("messages cannot be constructed here"))
-            }
+            Kind::Struct { name, fields } => self.message(name, fields),
             Kind::Fold(fold) => self.fold(fold),
         }
     }
@@ -212,9 +210,9 @@ impl<'a> Run<'_, 'a> {
                     Val::Bool(false) => self.attribute(&args[2]),
                     _ => Err(Failure::no_such_overload()),
                 },
-                _ => Ok((self.eval(e)?, false)),
+                _ => Ok((flat(self.eval(e)?), false)),
             },
-            _ => Ok((self.eval(e)?, false)),
+            _ => Ok((flat(self.eval(e)?), false)),
         }
     }
 
@@ -267,6 +265,7 @@ impl<'a> Run<'_, 'a> {
                     _ => Ok(None),
                 }
             }
+            Val::Message(message) => Ok(key.as_str().map(|field| message.get(field))),
             _ => Ok(None),
         }
     }
@@ -293,7 +292,10 @@ impl<'a> Run<'_, 'a> {
             other => (other, was_optional),
         };
         let key = Val::String(Text::Borrowed(field));
-        let present = self.find(&base, &key)?.is_some();
+        let present = match &base {
+            Val::Message(message) => message.has(field),
+            base => self.find(base, &key)?.is_some(),
+        };
         if present || !lenient {
             self.charge(test_cost)?;
         }
@@ -500,6 +502,28 @@ impl<'a> Run<'_, 'a> {
         Ok(Val::Map(Entries::Made(Rc::new(out))))
     }
 
+    fn message(&mut self, name: &str, fields: &'a [super::ast::FieldInit]) -> Outcome<Val<'a>> {
+        self.charge(STRUCT_CREATE)?;
+        self.ctx.alloc(fields.len() * 3 * size_of::<Val>())?;
+        let mut made = Message::new(name.strip_prefix('.').unwrap_or(name));
+        for field in fields {
+            let value = match self.eval(&field.value)? {
+                Val::Optional(Some(inner)) if field.optional => (*inner).clone(),
+                Val::Optional(None) if field.optional => continue,
+                other if field.optional => {
+                    return Err(Failure::new(format!(
+                        "cannot initialize optional entry '{}' from non-optional value {}",
+                        field.name,
+                        super::lib::text_of(&other)
+                    )));
+                }
+                value => value,
+            };
+            made.set(&field.name, value)?;
+        }
+        Ok(Val::Message(Rc::new(made)))
+    }
+
     // ---- folds
 
     fn fold(&mut self, fold: &'a Fold) -> Outcome<Val<'a>> {
@@ -698,6 +722,18 @@ impl<'a> Run<'_, 'a> {
 impl Expr {
     fn kind_is_empty_list(&self) -> bool {
         matches!(&self.kind, Kind::List(items) if items.is_empty())
+    }
+}
+
+/// As the root of an attribute, an optional in an optional is one upstream.
+fn flat(val: Val) -> Val {
+    match &val {
+        Val::Optional(Some(inner)) => match &**inner {
+            Val::Optional(Some(_)) => flat((**inner).clone()),
+            Val::Optional(None) => Val::Null.some(),
+            _ => val,
+        },
+        _ => val,
     }
 }
 

@@ -91,6 +91,8 @@ pub struct Library {
 pub struct Function {
     pub row: &'static Overload,
     pub since: u16,
+    /// Only where there are patches: in mutating policies.
+    pub patches: bool,
     pub params: Vec<Type>,
     pub result: Type,
     /// The names of its type parameters.
@@ -103,7 +105,10 @@ pub struct Registry {
     types: HashMap<&'static str, (u16, Type)>,
 }
 
-static REGISTRY: LazyLock<Registry> = LazyLock::new(|| Registry::new(super::lib::LIBRARIES));
+static REGISTRY: LazyLock<Registry> = LazyLock::new(|| {
+    let all = super::lib::LIBRARIES.iter().map(|l| (*l, false));
+    Registry::new(all.chain([(&super::lib::PATCHES, true)]))
+});
 
 impl Registry {
     #[must_use]
@@ -111,15 +116,17 @@ impl Registry {
         &REGISTRY
     }
 
-    fn new(libraries: &[&'static Library]) -> Self {
+    /// Libraries, and whether they belong to patches only.
+    fn new(libraries: impl Iterator<Item = (&'static Library, bool)>) -> Self {
         let mut by_name: HashMap<&'static str, Vec<Function>> = HashMap::new();
         let mut types = HashMap::new();
-        for library in libraries {
+        for (library, patches) in libraries {
             for row in library.rows {
-                by_name
-                    .entry(row.function)
-                    .or_default()
-                    .push(Function::new(row, library.since));
+                by_name.entry(row.function).or_default().push(Function::new(
+                    row,
+                    library.since,
+                    patches,
+                ));
             }
             for name in library.types {
                 types.insert(
@@ -162,7 +169,7 @@ impl Registry {
 }
 
 impl Function {
-    fn new(row: &'static Overload, since: u16) -> Self {
+    fn new(row: &'static Overload, since: u16, patches: bool) -> Self {
         let (params, result) = row.signature.split_once("->").unwrap_or(("", "dyn"));
         let params: Vec<Type> = super::types::split_top(params)
             .into_iter()
@@ -176,6 +183,7 @@ impl Function {
         Self {
             row,
             since,
+            patches,
             params,
             result,
             generic,
@@ -208,6 +216,7 @@ fn fits(param: &Type, val: &Val) -> bool {
     match (param, val) {
         (Type::Dyn | Type::Param(_), _) => true,
         (Type::Object(o), Val::Opaque(v)) => o.name == v.type_name(),
+        (Type::Object(o), Val::Message(m)) => o.name == m.name,
         (Type::Opaque(name, params), Val::Optional(inner)) => {
             name == super::types::OPTIONAL
                 && match (params.first(), inner) {

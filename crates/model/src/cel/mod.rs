@@ -24,6 +24,7 @@ mod lex;
 mod lib;
 mod literals;
 mod macros;
+pub mod message;
 pub mod parse;
 pub mod policy;
 pub mod ranges;

@@ -44,13 +44,16 @@ impl ObjectType {
     #[must_use]
     pub fn is_sealed(&self) -> bool {
         let DeclKind::Object(object) = &self.decl.kind else {
-            return true;
+            return false;
         };
         self.name.starts_with("kubernetes.") && object.fields.is_empty()
     }
 
     #[must_use]
     pub fn field(&self, name: &str, keywords: bool) -> Option<Type> {
+        if matches!(self.decl.kind, DeclKind::Dyn) {
+            return Some(Type::Dyn);
+        }
         let DeclKind::Object(object) = &self.decl.kind else {
             return None;
         };

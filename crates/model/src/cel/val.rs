@@ -1,6 +1,7 @@
 //! Values while an expression runs. JSON is looked at through its declared shape, never copied.
 
 use super::decl::{Decl, DeclKind, ListKind, Object};
+use super::message::Message;
 use super::types::{OPTIONAL, Type};
 use crate::time::{Instant, parse_duration};
 use crate::{Map, Value, bytes64};
@@ -63,6 +64,8 @@ pub enum Val<'a> {
     Type(Rc<Type>),
     Optional(Option<Rc<Val<'a>>>),
     Opaque(Rc<dyn Opaque>),
+    /// What `Object{…}` or `JSONPatch{…}` made.
+    Message(Rc<Message<'a>>),
 }
 
 /// A value of a library: a quantity, an address, a decision.
@@ -400,6 +403,7 @@ impl<'a> Val<'a> {
             Self::Type(_) => Type::Type(None),
             Self::Optional(_) => Type::Opaque(OPTIONAL.into(), [].into()),
             Self::Opaque(o) => Type::parse(o.type_name()),
+            Self::Message(m) => Type::named(&m.name),
         }
     }
 

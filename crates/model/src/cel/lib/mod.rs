@@ -8,6 +8,7 @@ mod lists;
 mod more_lists;
 mod net;
 mod optional;
+mod patches;
 mod patterns;
 mod quantities;
 mod semver;
@@ -19,6 +20,7 @@ mod verbs;
 
 pub(super) use convert::text_of;
 pub(super) use more_lists::SORT_BY;
+pub(super) use patches::PATCHES;
 pub(super) use times::in_range;
 pub(super) use verbs::{Piece, Verb, pieces};
 
