@@ -3,27 +3,31 @@
 //! Paths, reasons and messages are upstream's. Kinds that no file knows (see [`UNCHECKED`]) get the
 //! checks of their metadata and the types of their fields only.
 
+mod admission;
+mod apiregistration;
 mod apps;
 mod autoscaling;
 mod batch;
 mod core;
 mod cron;
+mod expressions;
+mod flowcontrol;
 pub(crate) mod net;
 mod networking;
+mod policies;
 mod rbac;
 pub(crate) mod read;
 mod small;
 mod status;
+mod storage;
+mod webhooks;
 
 use crate::field::FieldError;
 use crate::{Resource, Value, meta};
 use read::{Read as _, Report};
 
 /// Groups whose specs are not validated here yet.
-pub const UNCHECKED: [&str; 6] = [
-    "admissionregistration.k8s.io",
-    "apiregistration.k8s.io",
-    "flowcontrol.apiserver.k8s.io",
+pub const UNCHECKED: [&str; 3] = [
     "internal.apiserver.k8s.io",
     "resource.k8s.io",
     "storagemigration.k8s.io",
@@ -52,15 +56,21 @@ fn create_spec(report: &mut Report, resource: &Resource, object: &Value) {
         ("scheduling.k8s.io", "PriorityClass") => small::priority_class(report, object),
         ("coordination.k8s.io", "Lease") => small::lease(report, object),
         ("discovery.k8s.io", "EndpointSlice") => small::endpoint_slice(report, object),
-        ("storage.k8s.io", "StorageClass") => small::storage_class(report, object),
-        ("storage.k8s.io", "VolumeAttributesClass") => {
-            small::volume_attributes_class(report, object)
-        }
-        ("storage.k8s.io", "CSIDriver") => small::csi_driver(report, object),
-        ("storage.k8s.io", "VolumeAttachment") => small::volume_attachment(report, object),
+        ("storage.k8s.io", _) => storage::create(report, kind, object),
         ("node.k8s.io", "RuntimeClass") => small::runtime_class(report, object),
         ("certificates.k8s.io", "CertificateSigningRequest") => {
             small::signing_request(report, object)
+        }
+        ("admissionregistration.k8s.io", _) => admission_kind(report, kind, object, None),
+        ("apiregistration.k8s.io", "APIService") => apiregistration::api_service(report, object),
+        ("flowcontrol.apiserver.k8s.io", "FlowSchema") => flowcontrol::flow_schema(report, object),
+        ("flowcontrol.apiserver.k8s.io", "PriorityLevelConfiguration") => {
+            let shares = if resource.version == "v1beta2" {
+                "assuredConcurrencyShares"
+            } else {
+                "nominalConcurrencyShares"
+            };
+            flowcontrol::priority_level(report, object, shares);
         }
         ("events.k8s.io", "Event") => core::event(report, object, "reportingController"),
         ("apiextensions.k8s.io", "CustomResourceDefinition") => {
@@ -68,6 +78,19 @@ fn create_spec(report: &mut Report, resource: &Resource, object: &Value) {
                 .errors
                 .extend(crate::crd::definition::validate_create(object));
         }
+        _ => {}
+    }
+}
+
+fn admission_kind(report: &mut Report, kind: &str, object: &Value, old: Option<&Value>) {
+    match kind {
+        "ValidatingWebhookConfiguration" | "MutatingWebhookConfiguration" => {
+            admission::configuration(report, object, old);
+        }
+        "ValidatingAdmissionPolicy" => policies::validating(report, object, old),
+        "MutatingAdmissionPolicy" => policies::mutating(report, object, old),
+        "ValidatingAdmissionPolicyBinding" => policies::binding(report, object, false),
+        "MutatingAdmissionPolicyBinding" => policies::binding(report, object, true),
         _ => {}
     }
 }
@@ -88,32 +111,15 @@ pub fn update(resource: &Resource, new: &Value, old: &Value) -> Vec<FieldError> 
         ("scheduling.k8s.io", "PriorityClass") => {
             small::priority_class_update(&mut report, new, old)
         }
-        ("storage.k8s.io", "StorageClass") => {
-            small::storage_class(&mut report, new);
-            small::storage_class_update(&mut report, new, old);
-        }
-        ("storage.k8s.io", "CSIDriver") => small::csi_driver_update(&mut report, new, old),
+        ("storage.k8s.io", _) => storage::update(&mut report, kind, new, old),
         ("certificates.k8s.io", "CertificateSigningRequest") => {
             small::signing_request_update(&mut report, new, old);
         }
-        ("storage.k8s.io", "VolumeAttachment") => {
-            report.immutable(
-                crate::field::Path::root("spec"),
-                new.get("spec"),
-                old.get("spec"),
-            );
-        }
-        ("storage.k8s.io", "VolumeAttributesClass") => {
-            for field in ["driverName", "parameters"] {
-                report.immutable(
-                    crate::field::Path::root(field),
-                    new.get(field),
-                    old.get(field),
-                );
-            }
-        }
         ("autoscaling", "HorizontalPodAutoscaler") => {
             autoscaling::autoscaler(&mut report, new, Some(old));
+        }
+        ("admissionregistration.k8s.io", _) => {
+            admission_kind(&mut report, kind, new, Some(old));
         }
         ("node.k8s.io", "RuntimeClass") => {
             small::runtime_class(&mut report, new);

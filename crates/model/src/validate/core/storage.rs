@@ -270,6 +270,10 @@ pub(crate) fn volume(report: &mut Report, volume: &Value) {
     sources(report, spec, path);
     class_name(report, spec, "storageClassName", path);
     volume_mode(report, spec, path);
+    attributes_class(report, spec, path);
+}
+
+fn attributes_class(report: &mut Report, spec: &Value, path: Path<'_>) {
     if let Some(class) = spec.string("volumeAttributesClassName") {
         if class.is_empty() {
             report.required(
@@ -284,6 +288,38 @@ pub(crate) fn volume(report: &mut Report, volume: &Value) {
                 "has to be specified when using volumeAttributesClassName",
             );
         }
+    }
+}
+
+/// The volume of an attachment that has no object of its own.
+pub(in crate::validate) fn inline_volume(report: &mut Report, spec: &Value, path: Path<'_>) {
+    const NOT_INLINE: &str = "may not be specified in the context of inline volumes";
+    for field in ["claimRef", "capacity", "nodeAffinity"] {
+        let empty = spec.map(field).is_some_and(crate::Map::is_empty) && field == "capacity";
+        if spec.has(field) && !empty {
+            report.forbidden(path.child(field), NOT_INLINE);
+        }
+    }
+    if !spec.has("csi") {
+        let detail = "has to be specified in the context of inline volumes";
+        report.required(path.child("csi"), detail);
+    }
+    if spec.list("accessModes").is_empty() {
+        report.required(path.child("accessModes"), "");
+    }
+    access_modes(report, spec, path);
+    if !matches!(spec.text("persistentVolumeReclaimPolicy"), "" | "Retain") {
+        let detail = "may only be Retain in the context of inline volumes";
+        report.forbidden(path.child("persistentVolumeReclaimPolicy"), detail);
+    }
+    sources(report, spec, path);
+    if !spec.text("storageClassName").is_empty() {
+        report.forbidden(path.child("storageClassName"), NOT_INLINE);
+    }
+    if spec.string("volumeMode").is_some_and(|m| m != "Filesystem") {
+        let detail =
+            "may not specify volumeMode other than Filesystem in the context of inline volumes";
+        report.forbidden(path.child("volumeMode"), detail);
     }
 }
 
