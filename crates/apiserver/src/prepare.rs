@@ -266,7 +266,8 @@ impl Call {
             errors.extend(crd::validate(&self.resource, value, Some(previous)));
             errors
         } else {
-            validate::update(&self.resource, value, previous)
+            let subresource = self.info.subresource.as_str();
+            validate::update_subresource(&self.resource, subresource, value, previous)
         };
         self.reject(value, errors)?;
         apply::keep_times_of_unchanged(previous, value);

@@ -32,6 +32,9 @@ pub fn validate_update(resource: &Resource, new: &Value, old: &Value) -> Vec<Fie
     check_object_meta(resource, new, &NameRule::PathSegment, &mut errors);
     let path = Path::root("metadata");
     let (meta, old_meta) = (of(new), of(old));
+    if checks_names_again(resource) {
+        check_names(meta, &name_rule(resource, new), &path, &mut errors);
+    }
     if old_meta.and_then(|m| m.get("deletionTimestamp")).is_some() {
         check_no_new_finalizers(meta, old_meta, &mut errors);
     }
@@ -126,6 +129,8 @@ enum NameRule {
     PathSegment,
     /// certificate signing requests: anything that fits into a path
     Any,
+    /// the canonical form of an IP address
+    Address,
     /// CRDs: exactly this name
     CustomResource(String),
     /// API services: exactly this name, and how upstream says so
@@ -143,6 +148,7 @@ fn name_rule(resource: &Resource, object: &Value) -> NameRule {
             NameRule::PathSegment
         }
         ("certificates.k8s.io", "CertificateSigningRequest") => NameRule::Any,
+        ("networking.k8s.io", "IPAddress") => NameRule::Address,
         ("apiextensions.k8s.io", "CustomResourceDefinition") => {
             let spec = |path: &[&str]| object.str_at(path).unwrap_or_default();
             let want = format!(
@@ -165,6 +171,12 @@ fn name_rule(resource: &Resource, object: &Value) -> NameRule {
     }
 }
 
+fn address_problems(name: &str) -> Problems {
+    let mut report = crate::validate::read::Report::default();
+    crate::validate::net::canonical_ip(&mut report, Path::root("name"), name);
+    report.errors.into_iter().map(|e| e.detail).collect()
+}
+
 impl NameRule {
     /// `prefix`: a generateName, to which a suffix will be appended.
     fn check(&self, name: &str, prefix: bool) -> Problems {
@@ -185,6 +197,7 @@ impl NameRule {
             Self::PathSegment if prefix => rules::path_segment_prefix(name),
             Self::PathSegment => rules::path_segment(name),
             Self::Any => Problems::new(),
+            Self::Address => address_problems(name),
             Self::CustomResource(want) => {
                 let mut problems = rules::dns1123_subdomain(&masked);
                 if name != want {
@@ -217,14 +230,7 @@ fn knows_kube_finalizers(resource: &Resource) -> bool {
         && resource.group != "policy"
 }
 
-fn check_object_meta(
-    resource: &Resource,
-    object: &Value,
-    rule: &NameRule,
-    errors: &mut Vec<FieldError>,
-) {
-    let meta = of(object);
-    let path = Path::root("metadata");
+fn check_names(meta: Option<&Map>, rule: &NameRule, path: &Path<'_>, errors: &mut Vec<FieldError>) {
     let generate = text(meta, "generateName");
     if !generate.is_empty() {
         let problems = rule.check(generate, true);
@@ -257,6 +263,28 @@ fn check_object_meta(
             );
         }
     }
+}
+
+/// Kinds whose updates go through the checks of a new object again.
+fn checks_names_again(resource: &Resource) -> bool {
+    resource.custom.is_none()
+        && matches!(
+            (resource.group.as_str(), resource.kind.as_str()),
+            ("admissionregistration.k8s.io" | "apiregistration.k8s.io", _)
+                | ("networking.k8s.io", "IPAddress")
+                | ("apps", "ControllerRevision")
+        )
+}
+
+fn check_object_meta(
+    resource: &Resource,
+    object: &Value,
+    rule: &NameRule,
+    errors: &mut Vec<FieldError>,
+) {
+    let meta = of(object);
+    let path = Path::root("metadata");
+    check_names(meta, rule, &path, errors);
     let namespace = text(meta, "namespace");
     if resource.namespaced {
         if namespace.is_empty() {

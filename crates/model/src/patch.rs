@@ -188,11 +188,14 @@ fn operate(doc: &mut Value, op: &Map, work: &mut Work) -> Result<(), ApiError> {
         }
         "test" => {
             let path = text("path")?;
-            let want = op.get("value").unwrap_or(&Value::Null);
+            let want = op.get("value");
             let same = if path.is_empty() {
-                doc == want
+                doc == want.unwrap_or(&Value::Null)
             } else {
-                find(doc, path)?.unwrap_or(&Value::Null) == want
+                match (find(doc, path)?, want) {
+                    (Some(found), want) => Some(found) == want,
+                    (None, want) => want.is_none_or(Value::is_null),
+                }
             };
             if same { Ok(()) } else { Err(does_not_apply()) }
         }

@@ -33,7 +33,8 @@ pub(crate) fn line(
             errors_differ(&errors_here, errors)
         }
         ("status", [object, old, errors]) => {
-            let errors_here = validate::update_status(resource, &parse(object)?, &parse(old)?);
+            let errors_here =
+                validate::update_subresource(resource, "status", &parse(object)?, &parse(old)?);
             errors_differ(&errors_here, errors)
         }
         ("json" | "merge" | "strategic", [object, change, result]) => {

@@ -6,7 +6,7 @@
 
 use super::schema::{MAX_NODES, Schema};
 use super::{check, prune, rules, rules_check, validate};
-use crate::field::{ErrorKind, FieldError, quote};
+use crate::field::{ErrorKind, FieldError, Path, quote};
 use crate::{Value, json, rules as names};
 
 const APPROVED: &str = "api-approved.kubernetes.io";
@@ -100,6 +100,10 @@ fn stored_versions(crd: &Value, errors: &mut Vec<FieldError>) {
         let Some(v) = version.as_str().filter(|v| !names.contains(v)) else {
             continue;
         };
+        // Of equal ones the last is named.
+        if list[i + 1..].contains(version) {
+            continue;
+        }
         let why = format!(
             "missing from spec.versions; {v} was previously a storage version, and must remain in \
              spec.versions until a storage migration ensures no data remains persisted in {v} and removes \
@@ -199,12 +203,12 @@ fn spec(crd: &Value, errors: &mut Vec<FieldError>) {
     schemas_present(crd, errors);
     each_version(crd, errors);
     version_list(crd, errors);
-    for key in ["plural", "kind"] {
+    for key in ["plural", "singular", "kind", "listKind"] {
         if text(crd, &["spec", "names", key]).is_empty() {
             errors.push(FieldError::required(format!("spec.names.{key}"), ""));
         }
     }
-    names_of(crd, errors);
+    names_of(crd, ["spec", "names"], errors);
     common_parts(crd, errors);
     conversion(crd, errors);
 }
@@ -552,57 +556,84 @@ fn columns(version: &Value, path: &str, errors: &mut Vec<FieldError>) {
     }
 }
 
+/// The names of a path of fields and the schema that it leads to: `ValidFieldPath` of apiextensions
+/// `pkg/apiserver/schema/cel/validation.go` without array notation.
+fn resolve<'a>(path: &'a str, raw: &'a Value) -> Result<(Vec<&'a str>, &'a Value), String> {
+    const NO_FIELD: &str = "does not refer to a valid field";
+    let (mut rest, mut here, mut names) = (path, raw, Vec::new());
+    while !rest.is_empty() {
+        rest = match rest.strip_prefix('.') {
+            Some(after) => after,
+            None if rest.starts_with('[') => return Err("array notation is not allowed".into()),
+            None => {
+                let end = rest.find(['.', '[', ']']).unwrap_or(rest.len()).max(1);
+                return Err(format!("expected [ or . but got: {}", &rest[..end]));
+            }
+        };
+        if rest.is_empty() {
+            return Err("unexpected end of JSON path".into());
+        }
+        let end = rest.find(['.', '[', ']']).unwrap_or(rest.len()).max(1);
+        let name = &rest[..end];
+        rest = &rest[end..];
+        here = if here.get("properties").is_some() {
+            here.at(&["properties", name])
+        } else {
+            let open = here.get("additionalProperties");
+            open.filter(|v| v.as_object().is_some())
+        }
+        .ok_or(NO_FIELD)?;
+        names.push(name);
+    }
+    Ok((names, here))
+}
+
 fn selectable(version: &Value, path: &str, errors: &mut Vec<FieldError>) {
     let all = version
         .at(&["selectableFields"])
         .and_then(Value::as_array)
         .unwrap_or_default();
-    let raw = version
-        .at(&["schema", "openAPIV3Schema"])
-        .cloned()
-        .unwrap_or_default();
-    let mut seen: Vec<&str> = Vec::new();
+    if all.is_empty() {
+        return;
+    }
+    let schema = version.at(&["schema", "openAPIV3Schema"]);
+    let Some(raw) = schema.filter(|v| !v.is_null()) else {
+        let why = if path.starts_with("spec.versions") {
+            "may only be set when `version.schema.openAPIV3Schema` is not included"
+        } else {
+            "may only be set when validations.schema is included"
+        };
+        errors.push(FieldError::invalid_str(path, "", why));
+        return;
+    };
+    let mut seen: Vec<Vec<&str>> = Vec::new();
     for (i, field) in all.iter().enumerate() {
         let (value, at) = (text(field, &["jsonPath"]), format!("{path}[{i}].jsonPath"));
         if value.is_empty() {
             errors.push(FieldError::required(at, ""));
             continue;
         }
-        let simple = value
-            .strip_prefix('.')
-            .filter(|p| !p.is_empty() && !p.contains(['[', ']']));
-        let Some(simple) = simple else {
-            errors.push(FieldError::invalid_str(
-                at,
-                value,
-                "is an invalid path: must be a path of fields such as .spec.name",
-            ));
-            continue;
-        };
-        let found = simple
-            .split('.')
-            .try_fold(&raw, |s, name| s.at(&["properties", name]));
-        match found.map(|s| text(s, &["type"])) {
-            None => {
-                let why = "is an invalid path: does not refer to a valid field";
-                errors.push(FieldError::invalid_str(at.as_str(), value, why));
+        let (names, found) = match resolve(value, raw) {
+            Ok(found) => found,
+            Err(why) => {
+                let why = format!("is an invalid path: {why}");
+                errors.push(FieldError::invalid_str(at, value, why));
                 continue;
             }
-            Some(_) if simple.split('.').next() == Some("metadata") => {
-                let why = "must not point to fields in metadata";
-                errors.push(FieldError::invalid_str(at.as_str(), value, why));
-            }
-            Some("string" | "boolean" | "integer") => {}
-            Some(_) => {
-                let why = "must point to a field of type string, boolean or integer. Enum string fields and \
-                           strings with formats are allowed.";
-                errors.push(FieldError::invalid_str(at.as_str(), value, why));
-            }
+        };
+        if names.first() == Some(&"metadata") {
+            let why = "must not point to fields in metadata";
+            errors.push(FieldError::invalid_str(at.as_str(), value, why));
         }
-        if seen.contains(&simple) {
+        if !matches!(text(found, &["type"]), "string" | "boolean" | "integer") {
+            let why = "must point to a field of type string, boolean or integer. Enum string fields and \
+                       strings with formats are allowed.";
+            errors.push(FieldError::invalid_str(at.as_str(), value, why));
+        }
+        if seen.contains(&names) {
             errors.push(FieldError::duplicate(at, &value.into()));
         } else {
-            seen.push(simple);
+            seen.push(names);
         }
     }
     if seen.len() > MAX_SELECTABLE {
@@ -610,10 +641,19 @@ fn selectable(version: &Value, path: &str, errors: &mut Vec<FieldError>) {
     }
 }
 
-fn names_of(crd: &Value, errors: &mut Vec<FieldError>) {
-    let Some(names) = crd.at(&["spec", "names"]) else {
+/// Checks an update of the status.
+#[must_use]
+pub(crate) fn validate_status(crd: &Value) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    names_of(crd, ["status", "acceptedNames"], &mut errors);
+    errors
+}
+
+fn names_of(crd: &Value, at: [&str; 2], errors: &mut Vec<FieldError>) {
+    let Some(names) = crd.at(&at) else {
         return;
     };
+    let path = at.join(".");
     for (key, mixed) in [
         ("plural", false),
         ("singular", false),
@@ -636,11 +676,7 @@ fn names_of(crd: &Value, errors: &mut Vec<FieldError>) {
                 ""
             };
             let why = format!("{prefix}{}", wrong.join(","));
-            errors.push(FieldError::invalid_str(
-                format!("spec.names.{key}"),
-                name,
-                why,
-            ));
+            errors.push(FieldError::invalid_str(format!("{path}.{key}"), name, why));
         }
     }
     for key in ["shortNames", "categories"] {
@@ -648,7 +684,8 @@ fn names_of(crd: &Value, errors: &mut Vec<FieldError>) {
             let (kind, list) = (text(names, &["kind"]), text(names, &["listKind"]));
             if !kind.is_empty() && kind == list {
                 let why = "kind and listKind may not be the same";
-                errors.push(FieldError::invalid_str("spec.names.listKind", list, why));
+                let at = format!("{path}.listKind");
+                errors.push(FieldError::invalid_str(at, list, why));
             }
         }
         for (i, name) in names
@@ -662,7 +699,7 @@ fn names_of(crd: &Value, errors: &mut Vec<FieldError>) {
             let wrong = names::dns1035_label(name);
             if !wrong.is_empty() {
                 errors.push(FieldError::invalid_str(
-                    format!("spec.names.{key}[{i}]"),
+                    format!("{path}.{key}[{i}]"),
                     name,
                     wrong.join(","),
                 ));
@@ -718,13 +755,13 @@ fn conversion(crd: &Value, errors: &mut Vec<FieldError>) {
             at,
             "required when strategy is set to Webhook",
         )),
-        Some(c) if c.get("url").is_some() == c.get("service").is_some() => {
-            errors.push(FieldError::required(
-                at,
-                "exactly one of url or service is required",
-            ));
+        Some(config) => {
+            let mut report = crate::validate::read::Report::default();
+            let root = Path::root(PATH);
+            let path = root.child("webhookClientConfig");
+            crate::validate::webhooks::client_config(&mut report, config, path);
+            errors.append(&mut report.errors);
         }
-        Some(_) => {}
     }
     review_versions(reviews, format!("{PATH}.conversionReviewVersions"), errors);
 }
@@ -765,15 +802,17 @@ pub(super) fn approval(crd: &Value) -> Option<(bool, &'static str, String)> {
     let protected = ["k8s.io", "kubernetes.io"]
         .iter()
         .any(|d| group == *d || group.strip_suffix(d).is_some_and(|g| g.ends_with('.')));
-    if !protected {
-        return None;
-    }
+    protected.then(|| approval_state(crd))
+}
+
+/// What the annotation says, whatever the group.
+fn approval_state(crd: &Value) -> (bool, &'static str, String) {
     let value = text(crd, &["metadata", "annotations", APPROVED]);
     let link = "see https://github.com/kubernetes/enhancements/pull/1111";
     let absolute = value
         .split_once("://")
         .is_some_and(|(scheme, host)| !scheme.is_empty() && !host.is_empty());
-    Some(if value.is_empty() {
+    if value.is_empty() {
         let why = format!(
             "protected groups must have approval annotation {}, {link}",
             quote(APPROVED)
@@ -794,17 +833,14 @@ pub(super) fn approval(crd: &Value) -> Option<(bool, &'static str, String)> {
             quote(APPROVED)
         );
         (false, "InvalidAnnotation", why)
-    })
+    }
 }
 
 fn approved(crd: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>) {
     let Some((_, reason, why)) = approval(crd) else {
         return;
     };
-    if old
-        .and_then(approval)
-        .is_some_and(|(_, old, _)| old == reason)
-    {
+    if old.is_some_and(|old| approval_state(old).1 == reason) {
         return;
     }
     let path = format!("metadata.annotations[{APPROVED}]");

@@ -30,10 +30,54 @@ pub(super) fn update(report: &mut Report, kind: &str, new: &Value, old: &Value) 
     }
 }
 
+/// The selector and labels that the server gives a job, unless the job chooses its own.
+fn generated_selector(report: &mut Report, job: &Value, prefixed: bool) {
+    let spec = job.part("spec").unwrap_or(&NOTHING);
+    let Some(selector) = spec
+        .part("selector")
+        .filter(|_| !spec.flag("manualSelector"))
+    else {
+        return;
+    };
+    let of_meta = |field| job.str_at(&["metadata", field]).unwrap_or_default();
+    let (uid, name) = (of_meta("uid"), of_meta("name"));
+    if uid.is_empty() {
+        report.required("metadata.uid", "");
+    }
+    let labels = spec
+        .at(&["template", "metadata", "labels"])
+        .unwrap_or(&NOTHING);
+    let root = Path::root("spec.template.metadata");
+    let path = root.child("labels");
+    let mut expected = crate::Map::new();
+    for (key, wanted, since) in [
+        ("controller-uid", uid, true),
+        ("job-name", name, true),
+        ("batch.kubernetes.io/controller-uid", uid, prefixed),
+        ("batch.kubernetes.io/job-name", name, prefixed),
+    ] {
+        if !since {
+            continue;
+        }
+        expected.insert(key, wanted);
+        match labels.string(key) {
+            None => report.required(path.key(key), &format!("must be '{wanted}'")),
+            Some(found) if found != wanted => {
+                report.invalid(path.key(key), labels, format!("must be '{wanted}'"));
+            }
+            Some(_) => {}
+        }
+    }
+    if LabelSelector::from_value(selector).is_ok_and(|s| !s.matches(Some(&expected))) {
+        report.invalid("spec.selector", selector, "`selector` not auto-generated");
+    }
+}
+
 fn job(report: &mut Report, job: &Value) {
     let spec = job.part("spec").unwrap_or(&NOTHING);
     let path = Path::root("spec");
     spec_with_selector(report, spec, path);
+    generated_selector(report, job, true);
     let name = job.str_at(&["metadata", "name"]).unwrap_or_default();
     if spec.text("completionMode") == "Indexed"
         && let Some(completions @ 1..) = spec.int("completions")
@@ -361,13 +405,18 @@ fn success_policy(report: &mut Report, spec: &Value, policy: &Value, path: Path<
                 "at least one of succeededCount or succeededIndexes must be specified",
             );
         }
-        if let Some(indexes) = indexes
-            && indexes.len() > 64 * 1024
-        {
-            report.errors.push(FieldError::too_long(
-                at.child("succeededIndexes"),
-                64 * 1024,
-            ));
+        let mut listed = None;
+        if let Some(indexes) = indexes {
+            let at = at.child("succeededIndexes");
+            if indexes.len() > 64 * 1024 {
+                report.errors.push(FieldError::too_long(at, 64 * 1024));
+            }
+            let counted = super::indexes::count(indexes, completions);
+            if let Err(why) = &counted {
+                let detail = format!("error parsing succeededIndexes: {why}");
+                report.invalid_str(at, indexes, detail);
+            }
+            listed = Some(counted.unwrap_or(0));
         }
         if let Some(count) = count {
             let at = at.child("succeededCount");
@@ -375,6 +424,12 @@ fn success_policy(report: &mut Report, spec: &Value, policy: &Value, path: Path<
             if count > completions {
                 let detail = format!(
                     "must be less than or equal to {completions} (the number of specified completions)"
+                );
+                report.invalid_int(at, count, detail);
+            }
+            if let Some(listed) = listed.filter(|n| count > *n) {
+                let detail = format!(
+                    "must be less than or equal to {listed} (the number of indexes in the specified succeededIndexes field)"
                 );
                 report.invalid_int(at, count, detail);
             }
@@ -389,6 +444,13 @@ fn job_update(report: &mut Report, new: &Value, old: &Value) {
     );
     let path = Path::root("spec");
     spec_with_selector(report, spec, path);
+    let labels = before
+        .at(&["template", "metadata", "labels"])
+        .unwrap_or(&NOTHING);
+    let prefixed = ["job-name", "controller-uid"]
+        .iter()
+        .all(|l| labels.has(&format!("batch.kubernetes.io/{l}")));
+    generated_selector(report, new, prefixed);
     let completions = path.child("completions");
     if spec.text("completionMode") != "Indexed" {
         report.immutable(

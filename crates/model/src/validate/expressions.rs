@@ -22,6 +22,7 @@ pub(super) enum Result {
 
 /// What an expression can name.
 #[derive(Debug, Default)]
+#[allow(dead_code, reason = "read when expressions are compiled")]
 pub(super) struct Env {
     params: bool,
     variables: Vec<String>,

@@ -313,12 +313,10 @@ pub(super) fn priority_level(report: &mut Report, object: &Value, shares: &str) 
 
 fn mandatory_level(report: &mut Report, name: &str, spec: &Value, path: Path<'_>) {
     match name {
-        "exempt" => {
-            if spec.text("type") != "Exempt" || spec.has("limited") {
-                let detail =
-                    "spec of 'exempt' except the 'spec.exempt' field must equal the fixed value";
-                report.invalid(path, spec, detail);
-            }
+        "exempt" if spec.text("type") != "Exempt" || spec.has("limited") => {
+            let detail =
+                "spec of 'exempt' except the 'spec.exempt' field must equal the fixed value";
+            report.invalid(path, spec, detail);
         }
         "catch-all" => {
             let fixed = value!({"type": "Limited", "limited": {"nominalConcurrencyShares": 5, "lendablePercent": 0,

@@ -8,10 +8,12 @@ mod apiregistration;
 mod apps;
 mod autoscaling;
 mod batch;
+mod certificates;
 mod core;
 mod cron;
 mod expressions;
 mod flowcontrol;
+mod indexes;
 pub(crate) mod net;
 mod networking;
 mod policies;
@@ -20,7 +22,7 @@ pub(crate) mod read;
 mod small;
 mod status;
 mod storage;
-mod webhooks;
+pub(crate) mod webhooks;
 
 use crate::field::FieldError;
 use crate::{Resource, Value, meta};
@@ -39,7 +41,12 @@ pub fn create(resource: &Resource, object: &Value) -> Vec<FieldError> {
     let mut report = Report {
         errors: meta::validate_create(resource, object),
     };
+    let of_metadata = report.errors.len();
     create_spec(&mut report, resource, object);
+    // Upstream looks at the metadata of this kind when everything else is fine.
+    if resource.group == "policy" && report.errors.len() > of_metadata {
+        report.errors.drain(..of_metadata);
+    }
     distinct(report.errors)
 }
 
@@ -59,7 +66,7 @@ fn create_spec(report: &mut Report, resource: &Resource, object: &Value) {
         ("storage.k8s.io", _) => storage::create(report, kind, object),
         ("node.k8s.io", "RuntimeClass") => small::runtime_class(report, object),
         ("certificates.k8s.io", "CertificateSigningRequest") => {
-            small::signing_request(report, object)
+            certificates::create(report, object);
         }
         ("admissionregistration.k8s.io", _) => admission_kind(report, kind, object, None),
         ("apiregistration.k8s.io", "APIService") => apiregistration::api_service(report, object),
@@ -72,7 +79,7 @@ fn create_spec(report: &mut Report, resource: &Resource, object: &Value) {
             };
             flowcontrol::priority_level(report, object, shares);
         }
-        ("events.k8s.io", "Event") => core::event(report, object, "reportingController"),
+        ("events.k8s.io", "Event") => core::new_event(report, object),
         ("apiextensions.k8s.io", "CustomResourceDefinition") => {
             report
                 .errors
@@ -113,11 +120,12 @@ pub fn update(resource: &Resource, new: &Value, old: &Value) -> Vec<FieldError> 
         }
         ("storage.k8s.io", _) => storage::update(&mut report, kind, new, old),
         ("certificates.k8s.io", "CertificateSigningRequest") => {
-            small::signing_request_update(&mut report, new, old);
+            certificates::update(&mut report, new, old, certificates::Allowed::default());
         }
         ("autoscaling", "HorizontalPodAutoscaler") => {
             autoscaling::autoscaler(&mut report, new, Some(old));
         }
+        ("events.k8s.io", "Event") => core::new_event_update(&mut report, new, old),
         ("admissionregistration.k8s.io", _) => {
             admission_kind(&mut report, kind, new, Some(old));
         }
@@ -141,13 +149,29 @@ pub fn update(resource: &Resource, new: &Value, old: &Value) -> Vec<FieldError> 
     distinct(report.errors)
 }
 
-/// Checks an update of the status subresource: what may not change, and the status itself.
+/// Checks an update through a subresource, which changes its part of the object only.
 #[must_use]
-pub fn update_status(resource: &Resource, new: &Value, old: &Value) -> Vec<FieldError> {
+pub fn update_subresource(
+    resource: &Resource,
+    name: &str,
+    new: &Value,
+    old: &Value,
+) -> Vec<FieldError> {
+    if !matches!(name, "status" | "approval") {
+        return update(resource, new, old);
+    }
     let mut report = Report {
         errors: meta::validate_update(resource, new, old),
     };
-    status::update(&mut report, resource, new, old);
+    if name == "status" {
+        status::update(&mut report, resource, new, old);
+    } else {
+        let allowed = certificates::Allowed {
+            approval: true,
+            ..certificates::Allowed::default()
+        };
+        certificates::update(&mut report, new, old, allowed);
+    }
     distinct(report.errors)
 }
 

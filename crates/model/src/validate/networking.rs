@@ -27,16 +27,7 @@ pub(super) fn create(report: &mut Report, kind: &str, object: &Value) {
             }
         }
         "IngressClass" => ingress_class(report, spec),
-        "IPAddress" => {
-            let name = object.str_at(&["metadata", "name"]).unwrap_or_default();
-            let root = Path::root("metadata");
-            net::canonical_ip(report, root.child("name"), name);
-            let parent = spec.part("parentRef");
-            let at = Path::root("spec");
-            if parent.is_none() {
-                report.required(at.child("parentRef"), "");
-            }
-        }
+        "IPAddress" => ip_address(report, spec),
         "ServiceCIDR" => service_cidr(report, spec),
         _ => {}
     }
@@ -59,14 +50,12 @@ pub(super) fn update(report: &mut Report, kind: &str, new: &Value, old: &Value) 
             report.immutable_text(path.child("controller"), now, then);
             ingress_class(report, spec);
         }
-        "IPAddress" => report.immutable(
-            path.child("parentRef"),
-            spec.get("parentRef"),
-            before.get("parentRef"),
-        ),
-        "ServiceCIDR" => {
-            report.immutable(path.child("cidrs"), spec.get("cidrs"), before.get("cidrs"))
+        "IPAddress" => {
+            ip_address(report, spec);
+            let at = path.child("parentRef");
+            report.immutable(at, spec.get("parentRef"), before.get("parentRef"));
         }
+        "ServiceCIDR" => service_cidr_update(report, spec, before),
         _ => {}
     }
 }
@@ -94,6 +83,47 @@ fn service_cidr(report: &mut Report, spec: &Value) {
 }
 
 /// The CIDRs that a policy has already.
+fn ip_address(report: &mut Report, spec: &Value) {
+    let root = Path::root("spec");
+    let path = root.child("parentRef");
+    let Some(parent) = spec.part("parentRef") else {
+        return report.required(path, "");
+    };
+    let group = parent.text("group");
+    if !group.is_empty() {
+        report.problems(path.child("group"), group, rules::dns1123_subdomain(group));
+    }
+    for field in ["resource", "name"] {
+        let text = parent.text(field);
+        report.required_name(path.child(field), text, rules::path_segment);
+    }
+    let namespace = parent.text("namespace");
+    report.problems(
+        path.child("namespace"),
+        namespace,
+        rules::path_segment(namespace),
+    );
+}
+
+fn service_cidr_update(report: &mut Report, spec: &Value, before: &Value) {
+    let root = Path::root("spec");
+    let path = root.child("cidrs");
+    let (new, old): (Vec<&str>, Vec<&str>) = (
+        spec.texts("cidrs").collect(),
+        before.texts("cidrs").collect(),
+    );
+    if new.len() != old.len() && (old.len(), new.len()) != (1, 2) {
+        report.immutable(path, spec.get("cidrs"), before.get("cidrs"));
+        return;
+    }
+    for (i, (new, old)) in new.iter().zip(&old).enumerate() {
+        report.immutable_text(path.index(i), new, old);
+    }
+    if new.len() != old.len() {
+        service_cidr(report, spec);
+    }
+}
+
 fn blocks(spec: &Value) -> Vec<&str> {
     let mut all = Vec::new();
     for (direction, peers) in [("ingress", "from"), ("egress", "to")] {

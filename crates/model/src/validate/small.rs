@@ -266,7 +266,7 @@ pub(super) fn runtime_class(report: &mut Report, object: &Value) {
     if let Some(fixed) = object.part("overhead").and_then(|o| o.part("podFixed")) {
         let mut limits = Value::object();
         limits.set(&["limits"], fixed.clone());
-        super::core::resources::requirements(report, &limits, Path::root("overhead"));
+        super::core::resources::of_container(report, &limits, Path::root("overhead"));
     }
     if let Some(scheduling) = object.part("scheduling") {
         let root = Path::root("scheduling");
@@ -287,100 +287,4 @@ pub(super) fn runtime_class(report: &mut Report, object: &Value) {
             }
         }
     }
-}
-
-const USAGES: [&str; 23] = [
-    "any",
-    "cert sign",
-    "client auth",
-    "code signing",
-    "content commitment",
-    "crl sign",
-    "data encipherment",
-    "decipher only",
-    "digital signature",
-    "email protection",
-    "encipher only",
-    "ipsec end system",
-    "ipsec tunnel",
-    "ipsec user",
-    "key agreement",
-    "key encipherment",
-    "microsoft sgc",
-    "netscape sgc",
-    "ocsp signing",
-    "s/mime",
-    "server auth",
-    "signing",
-    "timestamping",
-];
-
-/// Whether the request is a sound PKCS#10 is for whoever signs it: this crate knows no X.509.
-pub(super) fn signing_request(report: &mut Report, object: &Value) {
-    let spec = object.part("spec").unwrap_or(&NOTHING);
-    let path = Path::root("spec");
-    let request = crate::bytes64::decode(spec.text("request")).unwrap_or_default();
-    let text = String::from_utf8_lossy(&request);
-    if !text.contains("-----BEGIN CERTIFICATE REQUEST-----") {
-        let shown = spec.part("request").unwrap_or(&NOTHING);
-        report.invalid(
-            path.child("request"),
-            shown,
-            "PEM block type must be CERTIFICATE REQUEST",
-        );
-    }
-    let usages = path.child("usages");
-    let given: Vec<&str> = spec.texts("usages").collect();
-    if given.is_empty() {
-        report.required(usages, "");
-    }
-    for (i, usage) in given.iter().enumerate() {
-        if !USAGES.contains(usage) {
-            report.not_supported(usages.index(i), usage, &USAGES);
-        }
-        if given[..i].contains(usage) {
-            report.duplicate(usages.index(i), usage);
-        }
-    }
-    signer_name(report, spec.text("signerName"), path.child("signerName"));
-    if let Some(seconds @ ..600) = spec.int("expirationSeconds") {
-        let detail = "may not specify a duration less than 600 seconds (10 minutes)";
-        report.invalid_int(path.child("expirationSeconds"), seconds, detail);
-    }
-}
-
-/// `example.com/signer`: kubernetes `pkg/apis/core/validation/names.go` `ValidateSignerName`.
-fn signer_name(report: &mut Report, name: &str, at: Path<'_>) {
-    if name.is_empty() {
-        return report.required(at, "");
-    }
-    if name == "kubernetes.io/legacy-unknown" {
-        return report.invalid_str(
-            at,
-            name,
-            "the legacy signerName is not allowed via this API version",
-        );
-    }
-    let parts: Vec<&str> = name.split('/').collect();
-    let [domain, path] = parts[..] else {
-        let detail =
-            "must be a fully qualified domain and path of the form 'example.com/signer-name'";
-        return report.invalid_str(at, name, detail);
-    };
-    report.problems(at, domain, rules::dns1123_subdomain(domain));
-    if !domain.contains('.') {
-        report.invalid_str(
-            at,
-            domain,
-            "should be a domain with at least two segments separated by dots",
-        );
-    }
-    for part in path.split('.') {
-        report.problems(at, part, rules::dns1123_subdomain(part));
-    }
-}
-
-pub(super) fn signing_request_update(report: &mut Report, new: &Value, old: &Value) {
-    // The spec is set once, by the server; here it can no longer differ.
-    report.immutable(Path::root("spec"), new.get("spec"), old.get("spec"));
 }

@@ -24,7 +24,10 @@ pub(super) fn create(report: &mut Report, kind: &str, object: &Value) {
 
 pub(super) fn update(report: &mut Report, kind: &str, new: &Value, old: &Value) {
     match kind {
-        "StorageClass" => storage_class_update(report, new, old),
+        "StorageClass" => {
+            storage_class(report, new);
+            storage_class_update(report, new, old);
+        }
         "VolumeAttributesClass" => {
             for field in ["driverName", "parameters"] {
                 if !super::read::same(
@@ -39,7 +42,14 @@ pub(super) fn update(report: &mut Report, kind: &str, new: &Value, old: &Value) 
         }
         "CSIDriver" => csi_driver_update(report, new, old),
         "CSINode" => csi_node_update(report, new, old),
-        "CSIStorageCapacity" => storage_capacity_update(report, new, old),
+        "CSIStorageCapacity" => {
+            let mut before = Vec::new();
+            let path = Path::root("nodeTopology");
+            check_label_selector(old.part("nodeTopology"), &path, &mut before);
+            let was_fine = !before.iter().any(|e| e.path.contains(".values["));
+            storage_capacity(report, new, was_fine);
+            storage_capacity_update(report, new, old);
+        }
         "VolumeAttachment" => {
             volume_attachment(report, new);
             report.immutable(Path::root("spec"), new.get("spec"), old.get("spec"));

@@ -15,9 +15,10 @@ pub(crate) fn client_config(report: &mut Report, config: &Value, path: Path<'_>)
         (Some(text), None) => url(report, text, path.child("url")),
         (None, Some(service)) => {
             let path = path.child("service");
-            for field in ["name", "namespace"] {
+            // Upstream's callers hand name and namespace over in the wrong order.
+            for (field, shown) in [("namespace", "name"), ("name", "namespace")] {
                 if service.text(field).is_empty() {
-                    report.required(path.child(field), "");
+                    report.required(path.child(shown), "");
                 }
             }
             let port = service.number("port");
@@ -241,7 +242,7 @@ mod tests {
         assert_eq!(
             said(&value!({"service": {"namespace": "ns", "port": 0, "path": "a//b/"}})),
             [
-                "c.service.name: Required value",
+                "c.service.namespace: Required value",
                 "c.service.port: Invalid value: 0: port is not valid: must be between 1 and 65535, inclusive",
                 "c.service.path: Invalid value: \"a//b/\": must start with a '/'",
                 "c.service.path: Invalid value: \"a//b/\": segment[0] may not be empty",

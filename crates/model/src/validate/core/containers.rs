@@ -131,6 +131,8 @@ pub(super) fn ephemeral_containers(
             "startupProbe",
             "lifecycle",
             "resizePolicy",
+            "restartPolicy",
+            "restartPolicyRules",
         ] {
             if container
                 .part(field)
@@ -214,7 +216,7 @@ fn common(report: &mut Report, container: &Value, pod: &Pod<'_>, at: Path<'_>) {
     );
     let resources_at = at.child("resources");
     let given = container.part("resources").unwrap_or(&NOTHING);
-    resources::requirements(report, given, resources_at);
+    resources::of_container(report, given, resources_at);
     resources::claims(report, given, &pod.claims, resources_at.child("claims"));
     resize_policy(
         report,
@@ -924,6 +926,9 @@ pub(super) fn profiles(report: &mut Report, context: &Value, at: Path<'_>) {
 }
 
 fn security_context(report: &mut Report, context: &Value, host_users: bool, at: Path<'_>) {
+    if let Some(options) = context.part("windowsOptions") {
+        super::windows::options(report, options, at.child("windowsOptions"));
+    }
     identity(report, context, at);
     if let Some(mount) = context.string("procMount") {
         report.one_of_if_set(at.child("procMount"), mount, &["Default", "Unmasked"]);

@@ -1,10 +1,8 @@
-//! Nodes, endpoints, events and replication controllers: kubernetes
-//! `pkg/apis/core/validation/validation.go`, `events.go`.
+//! Endpoints, pod templates and replication controllers: kubernetes
+//! `pkg/apis/core/validation/validation.go`.
 
 use super::pod;
-use super::scheduling::EFFECTS;
-use crate::field::{FieldError, Path};
-use crate::select::LabelSelector;
+use crate::field::Path;
 use crate::validate::net;
 use crate::validate::read::{NOTHING, Read, Report};
 use crate::{Value, rules};
@@ -50,9 +48,8 @@ pub(super) fn replication_controller(report: &mut Report, object: &Value) {
         .at(&["metadata", "labels"])
         .and_then(Value::as_object);
     if let Some(selector) = selector {
-        let mut wanted = Value::object();
-        wanted.set(&["matchLabels"], selector.clone());
-        if LabelSelector::from_value(&wanted).is_ok_and(|s| !s.matches(labels)) {
+        let matches = |(key, value): (&str, &Value)| labels.and_then(|l| l.get(key)) == Some(value);
+        if !selector.iter().all(matches) {
             let shown = template
                 .at(&["metadata", "labels"])
                 .cloned()
@@ -92,7 +89,6 @@ pub(super) fn endpoints(report: &mut Report, object: &Value) {
             let list = at.child(field);
             for (j, address) in subset.list(field).iter().enumerate() {
                 let here = list.index(j);
-                let before = report.errors.len();
                 net::ip(report, here.child("ip"), address.text("ip"), &[]);
                 let hostname = address.text("hostname");
                 if !hostname.is_empty() {
@@ -105,9 +101,7 @@ pub(super) fn endpoints(report: &mut Report, object: &Value) {
                 if let Some(node) = address.string("nodeName") {
                     report.problems(here.child("nodeName"), node, rules::dns1123_subdomain(node));
                 }
-                if report.errors.len() == before {
-                    net::endpoint_ip(report, here.child("ip"), address.text("ip"));
-                }
+                net::endpoint_ip(report, here.child("ip"), address.text("ip"));
             }
         }
         let ports = at.child("ports");
@@ -133,149 +127,6 @@ pub(super) fn endpoints(report: &mut Report, object: &Value) {
                     rules::qualified_name(protocol),
                 );
             }
-        }
-    }
-}
-
-fn taints(report: &mut Report, node: &Value) {
-    let root = Path::root("metadata");
-    // Upstream's path, wrong as it is.
-    let path = root.child("taints");
-    let mut seen = Vec::new();
-    let spec = node.part("spec").unwrap_or(&NOTHING);
-    for (i, taint) in spec.list("taints").iter().enumerate() {
-        let at = path.index(i);
-        let (key, value, effect) = (taint.text("key"), taint.text("value"), taint.text("effect"));
-        report.problems(at.child("key"), key, rules::qualified_name(key));
-        let problems = rules::label_value(value);
-        if !problems.is_empty() {
-            report.invalid_str(at.child("value"), value, problems.join(";"));
-        }
-        report.one_of(at.child("effect"), effect, &EFFECTS);
-        if seen.contains(&(key, effect)) {
-            let mut error = FieldError::duplicate(at, taint);
-            error.detail = "taints must be unique by key and effect pair".into();
-            report.errors.push(error);
-        }
-        seen.push((key, effect));
-    }
-}
-
-pub(super) fn node(report: &mut Report, node: &Value) {
-    taints(report, node);
-    let spec = node.part("spec").unwrap_or(&NOTHING);
-    let root = Path::root("spec");
-    let path = root.child("podCIDRs");
-    let mut families = Vec::new();
-    for (i, cidr) in spec.texts("podCIDRs").enumerate() {
-        families.extend(net::cidr(report, path.index(i), cidr, &[]).map(|(ip, _)| ip.is_ipv6()));
-    }
-    if families.len() > 2 || families.len() == 2 && families[0] == families[1] {
-        let shown = spec.part("podCIDRs").unwrap_or(&NOTHING);
-        report.invalid(
-            path,
-            shown,
-            "may specify no more than one CIDR for each IP family",
-        );
-    }
-    for field in ["capacity", "allocatable"] {
-        let status = Path::root("status");
-        let at = status.child(field);
-        for (name, amount) in node
-            .at(&["status", field])
-            .and_then(Value::as_object)
-            .iter()
-            .flat_map(|m| m.iter())
-        {
-            super::resources::resource_quantity(
-                report,
-                name,
-                &crate::validate::read::quantity(amount),
-                at.key(name),
-            );
-        }
-    }
-}
-
-pub(super) fn node_update(report: &mut Report, new: &Value, old: &Value) {
-    taints(report, new);
-    let (spec, before) = (
-        new.part("spec").unwrap_or(&NOTHING),
-        old.part("spec").unwrap_or(&NOTHING),
-    );
-    if !before.list("podCIDRs").is_empty() && spec.list("podCIDRs") != before.list("podCIDRs") {
-        report.forbidden(
-            "spec.podCIDRs",
-            "node updates may not change podCIDR except from \"\" to valid",
-        );
-    }
-    let provider = before.text("providerID");
-    if !provider.is_empty() && provider != spec.text("providerID") {
-        report.forbidden(
-            "spec.providerID",
-            "node updates may not change providerID except from \"\" to valid",
-        );
-    }
-    let status = Path::root("status");
-    let path = status.child("addresses");
-    let addresses = new
-        .at(&["status", "addresses"])
-        .and_then(Value::as_array)
-        .unwrap_or_default();
-    for (i, address) in addresses.iter().enumerate() {
-        if addresses[..i].contains(address) {
-            let shown = crate::value!({"Address": (address.text("address")), "Type": (address.text("type"))});
-            report
-                .errors
-                .push(FieldError::duplicate(path.index(i), &shown));
-        }
-    }
-}
-
-/// Events of either group; `controller` is what this group calls the reporting controller.
-pub(in crate::validate) fn event(report: &mut Report, event: &Value, controller: &'static str) {
-    let involved = event
-        .part("involvedObject")
-        .or_else(|| event.part("regarding"))
-        .unwrap_or(&NOTHING);
-    let namespace = event.str_at(&["metadata", "namespace"]).unwrap_or_default();
-    let of = involved.text("namespace");
-    let mismatch = "does not match event.namespace";
-    if event.text("eventTime").is_empty() {
-        let agrees = if of.is_empty() {
-            ["", "default"].contains(&namespace)
-        } else {
-            namespace == of
-        };
-        if !agrees {
-            report.invalid_str("involvedObject.namespace", of, mismatch);
-        }
-        return;
-    }
-    if of.is_empty() && !["default", "kube-system"].contains(&namespace) {
-        report.invalid_str("involvedObject.namespace", of, mismatch);
-    }
-    let name = event.text(controller);
-    if name.is_empty() {
-        report.required(controller, "");
-    }
-    report.problems(Path::root(controller), name, rules::qualified_name(name));
-    for (field, most, needed) in [
-        ("reportingInstance", 128, true),
-        ("action", 128, true),
-        ("reason", 128, true),
-        ("message", 1024, false),
-    ] {
-        let text = if field == "message" && event.has("note") {
-            event.text("note")
-        } else {
-            event.text(field)
-        };
-        if needed && text.is_empty() {
-            report.required(field, "");
-        }
-        if text.len() > most {
-            report.invalid_str(field, "", format!("can have at most {most} characters"));
         }
     }
 }

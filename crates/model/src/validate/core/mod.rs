@@ -2,7 +2,9 @@
 
 mod config;
 mod containers;
+mod events;
 mod misc;
+mod nodes;
 pub(crate) mod pod;
 mod quota;
 pub(super) mod resources;
@@ -10,8 +12,11 @@ mod scheduling;
 mod service;
 pub(crate) mod storage;
 mod volumes;
+mod windows;
 
-pub(super) use resources::container_resource_name;
+pub(super) use nodes::node_status_update;
+pub(super) use quota::hard as quota_amounts;
+pub(super) use resources::{container_resource_name, is_native, resource_quantity};
 pub(super) use scheduling::tolerations;
 pub(super) use volumes::csi_driver_name;
 
@@ -32,8 +37,8 @@ pub(super) fn create(report: &mut Report, kind: &str, object: &Value) {
         "PersistentVolume" => storage::volume(report, object),
         "ReplicationController" => misc::replication_controller(report, object),
         "Endpoints" => misc::endpoints(report, object),
-        "Node" => misc::node(report, object),
-        "Event" => misc::event(report, object, "reportingComponent"),
+        "Node" => nodes::node(report, object),
+        "Event" => events::event(report, object, "reportingComponent"),
         "Binding" => misc::binding(report, object),
         _ => {}
     }
@@ -48,11 +53,11 @@ pub(super) fn update(report: &mut Report, kind: &str, new: &Value, old: &Value) 
         "ResourceQuota" => quota::resource_quota_update(report, new, old),
         "PersistentVolumeClaim" => storage::claim_update(report, new, old),
         "PersistentVolume" => storage::volume_update(report, new, old),
-        "Node" => misc::node_update(report, new, old),
+        "Node" => nodes::node_update(report, new, old),
         "Namespace" | "ServiceAccount" => {}
-        "Event" => misc::event(report, new, "reportingComponent"),
+        "Event" => events::event(report, new, "reportingComponent"),
         kind => create(report, kind, new),
     }
 }
 
-pub(super) use misc::event;
+pub(super) use events::{new_event, new_event_update};

@@ -83,6 +83,51 @@ pub(crate) fn annotations(report: &mut Report, meta: &Value, spec: &Value, at: P
     }
 }
 
+const APPARMOR: &str = "container.apparmor.security.beta.kubernetes.io/";
+const MIRROR: &str = "kubernetes.io/config.mirror";
+
+/// What an update may not do to those annotations.
+pub(in crate::validate) fn annotations_update(report: &mut Report, new: &Value, old: &Value) {
+    let root = Path::root("metadata");
+    let path = root.child("annotations");
+    let of = |pod: &Value| -> crate::Map {
+        let found = pod.at(&["metadata", "annotations"]);
+        found
+            .and_then(Value::as_object)
+            .cloned()
+            .unwrap_or_default()
+    };
+    let (now, before) = (of(new), of(old));
+    for (key, value) in before.iter() {
+        if now.get(key) == Some(value) {
+            continue;
+        }
+        if key.starts_with(APPARMOR) {
+            report.forbidden(
+                path.key(key),
+                "may not remove or update AppArmor annotations",
+            );
+        }
+        if key == MIRROR {
+            report.forbidden(
+                path.key(key),
+                "may not remove or update mirror pod annotation",
+            );
+        }
+    }
+    for key in now.keys().filter(|k| !before.contains_key(k)) {
+        if key.starts_with(APPARMOR) {
+            report.forbidden(path.key(key), "may not add AppArmor annotations");
+        }
+        if key == MIRROR {
+            report.forbidden(path.key(key), "may not add mirror pod annotation");
+        }
+    }
+    let nothing = Value::Null;
+    let meta = new.part("metadata").unwrap_or(&nothing);
+    annotations(report, meta, new.part("spec").unwrap_or(&nothing), path);
+}
+
 /// `metadata` and `spec` of a template.
 pub(crate) fn template(report: &mut Report, template: &Value, path: Path<'_>) {
     let meta = template.part("metadata").unwrap_or(&NOTHING);
@@ -149,7 +194,7 @@ fn spec(report: &mut Report, spec: &Value, pod_name: &str, is_pod: bool, path: P
         path.child("ephemeralContainers"),
     );
     if let Some(given) = spec.part("resources") {
-        resources::requirements(report, given, path.child("resources"));
+        resources::of_pod(report, given, path.child("resources"));
     }
     host_network(report, spec, is_pod, path);
     report.one_of(
@@ -175,6 +220,8 @@ fn spec(report: &mut Report, spec: &Value, pod_name: &str, is_pod: bool, path: P
     let constraints = spec.list("topologySpreadConstraints");
     scheduling::spreading(report, constraints, path.child("topologySpreadConstraints"));
     host_users(report, spec, path);
+    super::windows::host_process(report, spec, path);
+    file_keys(report, spec, path);
     names(report, spec, path);
     scheduling::tolerations(report, spec.list("tolerations"), path.child("tolerations"));
     host_aliases(report, spec, path.child("hostAliases"));
@@ -214,6 +261,40 @@ fn resource_claims(report: &mut Report, spec: &Value, path: Path<'_>) {
         for field in ["resourceClaimName", "resourceClaimTemplateName"] {
             if let Some(name) = claim.string(field) {
                 report.problems(at.child(field), name, rules::dns1123_subdomain(name));
+            }
+        }
+    }
+}
+
+/// Variables out of files refer to volumes of the pod.
+fn file_keys(report: &mut Report, spec: &Value, path: Path<'_>) {
+    for field in ["initContainers", "containers", "ephemeralContainers"] {
+        let list = path.child(field);
+        for (i, container) in spec.list(field).iter().enumerate() {
+            let item = list.index(i);
+            let env = item.child("env");
+            for (j, var) in container.list("env").iter().enumerate() {
+                let Some(key) = var.part("valueFrom").and_then(|f| f.part("fileKeyRef")) else {
+                    continue;
+                };
+                let (at, name) = (env.index(j), key.text("volumeName"));
+                let from = at.child("valueFrom");
+                let reference = from.child("fileKeyRef");
+                let at = reference.child("volumeName");
+                match spec
+                    .list("volumes")
+                    .iter()
+                    .rfind(|v| v.text("name") == name)
+                {
+                    None => {
+                        let error = FieldError::not_found(at, &name.into());
+                        report.errors.push(error);
+                    }
+                    Some(volume) if !volume.has("emptyDir") => {
+                        report.invalid_str(at, name, "referenced volume must be of type emptyDir");
+                    }
+                    Some(_) => {}
+                }
             }
         }
     }
@@ -259,9 +340,14 @@ fn security_context(report: &mut Report, context: &Value, spec: &Value, at: Path
     for (field, supported) in [
         ("fsGroupChangePolicy", ["Always", "OnRootMismatch"]),
         ("supplementalGroupsPolicy", ["Merge", "Strict"]),
-        ("seLinuxChangePolicy", ["MountOption", "Recursive"]),
     ] {
         report.one_of_pointer(at.child(field), context.string(field), &supported);
+    }
+    // The other value needs a feature that is off by default.
+    let policy = context.string("seLinuxChangePolicy");
+    report.one_of_pointer(at.child("seLinuxChangePolicy"), policy, &["Recursive"]);
+    if let Some(options) = context.part("windowsOptions") {
+        super::windows::options(report, options, at.child("windowsOptions"));
     }
     containers::profiles(report, context, at);
 }
@@ -479,7 +565,7 @@ fn classes(report: &mut Report, spec: &Value, path: Path<'_>) {
     if let Some(overhead) = spec.part("overhead") {
         let mut limits = Value::object();
         limits.set(&["limits"], overhead.clone());
-        resources::requirements(report, &limits, path.child("overhead"));
+        resources::of_container(report, &limits, path.child("overhead"));
     }
     if let Some(os) = spec.part("os") {
         let at = path.child("os");

@@ -50,16 +50,8 @@ fn is_quota_resource(name: &str) -> bool {
 fn scope_fits(scope: &str, resource: &str) -> bool {
     let compute = matches!(
         resource,
-        "cpu"
-            | "memory"
-            | "limits.cpu"
-            | "limits.memory"
-            | "requests.cpu"
-            | "requests.memory"
-            | "ephemeral-storage"
-            | "limits.ephemeral-storage"
-            | "requests.ephemeral-storage"
-    ) || resource.contains("hugepages-");
+        "cpu" | "memory" | "limits.cpu" | "limits.memory" | "requests.cpu" | "requests.memory"
+    );
     match scope {
         "Terminating"
         | "NotTerminating"
@@ -88,7 +80,7 @@ pub(crate) fn resource_quota(report: &mut Report, quota: &Value) {
     }
 }
 
-fn hard(report: &mut Report, holder: &Value, field: &'static str, path: Path<'_>) {
+pub(crate) fn hard(report: &mut Report, holder: &Value, field: &str, path: Path<'_>) {
     let at = path.child(field);
     for (name, amount) in holder.map(field).iter().flat_map(|m| m.iter()) {
         let at = at.key(name);

@@ -119,8 +119,36 @@ fn huge_pages(report: &mut Report, name: &str, amount: &Quantity, path: Path<'_>
     true
 }
 
-/// `limits` and `requests` of a container, or of a pod.
-pub(crate) fn requirements(report: &mut Report, given: &Value, path: Path<'_>) {
+/// A name that a pod as a whole may ask for.
+fn pod_resource_name(report: &mut Report, name: &str, path: Path<'_>) {
+    let before = report.errors.len();
+    resource_name(report, name, path);
+    if report.errors.len() == before && !matches!(name, "cpu" | "memory") && !is_huge_pages(name) {
+        report.not_supported(path, name, &["cpu", "hugepages-", "memory"]);
+    }
+}
+
+/// `resources` of a pod.
+pub(crate) fn of_pod(report: &mut Report, given: &Value, path: Path<'_>) {
+    requirements(report, given, pod_resource_name, path);
+    let claims = path.child("claims");
+    if !given.list("claims").is_empty() {
+        report.forbidden(claims, "claims may not be set for Resources at pod-level");
+    }
+    self::claims(report, given, &[], claims);
+}
+
+/// `resources` of a container.
+pub(crate) fn of_container(report: &mut Report, given: &Value, path: Path<'_>) {
+    requirements(report, given, container_resource_name, path);
+}
+
+fn requirements(
+    report: &mut Report,
+    given: &Value,
+    check_name: fn(&mut Report, &str, Path<'_>),
+    path: Path<'_>,
+) {
     let (limits_at, requests_at) = (path.child("limits"), path.child("requests"));
     let (mut compute, mut huge) = (false, false);
     let nothing = Map::new();
@@ -128,7 +156,7 @@ pub(crate) fn requirements(report: &mut Report, given: &Value, path: Path<'_>) {
     for (name, amount) in limits.iter() {
         let at = limits_at.key(name);
         let amount = quantity(amount);
-        container_resource_name(report, name, at);
+        check_name(report, name, at);
         resource_quantity(report, name, &amount, at);
         huge |= huge_pages(report, name, &amount, at);
         compute |= matches!(name, "cpu" | "memory");
@@ -136,7 +164,7 @@ pub(crate) fn requirements(report: &mut Report, given: &Value, path: Path<'_>) {
     for (name, amount) in given.map("requests").iter().flat_map(|m| m.iter()) {
         let at = requests_at.key(name);
         let amount = quantity(amount);
-        container_resource_name(report, name, at);
+        check_name(report, name, at);
         resource_quantity(report, name, &amount, at);
         match limits.get(name).map(quantity) {
             Some(limit) if amount != limit && !is_overcommit_allowed(name) => {

@@ -400,6 +400,8 @@ fn kept(report: &mut Report, spec: &Value, before: &Value, field: &'static str, 
     } else {
         "ipFamily"
     };
+    // For families, too, upstream looks at the addresses.
+    let none_left = spec.list("clusterIPs").is_empty();
     if now.len() == then.len() {
         for i in (0..now.len()).filter(|i| now[*i] != then[*i]) {
             let at = if field == "clusterIPs" { i } else { 0 };
@@ -407,7 +409,7 @@ fn kept(report: &mut Report, spec: &Value, before: &Value, field: &'static str, 
         }
         return;
     }
-    if now.is_empty() {
+    if none_left {
         report.invalid(
             list.index(0),
             all,

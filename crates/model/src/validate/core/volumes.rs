@@ -193,7 +193,7 @@ fn one_source(report: &mut Report, kind: &'static str, source: &Value, path: Pat
 
 pub(crate) fn csi_driver_name(report: &mut Report, name: &str, path: Path<'_>) {
     if name.is_empty() {
-        report.required(path, "");
+        return report.required(path, "");
     }
     if name.len() > 63 {
         report

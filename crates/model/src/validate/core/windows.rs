@@ -1,0 +1,146 @@
+//! What pods and containers say to Windows: kubernetes `pkg/apis/core/validation/validation.go`.
+
+use crate::field::Path;
+use crate::validate::read::{NOTHING, Read, Report};
+use crate::{Value, rules};
+
+const MAX_SPEC: usize = 64 * 1024;
+const MAX_DOMAIN: usize = 256;
+const MAX_USER: usize = 104;
+
+pub(super) fn options(report: &mut Report, options: &Value, path: Path<'_>) {
+    if let Some(name) = options.string("gmsaCredentialSpecName") {
+        let at = path.child("gmsaCredentialSpecName");
+        report.problems(at, name, rules::dns1123_subdomain(name));
+    }
+    if let Some(spec) = options.string("gmsaCredentialSpec") {
+        let at = path.child("gmsaCredentialSpec");
+        if spec.is_empty() {
+            report.invalid_str(at, spec, "gmsaCredentialSpec cannot be an empty string");
+        } else if spec.len() > MAX_SPEC {
+            report.invalid_str(at, spec, "gmsaCredentialSpec size must be under 64 KiB");
+        }
+    }
+    if let Some(name) = options.string("runAsUserName") {
+        for problem in user_problems(name) {
+            report.invalid_str(path.child("runAsUserName"), name, problem);
+        }
+    }
+}
+
+fn user_problems(name: &str) -> Vec<String> {
+    let parts: Vec<&str> = name.split('\\').collect();
+    if name.is_empty() {
+        return vec!["runAsUserName cannot be an empty string".into()];
+    }
+    if name.chars().any(char::is_control) {
+        return vec!["runAsUserName cannot contain control characters".into()];
+    }
+    let (domain, user) = match parts[..] {
+        [user] => (None, user),
+        [domain, user] => (Some(domain), user),
+        _ => return vec!["runAsUserName cannot contain more than one backslash".into()],
+    };
+    let mut problems = Vec::new();
+    if let Some(domain) = domain {
+        if domain.len() >= MAX_DOMAIN {
+            problems.push(format!(
+                "runAsUserName's Domain length must be under {MAX_DOMAIN} characters"
+            ));
+        }
+        if !(is_net_bios(domain) || is_domain(domain)) {
+            let why = "runAsUserName's Domain doesn't match the NetBios nor the DNS format";
+            problems.push(why.into());
+        }
+    }
+    if user.is_empty() {
+        problems.push("runAsUserName's User cannot be empty".into());
+    } else if user.len() > MAX_USER {
+        problems.push(format!(
+            "runAsUserName's User length must not be longer than {MAX_USER} characters"
+        ));
+    }
+    if !user.is_empty() && user.chars().all(|c| matches!(c, '.' | ' ')) {
+        problems.push("runAsUserName's User cannot contain only periods or spaces".into());
+    }
+    if user.contains([
+        '"', '/', '\\', ':', ';', '|', '=', ',', '+', '*', '?', '<', '>', '@', '[', ']',
+    ]) {
+        let why =
+            r#"runAsUserName's User cannot contain the following characters: "/\:;|=,+*?<>@[]"#;
+        problems.push(why.into());
+    }
+    problems
+}
+
+/// `^[^\\/:\*\?"<>|\.][^\\/:\*\?"<>|]{0,14}$`
+fn is_net_bios(name: &str) -> bool {
+    let bad = ['\\', '/', ':', '*', '?', '"', '<', '>', '|'];
+    (1..=15).contains(&name.chars().count()) && !name.contains(bad) && !name.starts_with('.')
+}
+
+/// `^(?:[a-zA-Z0-9](?:[a-zA-Z0-9\-]*[a-zA-Z0-9])?\.)*…$`, each part of a domain alike.
+fn is_domain(name: &str) -> bool {
+    name.split('.').all(|part| {
+        let ends = |c: char| c.is_ascii_alphanumeric();
+        part.starts_with(ends)
+            && part.ends_with(ends)
+            && part.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
+    })
+}
+
+/// All containers share the host's processes, or none does.
+pub(super) fn host_process(report: &mut Report, spec: &Value, path: Path<'_>) {
+    let of = |holder: &Value| {
+        let context = holder.part("securityContext").unwrap_or(&NOTHING);
+        let options = context.part("windowsOptions").unwrap_or(&NOTHING);
+        options.part("hostProcess").and_then(Value::as_bool)
+    };
+    let pod = of(spec);
+    let (mut all, mut shared) = (0, 0);
+    for field in ["initContainers", "containers", "ephemeralContainers"] {
+        let list = path.child(field);
+        for (i, container) in spec.list(field).iter().enumerate() {
+            all += 1;
+            let own = of(container);
+            if let (Some(pod), Some(own)) = (pod, own)
+                && pod != own
+            {
+                let item = list.index(i);
+                let context = item.child("securityContext");
+                let options = context.child("windowsOptions");
+                let detail = format!(
+                    "pod hostProcess value must be identical if both are specified, was {pod}"
+                );
+                report.invalid(options.child("hostProcess"), &Value::Bool(own), detail);
+            }
+            shared += usize::from(own.or(pod) == Some(true));
+        }
+    }
+    if shared == 0 {
+        return;
+    }
+    if shared != all {
+        let detail = "If pod contains any hostProcess containers then all containers must be HostProcess containers";
+        report.invalid_str(path, "", detail);
+    }
+    if !spec.flag("hostNetwork") {
+        let detail = "hostNetwork must be true if pod contains any hostProcess containers";
+        report.invalid(path.child("hostNetwork"), &Value::Bool(false), detail);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::user_problems;
+
+    #[test]
+    fn user_names_of_windows_are_checked() {
+        for good in ["Container", "NT AUTHORITY\\SYSTEM", "a.example.com\\u"] {
+            assert_eq!(user_problems(good), [""; 0], "{good}");
+        }
+        for bad in ["", "a\\b\\c", "a/b", "..", "a\\", "a\n"] {
+            assert_ne!(user_problems(bad), [""; 0], "{bad}");
+        }
+    }
+}
