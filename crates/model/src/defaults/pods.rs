@@ -42,6 +42,10 @@ fn pod(p: &mut Map) {
     }
     pod_resources::fill(spec);
     default(spec, "enableServiceLinks", true);
+    // Of pods only, not of templates: kubernetes `pkg/apis/core/v1/conversion.go`.
+    if let Some(..0) = spec.get("terminationGracePeriodSeconds").and_then(Value::as_i64) {
+        spec.insert("terminationGracePeriodSeconds", 1);
+    }
     if spec.get("hostNetwork").and_then(Value::as_bool) == Some(true) {
         for list in ["containers", "initContainers"] {
             each(spec, list).for_each(host_ports);

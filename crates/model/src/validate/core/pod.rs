@@ -153,12 +153,14 @@ pub(crate) fn template(report: &mut Report, template: &Value, path: Path<'_>) {
     }
 }
 
-fn spec(report: &mut Report, spec: &Value, pod_name: &str, is_pod: bool, path: Path<'_>) {
-    let grace = spec.int("terminationGracePeriodSeconds");
-    if grace.is_none() {
-        report.required(path.child("terminationGracePeriodSeconds"), "");
-    }
-    let pod = containers::Pod {
+/// What containers need to know of their pod.
+fn context<'a>(
+    report: &mut Report,
+    spec: &'a Value,
+    pod_name: &str,
+    path: Path<'_>,
+) -> containers::Pod<'a> {
+    containers::Pod {
         volumes: volumes::volumes(
             report,
             spec.list("volumes"),
@@ -170,11 +172,18 @@ fn spec(report: &mut Report, spec: &Value, pod_name: &str, is_pod: bool, path: P
             .iter()
             .map(|c| c.text("name"))
             .collect(),
-        grace,
+        grace: spec.int("terminationGracePeriodSeconds"),
         restart_policy: spec.text("restartPolicy"),
         host_users: spec.part("hostUsers") != Some(&Value::Bool(false)),
         os: spec.part("os").unwrap_or(&NOTHING).text("name"),
-    };
+    }
+}
+
+fn spec(report: &mut Report, spec: &Value, pod_name: &str, is_pod: bool, path: Path<'_>) {
+    if !spec.has("terminationGracePeriodSeconds") {
+        report.required(path.child("terminationGracePeriodSeconds"), "");
+    }
+    let pod = context(report, spec, pod_name, path);
     resource_claims(report, spec, path.child("resourceClaims"));
     let regular = spec.list("containers");
     containers::containers(report, regular, &pod, path.child("containers"));
