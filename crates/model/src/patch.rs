@@ -17,6 +17,18 @@ const MAX_SHIFTED: usize = 50_000_000;
 /// # Errors
 /// 400 for a malformed patch, 422 when an operation does not fit the object, 413 past a bound.
 pub fn json_patch(target: &mut Value, patch: &Value) -> Result<(), ApiError> {
+    if json_patch_unless(target, patch)? {
+        Ok(())
+    } else {
+        Err(does_not_apply())
+    }
+}
+
+/// As [`json_patch`], but an operation `test` that fails is no error: `false`.
+///
+/// # Errors
+/// As [`json_patch`].
+pub fn json_patch_unless(target: &mut Value, patch: &Value) -> Result<bool, ApiError> {
     let ops = match patch {
         Value::Array(ops) => ops.as_slice(),
         Value::Null => &[],
@@ -49,9 +61,11 @@ pub fn json_patch(target: &mut Value, patch: &Value) -> Result<(), ApiError> {
         }
     }
     for op in ops.iter().filter_map(Value::as_object) {
-        operate(target, op, &mut work)?;
+        if !operate(target, op, &mut work)? {
+            return Ok(false);
+        }
     }
-    Ok(())
+    Ok(true)
 }
 
 /// Applies a merge patch: null removes, objects merge, everything else replaces.
@@ -165,14 +179,15 @@ pub(crate) fn does_not_apply() -> ApiError {
     e
 }
 
-fn operate(doc: &mut Value, op: &Map, work: &mut Work) -> Result<(), ApiError> {
+/// `false`: what was tested is not so.
+fn operate(doc: &mut Value, op: &Map, work: &mut Work) -> Result<bool, ApiError> {
     let text = |key: &str| {
         op.get(key)
             .and_then(Value::as_str)
             .ok_or_else(does_not_apply)
     };
     let value = || op.get("value").cloned().unwrap_or_default();
-    match text("op")? {
+    let done = match text("op")? {
         "add" => add(doc, text("path")?, value(), work),
         "remove" => remove(doc, text("path")?, work).map(drop),
         "replace" => replace(doc, text("path")?, value()),
@@ -197,10 +212,11 @@ fn operate(doc: &mut Value, op: &Map, work: &mut Work) -> Result<(), ApiError> {
                     (None, want) => want.is_none_or(Value::is_null),
                 }
             };
-            if same { Ok(()) } else { Err(does_not_apply()) }
+            return Ok(same);
         }
-        _ => Err(does_not_apply()),
-    }
+        _ => return Err(does_not_apply()),
+    };
+    done.map(|()| true)
 }
 
 /// `~1` is `/` and `~0` is `~`, replaced in one pass from the left.

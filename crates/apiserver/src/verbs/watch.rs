@@ -165,13 +165,13 @@ impl Watcher {
             if self.ended {
                 return None;
             }
-            self.initial_events(&mut out).await;
+            self.initial_events(&mut out);
             if out.is_empty() && self.announce {
                 self.announce = false;
                 self.bookmark(true, &mut out);
             }
             if out.is_empty() {
-                self.new_events(&mut out).await;
+                self.new_events(&mut out);
             }
             if !out.is_empty() {
                 return Some(out.into());
@@ -207,18 +207,18 @@ impl Watcher {
         }
     }
 
-    async fn initial_events(&mut self, out: &mut Vec<u8>) {
+    fn initial_events(&mut self, out: &mut Vec<u8>) {
         while out.len() < CHUNK {
             let Some(object) = self.initial.next() else {
                 return;
             };
             if self.selection.is_everything() || self.selection.matches(&self.call, &object) {
-                self.write("ADDED", &object, None, out).await;
+                self.write("ADDED", &object, None, out);
             }
         }
     }
 
-    async fn new_events(&mut self, out: &mut Vec<u8>) {
+    fn new_events(&mut self, out: &mut Vec<u8>) {
         // Marking first: what happens while events are read wakes the next wait.
         self.changes.borrow_and_update();
         loop {
@@ -236,7 +236,7 @@ impl Watcher {
             };
             let more = events.len() >= BATCH;
             for event in &events {
-                self.event(event, out).await;
+                self.event(event, out);
             }
             self.rev = upto;
             if !more || out.len() >= CHUNK {
@@ -245,7 +245,7 @@ impl Watcher {
         }
     }
 
-    async fn event(&mut self, event: &Arc<Event>, out: &mut Vec<u8>) {
+    fn event(&mut self, event: &Arc<Event>, out: &mut Vec<u8>) {
         if self
             .namespace
             .as_ref()
@@ -254,8 +254,7 @@ impl Watcher {
             return;
         }
         if self.selection.is_everything() {
-            self.write(event.kind(), &event.object, Some(event), out)
-                .await;
+            self.write(event.kind(), &event.object, Some(event), out);
             return;
         }
         let matched = |o: &Object| self.selection.matches(&self.call, o);
@@ -263,15 +262,12 @@ impl Watcher {
         let before = event.prev.as_ref().is_some_and(|p| matched(p));
         match (before, now) {
             (false, false) => {}
-            (false, true) => self.write("ADDED", &event.object, None, out).await,
-            (true, true) => {
-                self.write("MODIFIED", &event.object, Some(event), out)
-                    .await
-            }
+            (false, true) => self.write("ADDED", &event.object, None, out),
+            (true, true) => self.write("MODIFIED", &event.object, Some(event), out),
             // The object left the selection: its last selected state, at the new revision.
             (true, false) => {
                 let last = event.prev.as_ref().unwrap_or(&event.object).clone();
-                self.write_at("DELETED", &last, event.rev, out).await;
+                self.write_at("DELETED", &last, event.rev, out);
             }
         }
     }
@@ -281,7 +277,7 @@ impl Watcher {
         a.shape == Shape::Plain && a.format != Format::Protobuf && !self.call.converts()
     }
 
-    async fn write(
+    fn write(
         &mut self,
         kind: &str,
         object: &Arc<Object>,
@@ -295,11 +291,11 @@ impl Watcher {
             }
             return;
         }
-        self.write_at(kind, object, object.rev, out).await;
+        self.write_at(kind, object, object.rev, out);
     }
 
-    async fn write_at(&mut self, kind: &str, object: &Object, rev: u64, out: &mut Vec<u8>) {
-        let served = self.call.to_served(object).await.map(|mut v| {
+    fn write_at(&mut self, kind: &str, object: &Object, rev: u64, out: &mut Vec<u8>) {
+        let served = self.call.to_served(object).map(|mut v| {
             v.set(&["metadata", "resourceVersion"], rev.to_string());
             v
         });

@@ -8,7 +8,6 @@
 )]
 
 mod access;
-mod conversion;
 mod crds;
 mod harness;
 mod kinds;

@@ -7,12 +7,14 @@
 
 mod fields;
 mod managed;
+mod overlay;
 mod reset;
 mod scale;
 mod schema;
 mod set;
 mod walk;
 
+pub use overlay::overlay;
 pub use scale::apply_scale;
 
 use crate::catalogue::Resource;

@@ -510,7 +510,7 @@ impl Checker<'_> {
                 self.issues.add(e.at, message);
                 self.set(e, Type::Error);
             }
-            None => self.undeclared(e, name),
+            None => return self.undeclared(e, name),
         }
         let object = match self.get(e) {
             Type::Object(object) => Some(object),

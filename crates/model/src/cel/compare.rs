@@ -27,6 +27,9 @@ pub fn equal<'a>(ctx: &mut Ctx<'a>, a: &Val<'a>, b: &Val<'a>) -> Outcome<bool> {
         (Val::Type(a), Val::Type(b)) => a.runtime_name() == b.runtime_name(),
         (Val::Optional(None), Val::Optional(None)) => true,
         (Val::Optional(Some(a)), Val::Optional(Some(b))) => equal(ctx, a, b)?,
+        (Val::Opaque(a), Val::Opaque(_)) if !a.is_comparable() => {
+            return Err(Failure::no_such_overload());
+        }
         (Val::Opaque(a), Val::Opaque(b)) => a.type_name() == b.type_name() && a.equals(&**b),
         (Val::Message(a), Val::Message(b)) => super::message::equal_messages(ctx, a, b)?,
         (Val::List(a), Val::List(b)) => equal_lists(ctx, a, b)?,

@@ -38,7 +38,8 @@ pub struct Question<'q> {
     pub name: &'q str,
     pub field_selector: &'q str,
     pub label_selector: &'q str,
-    /// Asks for a service account instead of the user of the request: namespace and name.
+    /// Asks for a service account instead of the user of the request: namespace and name. It is in the
+    /// groups of service accounts, but not in `system:authenticated`, as upstream.
     pub service_account: Option<(&'q str, &'q str)>,
 }
 

@@ -8,6 +8,7 @@ use super::lib::text_of;
 use super::types::{ObjectType, Type};
 use super::val::{Failure, Outcome, Val};
 use crate::field::quote;
+use crate::limits::MAX_BODY;
 use crate::{Map, Str, Value, bytes64};
 use std::sync::Arc;
 
@@ -203,23 +204,41 @@ fn operation(message: &Message) -> Result<Value, String> {
 /// A value as JSON, as cel-go converts to `google.protobuf.Value`; whole numbers stay whole.
 ///
 /// # Errors
-/// It is none.
+/// It is none, or larger than a request may be: values share their parts, JSON does not.
 pub fn json(val: &Val) -> Result<Value, String> {
+    let mut left = MAX_BODY;
+    write(val, &mut left)
+}
+
+fn write(val: &Val, left: &mut usize) -> Result<Value, String> {
+    let mut take = |bytes: usize| {
+        *left = left
+            .checked_sub(bytes)
+            .ok_or_else(|| "the value is larger than a request may be".to_owned())?;
+        Ok::<(), String>(())
+    };
+    take(2)?;
+    let mut text = |s: &str| {
+        take(s.len())?;
+        Ok::<Value, String>(Value::from(s))
+    };
     Ok(match val {
         Val::Null | Val::Optional(None) => Value::Null,
         Val::Bool(b) => Value::Bool(*b),
         Val::Int(i) => Value::Int(*i),
-        Val::Uint(u) => {
-            let text = || Value::from(u.to_string().as_str());
-            i64::try_from(*u).map_or_else(|_| text(), Value::Int)
-        }
+        Val::Uint(u) => match i64::try_from(*u) {
+            Ok(i) => Value::Int(i),
+            Err(_) => text(&u.to_string())?,
+        },
         Val::Double(d) if d.is_finite() => Value::Float(*d),
-        Val::String(s) => Value::from(&**s),
-        Val::Bytes(b) => Value::from(bytes64::encode(b).as_str()),
-        Val::Timestamp(_) | Val::Duration(_) => Value::from(text_of(val).as_str()),
-        Val::Optional(Some(inner)) => json(inner)?,
+        Val::String(s) => text(s)?,
+        Val::Bytes(b) => text(&bytes64::encode(b))?,
+        Val::Timestamp(_) | Val::Duration(_) => text(&text_of(val))?,
+        Val::Optional(Some(inner)) => write(inner, left)?,
         Val::List(items) => {
-            let items = items.iter().map(|item| json(&item.map_err(|f| f.message)?));
+            let items = items
+                .iter()
+                .map(|item| write(&item.map_err(|f| f.message)?, left));
             Value::Array(items.collect::<Result<_, String>>()?)
         }
         Val::Map(entries) => {
@@ -233,14 +252,16 @@ pub fn json(val: &Val) -> Result<Value, String> {
                         key.type_name()
                     ));
                 };
-                map.insert(name, json(value.as_ref().unwrap_or(&Val::Null))?);
+                *left = left.saturating_sub(name.len());
+                map.insert(name, write(value.as_ref().unwrap_or(&Val::Null), left)?);
             }
             Value::Object(map)
         }
         Val::Message(message) => {
             let mut map = Map::new();
             for (name, value) in &message.fields {
-                map.insert(name.clone(), json(value)?);
+                *left = left.saturating_sub(name.len());
+                map.insert(name.clone(), write(value, left)?);
             }
             Value::Object(map)
         }
@@ -248,4 +269,33 @@ pub fn json(val: &Val) -> Result<Value, String> {
             return Err(format!("a value of type {} is no JSON", val.type_name()));
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_that_share_their_parts_become_no_endless_json() {
+        let mut val = Val::list(vec![Val::Int(1)]);
+        for _ in 0..40 {
+            val = Val::list(vec![val.clone(), val]);
+        }
+        let why = json(&val).unwrap_err();
+        assert_eq!(why, "the value is larger than a request may be");
+    }
+
+    #[test]
+    fn parts_of_an_object_stand_where_their_names_say() {
+        let mut wrong = Message::new("Object.wrong");
+        wrong.set("a", Val::Int(1)).unwrap();
+        let mut object = Message::new(OBJECT);
+        object.set("spec", Val::Message(wrong.into())).unwrap();
+        assert_eq!(
+            configuration(&Val::Message(object.into())).unwrap_err(),
+            "type mismatch: unexpected type name \"Object.wrong\", expected \"Object.spec\", which matches \
+             field name path from root Object type"
+        );
+        assert!(json_patch(&Val::Int(1)).is_err());
+    }
 }

@@ -25,6 +25,7 @@ mod lib;
 mod literals;
 mod macros;
 pub mod message;
+pub mod mutation;
 pub mod parse;
 pub mod policy;
 pub mod ranges;

@@ -28,6 +28,10 @@ pub enum Returns {
     Bool,
     String,
     StringOrNull,
+    /// `Object{…}`
+    Object,
+    /// A list of `JSONPatch{…}`
+    JsonPatch,
     Any,
 }
 
@@ -113,7 +117,16 @@ impl Compiler {
         self
     }
 
-    fn env(&self) -> Env {
+    /// For the mutations of a policy.
+    #[must_use]
+    pub fn with_patches(mut self) -> Self {
+        self.env = self.env.with_patches();
+        self
+    }
+
+    /// What expressions may refer to.
+    #[must_use]
+    pub fn env(&self) -> Env {
         if !self.composed {
             return self.env.clone();
         }
@@ -146,11 +159,15 @@ impl Compiler {
             Returns::Bool => *output == Type::Bool,
             Returns::String => *output == Type::String,
             Returns::StringOrNull => matches!(output, Type::String | Type::Null),
+            Returns::Object => full_name(output) == "Object",
+            Returns::JsonPatch => full_name(output) == "list(JSONPatch)",
         };
         if !fits {
             let wanted = match returns {
                 Returns::String => "string",
                 Returns::StringOrNull => "one of [string null_type]",
+                Returns::Object => "Object",
+                Returns::JsonPatch => "list(JSONPatch)",
                 Returns::Bool | Returns::Any => "bool",
             };
             let got = full_name(output);
@@ -362,15 +379,13 @@ struct Values<'a, 'i> {
 impl<'a> Scope<'a> for Values<'a, '_> {
     fn variable(&self, name: &str, _: &mut Ctx<'a>) -> Option<Outcome<Val<'a>>> {
         let any = |v: Option<&'a Value>| Some(v.map_or(Ok(Val::Null), plain));
-        let shaped = |v: Option<&'a Value>, decl: &'static LazyLock<Arc<Decl>>| {
-            Some(v.map_or(Ok(Val::Null), |v| Val::of(v, decl)))
-        };
+        // Typed when compiled, but bound as they are: times are strings then, as upstream.
         match name {
             "object" => any(self.input.object),
             "oldObject" => any(self.input.old_object),
             "params" => self.input.params.and_then(any),
-            "request" => shaped(Some(self.input.request), &REQUEST),
-            "namespaceObject" => shaped(self.input.namespace, &NAMESPACE),
+            "request" => any(Some(self.input.request)),
+            "namespaceObject" => any(self.input.namespace),
             _ => super::lib::authorizer_variable(name, self.input.request)
                 .filter(|_| self.input.authorizer.is_some())
                 .map(Ok),
@@ -410,6 +425,18 @@ impl<'a> Scope<'a> for Values<'a, '_> {
             .borrow_mut()
             .insert(variable.name.as_str(), val.clone());
         Some(val)
+    }
+}
+
+/// The values of the variables that every expression has.
+#[must_use]
+pub fn bind<'a, 'i>(input: &'i Input<'a>) -> impl Scope<'a> + use<'a, 'i> {
+    Values {
+        input,
+        variables: &[],
+        known: RefCell::default(),
+        spent: Cell::new(0),
+        depth: Cell::new(0),
     }
 }
 

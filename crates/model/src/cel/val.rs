@@ -74,6 +74,10 @@ pub trait Opaque: Debug {
     fn type_name(&self) -> &'static str;
     /// `other` has the same type name.
     fn equals(&self, other: &dyn Opaque) -> bool;
+    /// Whether it can be asked for equality at all.
+    fn is_comparable(&self) -> bool {
+        true
+    }
     /// For costs: how large it is.
     fn size(&self) -> u64 {
         1

@@ -8,7 +8,6 @@ use crate::{ApiError, Resource, Value, defaults};
 mod autoscaling;
 mod events;
 mod flowcontrol;
-pub mod webhook;
 
 /// Turns an object of `from` into one of `to`, in place; sets `apiVersion`.
 ///

@@ -43,7 +43,10 @@ fn pod(p: &mut Map) {
     pod_resources::fill(spec);
     default(spec, "enableServiceLinks", true);
     // Of pods only, not of templates: kubernetes `pkg/apis/core/v1/conversion.go`.
-    if let Some(..0) = spec.get("terminationGracePeriodSeconds").and_then(Value::as_i64) {
+    if let Some(..0) = spec
+        .get("terminationGracePeriodSeconds")
+        .and_then(Value::as_i64)
+    {
         spec.insert("terminationGracePeriodSeconds", 1);
     }
     if spec.get("hostNetwork").and_then(Value::as_bool) == Some(true) {

@@ -1,14 +1,16 @@
 //! CEL against what Kubernetes 1.36 itself answered (`upstream/cmd/cel` recorded it): errors,
 //! types, estimated costs, values, failures and costs of a few thousand expressions.
 
-use freehold_model::cel::ctx::{Ctx, PER_CALL_LIMIT};
+use freehold_model::cel::ctx::{Answer, Authorizer, Ctx, PER_CALL_LIMIT, Question};
 use freehold_model::cel::decl::Decl;
 use freehold_model::cel::env::Env;
-use freehold_model::cel::eval::{evaluate, instantiate};
+use freehold_model::cel::eval::{Scope, evaluate, instantiate};
+use freehold_model::cel::policy::{Compiler, Declares, Input, bind};
 use freehold_model::cel::ranges::Range;
 use freehold_model::cel::types::Type;
 use freehold_model::cel::val::{Entries, Text, Val};
 use freehold_model::cel::{cost, message, shape};
+use freehold_model::select::{FieldSelector, LabelSelector, Op};
 use freehold_model::time::{Instant, parse_duration};
 use freehold_model::{Value, json};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -26,7 +28,8 @@ struct Context {
     types: Vec<(String, Type)>,
     values: Vec<(String, Value, Arc<Decl>, &'static str)>,
     root: Option<Arc<Decl>>,
-    patches: bool,
+    /// Of policies: what is declared, and the values by name.
+    policy: Option<(Env, Value)>,
 }
 
 impl Context {
@@ -35,6 +38,7 @@ impl Context {
             "rule" => Self::rule(line, false),
             "optional" => Self::rule(line, true),
             "vars" => Some(Self::vars(line)),
+            "policy" => Some(Self::policy(line, false)),
             "mutation" => Some(Self::policy(line, true)),
             _ => None,
         }
@@ -69,23 +73,24 @@ impl Context {
             types: vec![("self".into(), t), ("oldSelf".into(), old)],
             values,
             root: Some(root),
-            patches: false,
+            policy: None,
         })
     }
 
     fn policy(line: &Value, patches: bool) -> Self {
-        let mut context = Self {
-            patches,
-            ..Self::default()
+        let compiler = Compiler::new(Declares {
+            params: true,
+            authorizer: true,
+        });
+        let compiler = if patches {
+            compiler.with_patches()
+        } else {
+            compiler
         };
-        for name in ["object", "oldObject", "params"] {
-            context.types.push((name.into(), Type::Dyn));
-            let value = line.get("vars").unwrap().get(name).cloned();
-            let value = value.unwrap_or(Value::Null);
-            let dynamic = Arc::new(Decl::dynamic().clone());
-            context.values.push((name.into(), value, dynamic, "plain"));
+        Self {
+            policy: Some((compiler.env(), line.get("vars").unwrap().clone())),
+            ..Self::default()
         }
-        context
     }
 
     fn vars(line: &Value) -> Self {
@@ -117,8 +122,8 @@ impl Context {
         for (name, t) in &self.types {
             env = env.with(name, t.clone());
         }
-        if self.patches {
-            env = env.with_patches();
+        if let Some((env, _)) = &self.policy {
+            return env.clone();
         }
         match &self.root {
             Some(root) => env.sized(Arc::clone(root)),
@@ -144,6 +149,87 @@ impl Context {
             })
             .collect()
     }
+}
+
+/// Answers as the recorder's authorizer: allows what is read, fails on the verb `fail`, and gives
+/// what it was asked as its reason.
+struct Echo;
+
+impl Authorizer for Echo {
+    fn authorize(&self, q: &Question<'_>) -> Answer {
+        if q.verb == "fail" {
+            return Answer {
+                error: Some("no answer".into()),
+                ..Answer::default()
+            };
+        }
+        let mut asked: Vec<String> = Vec::new();
+        let mut add = |name: &str, value: &str| {
+            if !value.is_empty() {
+                asked.push(format!("{name}={value}"));
+            }
+        };
+        match q.service_account {
+            Some((namespace, name)) => {
+                add("user", &format!("system:serviceaccount:{namespace}:{name}"));
+                let groups = "system:serviceaccounts,system:serviceaccounts";
+                add("groups", &format!("{groups}:{namespace}"));
+            }
+            None => {
+                add("user", "alice");
+                add("uid", "42");
+                add("groups", "dev,system:authenticated");
+            }
+        }
+        add("verb", q.verb);
+        add("path", q.path.unwrap_or_default());
+        if q.path.is_none() {
+            add("group", q.group);
+            add("version", "*");
+            add("resource", q.resource);
+            add("subresource", q.subresource);
+            add("namespace", q.namespace);
+            add("name", q.name);
+        }
+        for (kind, selectors) in [("fields", fields(q)), ("labels", labels(q))] {
+            match selectors {
+                None => add(kind, "unparsable"),
+                Some(list) => list.iter().for_each(|s| add(&kind[..5], s)),
+            }
+        }
+        Answer {
+            allowed: matches!(q.verb, "get" | "list"),
+            reason: asked.join(" "),
+            error: None,
+        }
+    }
+}
+
+fn fields(q: &Question) -> Option<Vec<String>> {
+    let parsed = FieldSelector::parse(q.field_selector).ok()?;
+    let shown = parsed.terms.iter().map(|(name, value, equal)| {
+        let operator = if *equal { "=" } else { "!=" };
+        format!("{name} {operator} {value}")
+    });
+    Some(shown.collect())
+}
+
+fn labels(q: &Question) -> Option<Vec<String>> {
+    let parsed = LabelSelector::parse(q.label_selector).ok()?;
+    let shown = parsed.requirements.iter().map(|r| {
+        let operator = match r.op {
+            Op::In if r.values.len() == 1 => "=",
+            Op::In => "in",
+            Op::NotIn => "notin",
+            Op::Exists => "exists",
+            Op::DoesNotExist => "!",
+            Op::GreaterThan => "gt",
+            Op::LessThan => "lt",
+        };
+        let values: Vec<&str> = r.values.iter().map(|v| v.as_str()).collect();
+        format!("{} {operator} {}", r.key, values.join("|"))
+    });
+    Some(shown.collect())
 }
 
 /// As `upstream/cmd/cel/show.go` writes values.
@@ -298,8 +384,26 @@ fn differences(context: &Context, line: &Value) -> Vec<(&'static str, String, St
         return out;
     }
     let values = context.values();
-    let mut ctx = Ctx::new(PER_CALL_LIMIT);
-    let (val, fail) = match evaluate(&checked, &values.as_slice(), &mut ctx) {
+    let none = Value::Null;
+    let some = |name: &str| {
+        let (_, vars) = context.policy.as_ref()?;
+        vars.get(name).filter(|v| !v.is_null())
+    };
+    let input = Input {
+        object: some("object"),
+        old_object: some("oldObject"),
+        request: some("request").unwrap_or(&none),
+        namespace: some("namespaceObject"),
+        params: Some(some("params")),
+        authorizer: Some(&Echo),
+    };
+    let (given, listed) = (bind(&input), values.as_slice());
+    let scope: &dyn Scope = match context.policy {
+        Some(_) => &given,
+        None => &listed,
+    };
+    let mut ctx = Ctx::new(PER_CALL_LIMIT).with_authorizer(Some(&Echo));
+    let (val, fail) = match evaluate(&checked, scope, &mut ctx) {
         Ok(val) => (show(&val), String::new()),
         Err(failure) => (String::new(), failure.message),
     };

@@ -94,7 +94,7 @@ pub(in crate::cel) struct ResourceCheck {
 #[derive(Clone, Debug)]
 struct Decision(Answer);
 
-/// Two of these are the same only when one of them is not what it seems; upstream says so, too.
+/// These cannot be compared, not even with themselves.
 macro_rules! receiver_only {
     ($($name:ty: $type_name:expr),*) => {$(
         impl Opaque for $name {
@@ -103,6 +103,10 @@ macro_rules! receiver_only {
             }
 
             fn equals(&self, _: &dyn Opaque) -> bool {
+                false
+            }
+
+            fn is_comparable(&self) -> bool {
                 false
             }
 

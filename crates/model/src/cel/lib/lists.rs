@@ -76,26 +76,45 @@ const TRAVERSE: Charge = Charge::Args(|a| traversal(&a[0]));
 
 /// Reading all that is in a value: 1 for each scalar, less for text.
 pub(super) fn traversal(val: &Val) -> u64 {
+    let mut steps = MAX_STEPS;
+    read(val, &mut steps)
+}
+
+/// Values that share their parts can be read for ever; what takes longer costs too much.
+const MAX_STEPS: u64 = 2_000_000;
+
+fn read(val: &Val, steps: &mut u64) -> u64 {
+    *steps = steps.saturating_sub(1);
+    if *steps == 0 {
+        return u64::MAX;
+    }
     match val {
         Val::String(s) => s.len() as u64 / 10,
         Val::Bytes(b) => b.len() as u64 / 10,
-        Val::List(items) => sum_of(items.iter()),
-        Val::Map(entries) => entries
-            .keys()
-            .iter()
-            .map(|key| {
+        Val::List(items) => {
+            let mut sum = 0_u64;
+            for item in items.iter() {
+                sum = sum.saturating_add(item.as_ref().map_or(1, |item| read(item, steps)));
+                if *steps == 0 {
+                    break;
+                }
+            }
+            sum
+        }
+        Val::Map(entries) => {
+            let mut sum = 0_u64;
+            for key in &entries.keys() {
                 let value = entries.find(key).ok().flatten();
-                traversal(key).saturating_add(value.as_ref().map_or(1, traversal))
-            })
-            .fold(0, u64::saturating_add),
+                let value = value.as_ref().map_or(1, |value| read(value, steps));
+                sum = sum.saturating_add(read(key, steps)).saturating_add(value);
+                if *steps == 0 {
+                    break;
+                }
+            }
+            sum
+        }
         _ => 1,
     }
-}
-
-fn sum_of<'a>(items: impl Iterator<Item = Outcome<Val<'a>>>) -> u64 {
-    items
-        .map(|item| item.as_ref().map_or(1, traversal))
-        .fold(0, u64::saturating_add)
 }
 
 /// Each element is looked at once; text is read.

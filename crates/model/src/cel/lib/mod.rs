@@ -58,9 +58,9 @@ pub(super) fn authorizer_variable<'a>(name: &str, request: &Value) -> Option<Val
         "authorizer.requestResource" => {
             let text = |path: &[&str]| request.str_at(path).unwrap_or_default().to_owned();
             let mut asked = authorizer::ResourceCheck::default();
-            asked.group = text(&["resource", "group"]);
-            asked.resource = text(&["resource", "resource"]);
-            asked.subresource = text(&["subResource"]);
+            asked.group = text(&["requestResource", "group"]);
+            asked.resource = text(&["requestResource", "resource"]);
+            asked.subresource = text(&["requestSubResource"]);
             asked.namespace = text(&["namespace"]);
             asked.name = text(&["name"]);
             Some(Val::Opaque(Rc::new(asked)))
