@@ -725,7 +725,7 @@ mod tests {
         let compiler = Compiler::new(declares);
         let mut request = request();
         request.set(
-            &["resource"],
+            &["requestResource"],
             value!({"group": "apps", "resource": "deployments"}),
         );
         let none = Value::Null;

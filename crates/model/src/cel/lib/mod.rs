@@ -51,7 +51,8 @@ pub(super) static LIBRARIES: &[&Library] = &[
     &more_lists::MORE_LISTS,
 ];
 
-/// The values of `authorizer` and `authorizer.requestResource` for an admission request.
+/// The values of `authorizer` and `authorizer.requestResource` for an admission request: what was
+/// asked for, not what it was converted to for a policy.
 pub(super) fn authorizer_variable<'a>(name: &str, request: &Value) -> Option<Val<'a>> {
     match name {
         "authorizer" => Some(Val::Opaque(Rc::new(authorizer::Subject::default()))),
