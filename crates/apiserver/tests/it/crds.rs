@@ -236,3 +236,61 @@ async fn until<F: Future<Output = bool>>(check: impl Fn() -> F) {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
+
+/// A definition whose rules do not fit is refused; objects are held to those that do, on create,
+/// update and status update, and what a transition rule forbids stays as it is.
+#[tokio::test(flavor = "multi_thread")]
+async fn rules_of_a_definition_are_kept() {
+    let cluster = Cluster::start().await;
+    let api = cluster.client();
+    let with_rules = |rule: &str| {
+        let mut version = version("v1", true);
+        let schema = ["schema", "openAPIV3Schema", "properties"];
+        let at = |more: &[&'static str]| [&schema[..], more].concat();
+        version.set(
+            &at(&["spec", "x-kubernetes-validations"]),
+            value!([
+                {"rule": (rule), "message": "big ones are blue", "fieldPath": ".color"},
+                {"rule": "self.size >= oldSelf.size", "messageExpression": "'was ' + (oldSelf.size > 5 ? 'big' : 'small')"}
+            ]),
+        );
+        version.set(
+            &at(&["status", "properties", "size", "x-kubernetes-validations"]),
+            value!([{"rule": "self < 100", "reason": "FieldValueForbidden"}]),
+        );
+        crd(vec![version])
+    };
+    let refused = api.post(CRDS, &with_rules("self.colour == 'blue'")).await;
+    let refused = refused.expect(422);
+    assert!(
+        refused.text(&["message"]).contains(
+            "compilation failed: ERROR: <input>:1:5: undefined field 'colour'\n | self.colour == 'blue'\n | ....^"
+        ),
+        "{}",
+        refused.text(&["message"])
+    );
+    let rule = "self.size < 5 || self.color == 'blue'";
+    api.post(CRDS, &with_rules(rule)).await.expect(201);
+    let refused = api.post(WIDGETS, &widget("a", 7)).await.expect(422);
+    assert_eq!(
+        refused.text(&["message"]),
+        "Widget.example.com \"a\" is invalid: spec.color: Invalid value: big ones are blue"
+    );
+    api.post(WIDGETS, &widget("a", 3)).await.expect(201);
+    let one = format!("{WIDGETS}/a");
+    let smaller = value!({"spec": {"size": 2}});
+    let refused = api.merge(&one, &smaller).await.expect(422);
+    assert_eq!(
+        refused.text(&["message"]),
+        "Widget.example.com \"a\" is invalid: spec: Invalid value: was small"
+    );
+    let status = format!("{one}/status");
+    let much = value!({"status": {"size": 100}});
+    let refused = api.merge(&status, &much).await.expect(422);
+    assert_eq!(
+        refused.text(&["message"]),
+        "Widget.example.com \"a\" is invalid: status.size: Forbidden: failed rule: self < 100"
+    );
+    let fine = value!({"status": {"size": 99}});
+    api.merge(&status, &fine).await.expect(200);
+}

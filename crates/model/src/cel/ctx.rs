@@ -13,8 +13,11 @@ pub const PER_REQUEST_LIMIT: u64 = 10_000_000;
 /// The most all match conditions of one webhook or policy may cost together.
 pub const MATCH_CONDITIONS_LIMIT: u64 = 2_500_000;
 
-/// Steps that have no cost upstream (comparing, copying) end here; upstream does not bound them.
-const FUEL: u64 = 20_000_000;
+/// Steps of work of one evaluation. What costs units takes about two steps each; what costs nothing
+/// upstream (comparing, copying) ends here.
+const FUEL: u64 = 10_000_000;
+/// Steps of work of all expressions of one request.
+pub const REQUEST_FUEL: u64 = 60_000_000;
 /// Bytes that one evaluation may make.
 const MEMORY: u64 = 64 * 1024 * 1024;
 /// Patterns kept compiled during one evaluation.
@@ -80,6 +83,25 @@ impl<'a> Ctx<'a> {
         self
     }
 
+    /// Allows at most `steps`, where a request has used some of its own already.
+    #[must_use]
+    pub fn with_fuel(mut self, steps: u64) -> Self {
+        self.fuel = FUEL.min(steps);
+        self
+    }
+
+    /// How many steps have been made since there were `before` left.
+    #[must_use]
+    pub fn used_of(&self, before: u64) -> u64 {
+        FUEL.min(before) - self.fuel
+    }
+
+    /// How many steps may be made.
+    #[must_use]
+    pub fn fuel(&self) -> u64 {
+        self.fuel
+    }
+
     /// What has been charged so far.
     #[must_use]
     pub fn cost(&self) -> u64 {
@@ -103,11 +125,16 @@ impl<'a> Ctx<'a> {
     /// # Errors
     /// There have been too many.
     pub fn burn(&mut self, steps: usize) -> Outcome<()> {
-        self.fuel = self
-            .fuel
-            .checked_sub(steps as u64)
-            .ok_or_else(Failure::out_of_budget)?;
-        Ok(())
+        match self.fuel.checked_sub(steps as u64) {
+            Some(rest) => {
+                self.fuel = rest;
+                Ok(())
+            }
+            None => {
+                self.fuel = 0;
+                Err(Failure::out_of_budget())
+            }
+        }
     }
 
     /// To be called before something of `bytes` bytes is made.

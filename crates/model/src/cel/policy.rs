@@ -3,7 +3,9 @@
 //! `plugin/policy/validating`, `plugin/webhook/matchconditions`).
 
 use super::check::Checked;
-use super::ctx::{Authorizer, Ctx, MATCH_CONDITIONS_LIMIT, PER_CALL_LIMIT, PER_REQUEST_LIMIT};
+use super::ctx::{
+    Authorizer, Ctx, MATCH_CONDITIONS_LIMIT, PER_CALL_LIMIT, PER_REQUEST_LIMIT, REQUEST_FUEL,
+};
 use super::decl::{Decl, DeclKind, Field, ListKind, Object};
 use super::env::Env;
 use super::eval::{Scope, evaluate, instantiate};
@@ -18,6 +20,8 @@ use std::sync::{Arc, LazyLock};
 const MINOR: u16 = 35;
 /// The longest message that an expression may make.
 const MAX_MESSAGE: usize = 5 * 1024;
+/// Expressions are tried on at most so many kinds.
+const MAX_TYPES: usize = 10;
 /// How many variables may be computed one for the other; upstream has no such bound.
 const MAX_VARIABLE_DEPTH: u32 = 64;
 const VARIABLES: &str = "kubernetes.variables";
@@ -202,6 +206,66 @@ pub fn check_expression(
     returns: Returns,
 ) -> Result<(), Refusal> {
     compiler.compile(source, returns).map(|_| ())
+}
+
+/// A kind that a policy applies to.
+pub struct Subject {
+    /// `apps/v1, Kind=Deployment`
+    pub kind: String,
+    pub shape: Arc<Decl>,
+}
+
+/// What the expressions of a ValidatingAdmissionPolicy say that cannot work on one of the kinds: the
+/// path of the expression and the warning (`pkg/admission/plugin/policy/validating/typechecking.go`).
+#[must_use]
+pub fn type_check(
+    policy: &Value,
+    subjects: &[Subject],
+    params: Option<&Arc<Decl>>,
+) -> Vec<(String, String)> {
+    let list = |key: &str| {
+        policy
+            .at(&["spec", key])
+            .and_then(Value::as_array)
+            .unwrap_or_default()
+    };
+    let declares = Declares {
+        params: policy
+            .at(&["spec", "paramKind"])
+            .is_some_and(|k| !k.is_null()),
+        authorizer: true,
+    };
+    let compilers: Vec<(&str, Compiler)> = subjects
+        .iter()
+        .take(MAX_TYPES)
+        .map(|subject| {
+            let mut compiler = Compiler::typed(declares, Some(&subject.shape), params).composed();
+            for variable in list("variables") {
+                let text = |key: &str| variable.str_at(&[key]).unwrap_or_default();
+                let _ = compiler.variable(text("name"), text("expression"));
+            }
+            (subject.kind.as_str(), compiler)
+        })
+        .collect();
+    let mut out = Vec::new();
+    for (i, validation) in list("validations").iter().enumerate() {
+        for key in ["expression", "messageExpression"] {
+            let Some(source) = validation.str_at(&[key]).filter(|s| !s.is_empty()) else {
+                continue;
+            };
+            let warnings: Vec<String> = compilers
+                .iter()
+                .filter_map(|(kind, compiler)| {
+                    let issues = compiler.env().compile(source).err()?;
+                    Some(format!("{kind}: {}\n", issues.display(source)))
+                })
+                .collect();
+            if !warnings.is_empty() {
+                out.push((format!("spec.validations[{i}].{key}"), warnings.join("\n")));
+            }
+        }
+    }
+    out
 }
 
 /// As Go writes a type of CEL.
@@ -410,12 +474,18 @@ impl<'a> Scope<'a> for Values<'a, '_> {
             ))),
             Ok(checked) => {
                 self.depth.set(self.depth.get() + 1);
-                let mut own = Ctx::new(PER_CALL_LIMIT).with_authorizer(ctx.authorizer);
+                let mut own = Ctx::new(PER_CALL_LIMIT)
+                    .with_authorizer(ctx.authorizer)
+                    .with_fuel(ctx.fuel());
                 let val = evaluate(checked, self, &mut own).map_err(|failure| {
                     Failure::new(format!(
                         "composited variable \"{field}\" fails to evaluate: {failure}"
                     ))
                 });
+                let used = own.used_of(ctx.fuel());
+                if let Err(over) = ctx.burn(usize::try_from(used).unwrap_or(usize::MAX)) {
+                    return Some(Err(over));
+                }
                 self.spent.set(self.spent.get().saturating_add(own.cost()));
                 self.depth.set(self.depth.get() - 1);
                 val
@@ -448,6 +518,8 @@ fn plain(value: &Value) -> Outcome<Val<'_>> {
 pub struct Evaluation<'a, 'i> {
     values: Values<'a, 'i>,
     budget: u64,
+    /// steps of work that are left
+    fuel: u64,
 }
 
 /// Nothing more may be evaluated for this request.
@@ -473,6 +545,7 @@ impl<'a, 'i> Evaluation<'a, 'i> {
                 depth: Cell::new(0),
             },
             budget,
+            fuel: REQUEST_FUEL,
         }
     }
 
@@ -489,8 +562,11 @@ impl<'a, 'i> Evaluation<'a, 'i> {
             Ok(checked) => checked,
             Err(refusal) => return Ok(Err(format!("compilation error: {}", refusal.detail))),
         };
-        let mut ctx = Ctx::new(PER_CALL_LIMIT).with_authorizer(self.values.input.authorizer);
+        let mut ctx = Ctx::new(PER_CALL_LIMIT)
+            .with_authorizer(self.values.input.authorizer)
+            .with_fuel(self.fuel);
         let val = evaluate(checked, &self.values, &mut ctx);
+        self.fuel -= ctx.used_of(self.fuel);
         let cost = ctx.cost().saturating_add(self.values.spent.take());
         self.budget = self.budget.checked_sub(cost).ok_or(OutOfBudget)?;
         Ok(val.map_err(|e| format!("expression '{source}' resulted in error: {e}")))
@@ -754,6 +830,38 @@ mod tests {
         };
         let mut evaluation = Evaluation::new(&nobody, &[]);
         assert!(evaluation.value("", &rule).unwrap().is_err());
+    }
+
+    #[test]
+    fn policies_are_tried_on_the_kinds_they_apply_to() {
+        use crate::catalogue::{Catalogue, DEFAULT_MINOR};
+        let catalogue = Catalogue::builtin(DEFAULT_MINOR).expect("catalogue");
+        let subject = |group: &str, kind: &str| {
+            let resource = catalogue.by_kind(group, "v1", kind).expect("kind");
+            Subject {
+                kind: format!("{group}/v1, Kind={kind}"),
+                shape: super::super::shape::of_resource(resource).expect("shape"),
+            }
+        };
+        let subjects = [subject("apps", "Deployment"), subject("", "Pod")];
+        let policy = value!({"spec": {
+            "variables": [{"name": "labels", "expression": "object.metadata.labels"}],
+            "validations": [
+                {"expression": "object.spec.replicas <= 5"},
+                {"expression": "'app' in variables.labels && object.metadata.creationTimestamp < timestamp('2100-01-01T00:00:00Z')",
+                 "messageExpression": "'is ' + object.kind"},
+                {"expression": "object.spec.replica > 0"}
+            ]
+        }});
+        let warnings = type_check(&policy, &subjects, None);
+        let texts: Vec<String> = warnings.iter().map(|(at, w)| format!("{at} {w}")).collect();
+        assert_eq!(
+            texts,
+            [
+                "spec.validations[0].expression /v1, Kind=Pod: ERROR: <input>:1:12: undefined field 'replicas'\n | object.spec.replicas <= 5\n | ...........^\n",
+                "spec.validations[2].expression apps/v1, Kind=Deployment: ERROR: <input>:1:12: undefined field 'replica'\n | object.spec.replica > 0\n | ...........^\n\n/v1, Kind=Pod: ERROR: <input>:1:12: undefined field 'replica'\n | object.spec.replica > 0\n | ...........^\n",
+            ]
+        );
     }
 
     #[test]

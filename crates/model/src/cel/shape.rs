@@ -1,7 +1,9 @@
-//! The declared shape of what a CRD's schema describes (apiserver `pkg/cel/common/schemas.go`).
+//! The declared shape of what a schema describes, a CRD's or the catalogue's (apiserver
+//! `pkg/cel/common/schemas.go`).
 
 use super::decl::{Decl, DeclKind, Field, ListKind, MAX_REQUEST, Object};
 use super::escape::escape;
+use crate::catalogue::{self, Resource, Shape, TypeId, Types};
 use crate::crd::schema::{Kind, ListType, Schema};
 use crate::{Str, Value};
 use std::collections::BTreeMap;
@@ -162,4 +164,73 @@ fn with_type_and_meta(s: &Schema, fields: &mut BTreeMap<Str, Field>) {
     add(fields, "apiVersion", text());
     let names = [("name", text()), ("generateName", text())];
     add(fields, "metadata", Decl::fields("object", names));
+}
+
+/// The shape of the objects of a kind, built in or custom.
+#[must_use]
+pub fn of_resource(resource: &Resource) -> Option<Arc<Decl>> {
+    if let Some(custom) = &resource.custom {
+        return of_schema(&custom.root, true);
+    }
+    let mut around = Vec::new();
+    Some(Arc::new(built_in(
+        &resource.types,
+        resource.root,
+        &mut around,
+    )))
+}
+
+/// The shape of a type of the catalogue, as OpenAPI publishes it; within itself it is anything.
+fn built_in(types: &Types, id: TypeId, around: &mut Vec<TypeId>) -> Decl {
+    let text = |min| Decl::plain(DeclKind::String, min, MAX_STRING);
+    match types.get(id) {
+        Shape::Struct(_) if around.contains(&id) => Decl::dynamic().clone(),
+        Shape::Struct(s) => {
+            around.push(id);
+            let mut fields = BTreeMap::new();
+            let mut min_size = 2;
+            for field in &s.fields {
+                let decl = built_in(types, field.ty, around);
+                if field.required {
+                    min_size += field.json.len() as u64 + decl.min_size + 4;
+                }
+                add(&mut fields, &field.json, decl);
+            }
+            around.pop();
+            let object = Object {
+                name: "object".into(),
+                fields,
+            };
+            Decl::plain(DeclKind::Object(object), min_size, 0)
+        }
+        Shape::Map(of) => {
+            let of = built_in(types, *of, around);
+            let most = MAX_STRING / (of.min_size + 6);
+            Decl::plain(DeclKind::Map(Arc::new(of)), 2, most)
+        }
+        Shape::List(list) => {
+            let of = built_in(types, list.item, around);
+            let most = MAX_STRING / (of.min_size + 1);
+            let kind = match &list.kind {
+                catalogue::ListKind::Atomic => ListKind::Atomic,
+                catalogue::ListKind::Set => ListKind::Set,
+                catalogue::ListKind::Map(keys) => ListKind::Map(keys.clone()),
+            };
+            Decl::plain(DeclKind::List(Arc::new(of), kind), 2, most)
+        }
+        Shape::String | Shape::Quantity | Shape::Duration => text(MIN_STRING),
+        Shape::Bool => Decl::plain(DeclKind::Bool, MIN_BOOL, 0),
+        Shape::Int32 | Shape::Int64 => Decl::plain(DeclKind::Int, MIN_NUMBER, 0),
+        Shape::Float => Decl::plain(DeclKind::Double, MIN_NUMBER, 0),
+        Shape::Bytes => Decl::plain(DeclKind::Bytes, MIN_STRING, MAX_STRING),
+        Shape::IntOrString => Decl::plain(DeclKind::IntOrString, 1, MAX_STRING),
+        Shape::Time | Shape::MicroTime => {
+            Decl::plain(DeclKind::Timestamp, DATE_TIME.0, DATE_TIME.1)
+        }
+        Shape::FieldsV1 | Shape::Raw => Decl::fields("object", []),
+        Shape::Json
+        | Shape::SchemaOrBool(_)
+        | Shape::SchemaOrArray(_)
+        | Shape::SchemaOrStrings(_) => Decl::dynamic().clone(),
+    }
 }

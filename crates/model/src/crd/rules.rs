@@ -3,7 +3,7 @@
 
 use super::schema::{ListType, Rule, Schema};
 use crate::cel::check::Checked;
-use crate::cel::ctx::{Ctx, PER_CALL_LIMIT, PER_REQUEST_LIMIT};
+use crate::cel::ctx::{Ctx, PER_CALL_LIMIT, PER_REQUEST_LIMIT, REQUEST_FUEL};
 use crate::cel::decl::{Decl, DeclKind};
 use crate::cel::env::Env;
 use crate::cel::escape::escape;
@@ -307,6 +307,7 @@ fn evaluate_from<'v>(
     let mut evaluation = Evaluation {
         errors: Vec::new(),
         budget: PER_REQUEST_LIMIT,
+        fuel: REQUEST_FUEL,
         over: false,
     };
     evaluation.node(rules, value, old, ratchet, path);
@@ -316,6 +317,8 @@ fn evaluate_from<'v>(
 struct Evaluation {
     errors: Vec<FieldError>,
     budget: u64,
+    /// steps of work that are left
+    fuel: u64,
     /// nothing more is evaluated
     over: bool,
 }
@@ -473,7 +476,7 @@ impl Evaluation {
         if compiled.uses_old_self() && case.old.is_none() && !optional {
             return;
         }
-        let (result, cost) = run(&compiled.rule, case, optional);
+        let (result, cost) = run(&compiled.rule, case, optional, &mut self.fuel);
         if !self.spend(cost) {
             self.fail(case, OUT_OF_BUDGET);
             return;
@@ -554,7 +557,7 @@ impl Evaluation {
             return Ok(None);
         };
         let source = || crate::field::quote(&rule.message_expression);
-        let (result, cost) = run(message, case, false);
+        let (result, cost) = run(message, case, false, &mut self.fuel);
         if !self.spend(cost) {
             return Err("messageExpression evaluation failed due to running out of cost budget, no further validation rules will be run".into());
         }
@@ -582,13 +585,19 @@ fn error_text(rule: &Rule) -> &str {
 }
 
 /// The text or bool that an expression evaluates to, and what that cost.
-fn run<'v>(checked: &'v Checked, case: &Case<'v>, optional: bool) -> (Outcome<Val<'v>>, u64) {
-    let mut ctx = Ctx::new(PER_CALL_LIMIT);
+fn run<'v>(
+    checked: &'v Checked,
+    case: &Case<'v>,
+    optional: bool,
+    fuel: &mut u64,
+) -> (Outcome<Val<'v>>, u64) {
+    let mut ctx = Ctx::new(PER_CALL_LIMIT).with_fuel(*fuel);
     let scope = match variables(case, optional) {
         Ok(scope) => scope,
         Err(failure) => return (Err(failure), 0),
     };
     let result = evaluate(checked, &scope.as_slice(), &mut ctx);
+    *fuel -= ctx.used_of(*fuel);
     (result, ctx.cost())
 }
 
