@@ -31,6 +31,13 @@ impl Env {
         }
     }
 
+    /// The environment in which the API server of Kubernetes 1.`minor` takes new expressions: that of
+    /// the version before it, which may still be running beside it (`DefaultCompatibilityVersion`).
+    #[must_use]
+    pub fn of_server(minor: u16) -> Self {
+        Self::new(minor.saturating_sub(1))
+    }
+
     /// The environment for what is stored already: everything any version knew.
     #[must_use]
     pub fn stored() -> Self {
@@ -105,5 +112,40 @@ impl Env {
     pub fn compile(&self, source: &str) -> Result<Checked, Issues> {
         let Parsed { expr, nodes } = parse(source, self.syntax())?;
         check::check(self, expr, nodes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// apiserver `pkg/cel/environment/base.go`
+    #[test]
+    fn new_expressions_may_use_what_the_version_before_had() {
+        for (source, first) in [
+            ("[1].isSorted() && url('/a').getHost() == ''", 28),
+            ("'a'.find('a') == 'a' && 'a'.charAt(0) == 'a'", 28),
+            ("quantity('1').isInteger() && optional.of(1).hasValue()", 29),
+            ("1 < 1.5", 29),
+            ("sets.contains([1], [1]) && '%d'.format([1]) == '1'", 30),
+            ("ip('1.2.3.4').family() == 4 && isCIDR('::/0')", 31),
+            ("format.uuid().validate('x').hasValue()", 32),
+            ("[1].all(i, v, v > i)", 33),
+            ("semver('1.2.3').major() == 1", 34),
+            ("lists.range(1) == [0] && [2, 1].sortBy(e, e)[0] == 1", 35),
+        ] {
+            for minor in 28..=37 {
+                let compiled = Env::of_server(minor).compile(source);
+                assert_eq!(compiled.is_ok(), minor >= first, "{source} in 1.{minor}");
+            }
+            assert!(
+                Env::stored().compile(source).is_ok(),
+                "{source} when stored"
+            );
+        }
+        for patches in ["jsonpatch.escapeKey('a')", "Object{}"] {
+            assert!(Env::of_server(36).compile(patches).is_err());
+            assert!(Env::of_server(36).with_patches().compile(patches).is_ok());
+        }
     }
 }

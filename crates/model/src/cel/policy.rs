@@ -16,8 +16,8 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
-/// The version whose functions new expressions may use: that of the oldest API server beside a 1.36.
-const MINOR: u16 = 35;
+/// The version of the API server that takes new expressions.
+const SERVER: u16 = crate::catalogue::DEFAULT_MINOR as u16;
 /// The longest message that an expression may make.
 const MAX_MESSAGE: usize = 5 * 1024;
 /// Expressions are tried on at most so many kinds.
@@ -66,7 +66,7 @@ impl Compiler {
     /// For expressions that are new.
     #[must_use]
     pub fn new(declares: Declares) -> Self {
-        Self::within(Env::new(MINOR), declares, None, None)
+        Self::within(Env::of_server(SERVER), declares, None, None)
     }
 
     /// For expressions that are stored: what any version knew exists.

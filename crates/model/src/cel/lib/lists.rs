@@ -265,3 +265,22 @@ fn sets_meet<'a>(ctx: &mut Ctx<'a>, args: &[Val<'a>]) -> Outcome<Val<'a>> {
     }
     Ok(Val::Bool(false))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reading_values_that_share_their_parts_ends() {
+        // 2^60 empty strings, each of which costs nothing.
+        let mut val = Val::text("");
+        for _ in 0..60 {
+            val = Val::list(vec![val.clone(), val]);
+        }
+        assert_eq!(traversal(&val), u64::MAX);
+        assert_eq!(
+            traversal(&Val::list(vec![Val::Int(1), Val::text("0123456789")])),
+            2
+        );
+    }
+}
