@@ -1,5 +1,25 @@
 //! Benchmarks against peers in the same run. They print ratios and are never timed tests.
 
+#[cfg(feature = "api")]
 pub mod client;
+#[cfg(feature = "api")]
 pub mod load;
+#[cfg(feature = "api")]
 pub mod peer;
+
+use std::path::{Path, PathBuf};
+
+/// Where `cargo xtask upstream` leaves a program, whether or not it is there.
+///
+/// # Errors
+/// There is no home directory.
+pub fn upstream(program: &str) -> anyhow::Result<PathBuf> {
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "a benchmark has no module of its own for the environment"
+    )]
+    let base = std::env::var("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .or_else(|_| std::env::var("HOME").map(|home| Path::new(&home).join(".cache")))?;
+    Ok(base.join("freehold/upstream/v1.36.3").join(program))
+}

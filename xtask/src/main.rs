@@ -4,6 +4,7 @@ mod check;
 mod directions;
 mod oracle;
 mod sh;
+mod soak;
 mod test;
 mod tidy;
 mod tools;
@@ -24,6 +25,7 @@ cargo xtask <task>
   crds       write crds/*.yaml from the Rust types
   fuzz       run every fuzz target: --seconds N each (needs the nightly toolchain)
   bench      run the benchmarks of a crate: `bench store|model|api`
+  soak       long runs of tests that are short in CI: `soak store --kills N --steps N`
 ";
 
 fn main() -> std::process::ExitCode {
@@ -54,6 +56,7 @@ fn task() -> Result<()> {
         ),
         Some("fuzz") => test::fuzz(&rest),
         Some("bench") => test::bench(&rest),
+        Some("soak") => soak::run(&rest),
         None | Some("help" | "--help" | "-h") => sh::say(HELP),
         Some(other) => bail!("no task `{other}`; `cargo xtask help` lists them"),
     }

@@ -14,6 +14,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+/// A new key, for backups.
+pub fn random_key() -> Result<[u8; 32]> {
+    random()
+}
+
 /// What [`Embedded::check`] found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Checked {

@@ -4,6 +4,7 @@ use super::catalog::CatalogEntry;
 use super::checkpoint;
 use super::disk::{Disk, DiskFile};
 use super::log::{Place, segment_path, unavailable};
+use super::metrics::Stats;
 use super::options::Limits;
 use super::record::{Cipher, Ciphers, Record, log_nonce};
 use super::state::State;
@@ -43,6 +44,7 @@ pub(crate) struct Loaded {
     pub(crate) state: RwLock<State>,
     /// somebody asked for it since it was loaded
     pub(crate) used: AtomicBool,
+    pub(crate) stats: Stats,
 }
 
 impl Slot {
@@ -72,14 +74,17 @@ impl Slot {
 
     /// The oldest segment that is still needed for this keyspace.
     pub(crate) fn dirty_from(&self) -> Option<u64> {
-        let loaded = self.loaded.read().clone();
-        match loaded {
-            Some(loaded) => {
-                let state = loaded.state.read();
-                state.saving.into_iter().chain(state.dirty_from).min()
-            }
-            None => self.pending.lock().first().map(|place| place.segment),
+        let in_memory = || {
+            let loaded = self.loaded.read().clone()?;
+            let state = loaded.state.read();
+            Some(state.saving.into_iter().chain(state.dirty_from).min())
+        };
+        if let Some(needed) = in_memory() {
+            return needed;
         }
+        let pending = self.pending.lock().first().map(|place| place.segment);
+        // It may have been loaded just now: then it is in memory what was pending.
+        pending.or_else(|| in_memory().flatten())
     }
 
     pub(crate) fn limits(&self, default: Limits) -> Limits {

@@ -19,6 +19,7 @@ pub mod disk;
 mod index;
 mod keyspace;
 mod log;
+mod metrics;
 mod options;
 mod plan;
 mod record;
@@ -29,7 +30,8 @@ mod upkeep;
 mod values;
 mod watch;
 
-pub use backup::Checked;
+pub use backup::{Checked, random_key};
+pub use metrics::{BOUNDS, KeyspaceMetrics, Metrics};
 pub use options::{Limits, Options};
 
 use crate::{Error, Keyspaces, Result, Store};
@@ -40,6 +42,7 @@ use checkpointer::Checkpoints;
 use commit::{Committer, Queue, Refused, Request, Work};
 use keyspace::{Loaded, Slot};
 use log::unavailable;
+use metrics::Stats;
 use parking_lot::Mutex;
 use record::Ciphers;
 use state::Phase;
@@ -400,6 +403,7 @@ impl Shared {
             values,
             state: state.into(),
             used: AtomicBool::new(false),
+            stats: Stats::default(),
         }))
     }
 
@@ -433,7 +437,9 @@ impl Shared {
     }
 
     fn erase(&self, slot: &Arc<Slot>) -> Result<()> {
+        slot.wanted.fetch_add(1, Ordering::AcqRel);
         let _busy = slot.busy.blocking_lock();
+        slot.wanted.fetch_sub(1, Ordering::AcqRel);
         if slot.deleted.load(Ordering::Acquire) {
             return Ok(());
         }

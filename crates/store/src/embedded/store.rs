@@ -14,7 +14,7 @@ use crate::{
 use async_trait::async_trait;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 /// One keyspace.
@@ -46,10 +46,19 @@ impl EmbeddedStore {
                 cost,
             };
             let limits = (limits.waiting, limits.waiting_bytes);
-            self.shared.queue.push(request, limits)?;
+            let began = Instant::now();
+            let pushed = self.shared.queue.push(request, limits);
+            pushed.inspect_err(|_| loaded.stats.throttled())?;
             match answer.await {
-                Ok(Ok(done)) => return Ok((loaded, done)),
-                Ok(Err(Refused::Error(error))) => return Err(error),
+                Ok(Ok(done)) => {
+                    loaded.stats.wrote(began.elapsed(), &Ok(()));
+                    return Ok((loaded, done));
+                }
+                Ok(Err(Refused::Error(error))) => {
+                    let refused = Err::<(), _>(error.clone());
+                    loaded.stats.wrote(began.elapsed(), &refused);
+                    return Err(error);
+                }
                 Ok(Err(Refused::Fetch(held))) => {
                     let kvs = loaded.kvs(held.clone()).await?;
                     for (held, kv) in held.iter().zip(kvs) {

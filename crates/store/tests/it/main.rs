@@ -21,9 +21,11 @@ mod random;
 mod real_etcd;
 mod real_postgres;
 mod remote_faults;
+mod shares;
 mod sim_disk;
 mod simulation;
 mod support;
+mod values;
 
 /// What the protocol's types are converted to.
 use freehold_store::KeyValue;
