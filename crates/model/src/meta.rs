@@ -226,8 +226,10 @@ fn knows_kube_finalizers(resource: &Resource) -> bool {
                 | "apiextensions.k8s.io"
                 | "apiregistration.k8s.io"
                 | "coordination.k8s.io"
+                | "node.k8s.io"
+                | "policy"
         )
-        && resource.group != "policy"
+        && resource.kind != "Event"
 }
 
 fn check_names(meta: Option<&Map>, rule: &NameRule, path: &Path<'_>, errors: &mut Vec<FieldError>) {
@@ -270,9 +272,31 @@ fn checks_names_again(resource: &Resource) -> bool {
     resource.custom.is_none()
         && matches!(
             (resource.group.as_str(), resource.kind.as_str()),
-            ("admissionregistration.k8s.io" | "apiregistration.k8s.io", _)
-                | ("networking.k8s.io", "IPAddress")
+            (
+                "admissionregistration.k8s.io"
+                    | "apiregistration.k8s.io"
+                    | "flowcontrol.apiserver.k8s.io",
+                _
+            ) | ("networking.k8s.io", "IPAddress" | "IngressClass")
                 | ("apps", "ControllerRevision")
+                | ("batch", "Job" | "CronJob")
+                | (
+                    "",
+                    "PersistentVolume"
+                        | "PersistentVolumeClaim"
+                        | "Pod"
+                        | "Endpoints"
+                        | "Node"
+                        | "Namespace"
+                )
+                | (
+                    "storage.k8s.io",
+                    "VolumeAttributesClass"
+                        | "VolumeAttachment"
+                        | "StorageClass"
+                        | "CSINode"
+                        | "CSIStorageCapacity"
+                )
         )
 }
 

@@ -203,14 +203,11 @@ fn operate(doc: &mut Value, op: &Map, work: &mut Work) -> Result<bool, ApiError>
         }
         "test" => {
             let path = text("path")?;
-            let want = op.get("value");
+            let want = op.get("value").unwrap_or(&Value::Null);
             let same = if path.is_empty() {
-                doc == want.unwrap_or(&Value::Null)
+                doc == want
             } else {
-                match (find(doc, path)?, want) {
-                    (Some(found), want) => Some(found) == want,
-                    (None, want) => want.is_none_or(Value::is_null),
-                }
+                find(doc, path)?.unwrap_or(&Value::Null) == want
             };
             return Ok(same);
         }

@@ -335,9 +335,14 @@ impl Checker<'_> {
             ) => self.value(*id, value, at),
             (Shape::SchemaOrArray(id), Value::Array(items)) => self.list(*id, items, at),
             (Shape::SchemaOrStrings(_), Value::Array(items)) => {
-                if !items.iter().all(|v| v.as_str().is_some()) {
-                    self.mismatch("value", "string", at);
+                if let Some(other) = items.iter().find(|v| v.as_str().is_none()) {
+                    let kind = json_kind(other);
+                    self.mismatch(&kind, "string", at);
                 }
+            }
+            // Go's decoder of these looks at objects and lists only.
+            (Shape::SchemaOrArray(_) | Shape::SchemaOrStrings(_), other) if !self.custom => {
+                *other = Value::Null;
             }
             (Shape::SchemaOrBool(_), _) => self.refuse("boolean or JSON schema expected"),
             (

@@ -127,11 +127,9 @@ func (j *judge) created(k *kind, object map[string]any) {
 		j.line("proto", k, out, decoded.protobuf())
 	}
 	if other, ok := twins[k.gvk]; ok {
-		shown := internal{decoded.object, other}.text()
-		j.line("convert", k, out, shown)
-		if back, err := decode(shown, other); err == nil {
-			twin := &kind{gvk: other}
-			j.line("convert", twin, internal{back.object, other}.text(), internal{back.object, k.gvk}.text())
+		shown := j.converted(k.gvk, other, out)
+		if shown != "" {
+			j.converted(other, k.gvk, shown)
 		}
 	}
 	born(decoded.meta())
@@ -152,6 +150,17 @@ func (j *judge) created(k *kind, object map[string]any) {
 	} else if n := j.r.Intn(60); n > 2 && len(in) < most/2 {
 		k.good[n], k.stored[n] = object, tree
 	}
+}
+
+// What an object of one version is at another.
+func (j *judge) converted(from, to schema.GroupVersionKind, object string) string {
+	decoded, err := decode(object, from)
+	if err != nil {
+		return ""
+	}
+	shown := internal{decoded.object, to}.text()
+	j.line("convert", &kind{gvk: from}, object, shown)
+	return shown
 }
 
 // Kinds that are served at two versions.

@@ -21,7 +21,7 @@ pub(crate) fn line(
         .by_kind(next(), next(), next())
         .with_context(|| format!("no kind {kind}"))?;
     match (sort, parts) {
-        ("default", [given, theirs]) => defaulted(resource, given, theirs),
+        ("default", [given, theirs]) => defaulted(catalogue, resource, given, theirs),
         ("proto", [object, wire]) => protobuf(catalogue, object, wire),
         ("convert", [from, to]) => converted(catalogue, resource, from, to),
         ("create", [object, errors]) => {
@@ -43,7 +43,7 @@ pub(crate) fn line(
         ("apply" | "applied-status", [live, by, force, body, result]) => {
             let subresource = if sort == "apply" { "" } else { "status" };
             let by = applier(by, *force == "true", subresource);
-            applied(resource, &by, live, body, result)
+            applied(catalogue, resource, &by, live, body, result)
         }
         ("updated", [live, by, _, _, result]) => {
             updated(resource, &applier(by, false, ""), live, result)
@@ -98,7 +98,25 @@ fn values_differ(ours: &Value, theirs: &Value) -> Vec<String> {
     out
 }
 
-fn defaulted(resource: &Resource, given: &str, theirs: &str) -> Result<Vec<String>> {
+/// What is stored at another version is shown as that version has it.
+fn through_storage(catalogue: &Catalogue, resource: &Resource, object: &mut Value) {
+    if resource.storage_version == resource.version || resource.storage_group != resource.group {
+        return;
+    }
+    let stored = catalogue.by_kind(&resource.group, &resource.storage_version, &resource.kind);
+    if let Some(stored) = stored {
+        let there = convert::convert(resource, stored, object);
+        let back = convert::convert(stored, resource, object);
+        debug_assert!(there.is_ok() && back.is_ok());
+    }
+}
+
+fn defaulted(
+    catalogue: &Catalogue,
+    resource: &Resource,
+    given: &str,
+    theirs: &str,
+) -> Result<Vec<String>> {
     let mut object = parse(given)?;
     let checked = strict::check_and_prune(resource, &mut object);
     if let Some(theirs) = theirs.strip_prefix('!') {
@@ -123,6 +141,7 @@ fn defaulted(resource: &Resource, given: &str, theirs: &str) -> Result<Vec<Strin
         return Ok(vec![format!("ours is not read: {}", ours.message)]);
     }
     defaults::apply(resource, &mut object);
+    through_storage(catalogue, resource, &mut object);
     Ok(values_differ(&object, &parse(theirs)?))
 }
 
@@ -314,6 +333,7 @@ fn live_of(live: &str) -> Result<Option<Value>> {
 }
 
 fn applied(
+    catalogue: &Catalogue,
     resource: &Resource,
     by: &Applier<'_>,
     live: &str,
@@ -336,7 +356,10 @@ fn applied(
             &mut out,
         );
         match (settle(resource, ours), settle(resource, theirs)) {
-            (Ok(ours), Ok(theirs)) => difference("", &ours, &theirs, &mut out),
+            (Ok(mut ours), Ok(theirs)) => {
+                through_storage(catalogue, resource, &mut ours);
+                difference("", &ours, &theirs, &mut out);
+            }
             (Err(e), _) | (_, Err(e)) => out.push(format!("the result is not read: {e}")),
         }
         out.truncate(3);

@@ -50,6 +50,11 @@ pub fn convert(from: &Resource, to: &Resource, object: &mut Value) -> Result<(),
     Ok(())
 }
 
+/// The newer form of a HorizontalPodAutoscaler of `autoscaling/v1`, in place.
+pub(crate) fn autoscaler_to_v2(object: &mut Value) {
+    autoscaling::to_v2(object);
+}
+
 /// Moves a field, if it is there.
 fn rename(object: &mut Value, from: &str, to: &str) {
     let Some(map) = object.as_object_mut() else {

@@ -53,7 +53,13 @@ fn is_name(name: &str) -> bool {
         }
         _ => (None, name),
     };
-    name.len() <= 255 && domain.is_none_or(is_domain) && path.split('/').all(is_component)
+    // A name without a registry and a slash is one of `library`.
+    let prefix = if domain.is_none() && !path.contains('/') {
+        "library/".len()
+    } else {
+        0
+    };
+    prefix + path.len() <= 255 && domain.is_none_or(is_domain) && path.split('/').all(is_component)
 }
 
 fn is_domain(domain: &str) -> bool {

@@ -32,7 +32,7 @@ pub(super) fn configuration(report: &mut Report, object: &Value, old: Option<&Va
     for (i, hook) in hooks.iter().enumerate() {
         let root = Path::root("webhooks");
         let path = root.index(i);
-        webhook(report, hook, &demands, path);
+        webhook(report, hook, old, &demands, path);
         review_versions(
             report,
             hook.list("admissionReviewVersions"),
@@ -90,7 +90,13 @@ fn has_known_version(versions: &[Value]) -> bool {
         .any(|v| matches!(v.as_str(), Some("v1" | "v1beta1")))
 }
 
-fn webhook(report: &mut Report, hook: &Value, demands: &Demands, path: Path<'_>) {
+fn webhook(
+    report: &mut Report,
+    hook: &Value,
+    old: Option<&Value>,
+    demands: &Demands,
+    path: Path<'_>,
+) {
     fully_qualified(report, hook.text("name"), path.child("name"));
     let rules = path.child("rules");
     for (i, rule) in hook.list("rules").iter().enumerate() {
@@ -130,7 +136,7 @@ fn webhook(report: &mut Report, hook: &Value, demands: &Demands, path: Path<'_>)
     let config = hook.part("clientConfig").unwrap_or(&NOTHING);
     webhooks::client_config(report, config, path.child("clientConfig"));
     if demands.match_conditions {
-        match_conditions(report, hook, false, path);
+        match_conditions(report, hook, old, false, path);
     }
 }
 
@@ -180,7 +186,13 @@ fn review_versions(report: &mut Report, versions: &[Value], known: bool, path: P
     }
 }
 
-pub(super) fn match_conditions(report: &mut Report, of: &Value, params: bool, path: Path<'_>) {
+pub(super) fn match_conditions(
+    report: &mut Report,
+    of: &Value,
+    old: Option<&Value>,
+    params: bool,
+    path: Path<'_>,
+) {
     let path = path.child("matchConditions");
     let conditions = of.list("matchConditions");
     if conditions.len() > MAX_MATCH_CONDITIONS {
@@ -190,7 +202,10 @@ pub(super) fn match_conditions(report: &mut Report, of: &Value, params: bool, pa
             MAX_MATCH_CONDITIONS,
         ));
     }
-    let env = Env::new(params);
+    if conditions.is_empty() {
+        return;
+    }
+    let env = Env::new(params, false, old);
     let mut names = BTreeSet::new();
     for (i, condition) in conditions.iter().enumerate() {
         let path = path.index(i);

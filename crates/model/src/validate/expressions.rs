@@ -1,55 +1,127 @@
 //! CEL expressions in built-in kinds: apiserver `pkg/admission/plugin/cel/compile.go`.
 
 use super::read::Report;
-use crate::field::Path;
+use crate::Value;
+use crate::cel::policy::{Compiler, Declares, Returns, check_expression};
+use crate::field::{ErrorKind, FieldError, Path};
 use crate::rules;
+use std::collections::BTreeSet;
 
 /// What an expression must come to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Result {
     Bool,
-    /// a message, which may be missing
+    /// a message; it cannot ask the authorizer
     Text,
     /// an annotation's value: a string or null
     TextOrNull,
-    /// `Object{…}`
-    ApplyConfiguration,
-    /// a list of `JSONPatch{…}`
-    JsonPatch,
-    /// anything: a variable of a policy
-    Any,
 }
 
-/// What an expression can name.
-#[derive(Debug, Default)]
-#[allow(dead_code, reason = "read when expressions are compiled")]
+/// What an expression can name, and which expressions were there before.
 pub(super) struct Env {
-    params: bool,
-    variables: Vec<String>,
+    full: Compiler,
+    of_messages: Compiler,
+    stored: Compiler,
+    known: BTreeSet<String>,
 }
 
 impl Env {
-    pub(super) fn new(params: bool) -> Self {
-        Self {
+    /// `old`: the object before; its expressions may use what any version knew.
+    pub(super) fn new(params: bool, composed: bool, old: Option<&Value>) -> Self {
+        let full = Declares {
             params,
-            variables: Vec::new(),
+            authorizer: true,
+        };
+        let of_messages = Declares {
+            authorizer: false,
+            ..full
+        };
+        let mut known = BTreeSet::new();
+        if let Some(old) = old {
+            collect(old, &mut known);
+        }
+        let with = |compiler: Compiler| {
+            if composed {
+                compiler.composed()
+            } else {
+                compiler
+            }
+        };
+        Self {
+            full: with(Compiler::new(full)),
+            of_messages: with(Compiler::new(of_messages)),
+            stored: with(Compiler::stored(full)),
+            known,
         }
     }
 }
 
+/// Every string below a field whose name ends as those of expressions do.
+fn collect(value: &Value, known: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(map) => {
+            for (key, value) in map.iter() {
+                match value.as_str() {
+                    Some(text) if key.ends_with("xpression") => {
+                        known.insert(text.to_owned());
+                    }
+                    _ => collect(value, known),
+                }
+            }
+        }
+        Value::Array(items) => items.iter().for_each(|v| collect(v, known)),
+        _ => {}
+    }
+}
+
 /// Notes what is wrong with an expression.
-pub(super) fn check(_: &mut Report, _: &Env, _: &str, _: Result, _: Path<'_>) {}
+pub(super) fn check(report: &mut Report, env: &Env, source: &str, result: Result, path: Path<'_>) {
+    let (compiler, returns) = match result {
+        _ if env.known.contains(source) => (&env.stored, returns(result)),
+        Result::Text => (&env.of_messages, Returns::String),
+        _ => (&env.full, returns(result)),
+    };
+    if let Err(refusal) = check_expression(compiler, source, returns) {
+        refused(report, source, refusal.detail, refusal.internal, path);
+    }
+}
+
+fn returns(result: Result) -> Returns {
+    match result {
+        Result::Bool => Returns::Bool,
+        Result::Text => Returns::String,
+        Result::TextOrNull => Returns::StringOrNull,
+    }
+}
+
+fn refused(report: &mut Report, source: &str, detail: String, internal: bool, path: Path<'_>) {
+    if internal {
+        let error = FieldError::new(ErrorKind::InternalError, path, "", detail);
+        report.errors.push(error);
+    } else {
+        report.invalid_str(path, source, detail);
+    }
+}
 
 /// Notes what is wrong with a variable's expression; later expressions may name the variable.
 pub(super) fn variable(
     report: &mut Report,
     env: &mut Env,
     name: &str,
-    expression: &str,
+    source: &str,
     path: Path<'_>,
 ) {
-    check(report, env, expression, Result::Any, path);
-    env.variables.push(name.to_owned());
+    let _ = env.of_messages.variable(name, source);
+    let stored = env.stored.variable(name, source).map(drop);
+    let compiled = env.full.variable(name, source).map(drop);
+    let outcome = if env.known.contains(source) {
+        stored
+    } else {
+        compiled
+    };
+    if let Err(refusal) = outcome {
+        refused(report, source, refusal.detail, refusal.internal, path);
+    }
 }
 
 const RESERVED: [&str; 21] = [

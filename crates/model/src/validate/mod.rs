@@ -44,7 +44,8 @@ pub fn create(resource: &Resource, object: &Value) -> Vec<FieldError> {
     let of_metadata = report.errors.len();
     create_spec(&mut report, resource, object);
     // Upstream looks at the metadata of this kind when everything else is fine.
-    if resource.group == "policy" && report.errors.len() > of_metadata {
+    let late = resource.group == "policy" || resource.group.is_empty() && resource.kind == "Event";
+    if late && report.errors.len() > of_metadata {
         report.errors.drain(..of_metadata);
     }
     distinct(report.errors)
@@ -58,7 +59,7 @@ fn create_spec(report: &mut Report, resource: &Resource, object: &Value) {
         ("batch", _) => batch::create(report, kind, object),
         ("rbac.authorization.k8s.io", _) => rbac::create(report, kind, object),
         ("networking.k8s.io", _) => networking::create(report, kind, object),
-        ("autoscaling", "HorizontalPodAutoscaler") => autoscaling::autoscaler(report, object, None),
+        ("autoscaling", "HorizontalPodAutoscaler") => autoscaler(report, resource, object, None),
         ("policy", "PodDisruptionBudget") => small::disruption_budget(report, object),
         ("scheduling.k8s.io", "PriorityClass") => small::priority_class(report, object),
         ("coordination.k8s.io", "Lease") => small::lease(report, object),
@@ -87,6 +88,19 @@ fn create_spec(report: &mut Report, resource: &Resource, object: &Value) {
         }
         _ => {}
     }
+}
+
+/// Both versions are judged as the newer one.
+fn autoscaler(report: &mut Report, resource: &Resource, object: &Value, old: Option<&Value>) {
+    if resource.version != "v1" {
+        return autoscaling::autoscaler(report, object, old);
+    }
+    let newer = |object: &Value| {
+        let mut object = object.clone();
+        crate::convert::autoscaler_to_v2(&mut object);
+        object
+    };
+    autoscaling::autoscaler(report, &newer(object), old.map(newer).as_ref());
 }
 
 fn admission_kind(report: &mut Report, kind: &str, object: &Value, old: Option<&Value>) {
@@ -123,7 +137,7 @@ pub fn update(resource: &Resource, new: &Value, old: &Value) -> Vec<FieldError> 
             certificates::update(&mut report, new, old, certificates::Allowed::default());
         }
         ("autoscaling", "HorizontalPodAutoscaler") => {
-            autoscaling::autoscaler(&mut report, new, Some(old));
+            autoscaler(&mut report, resource, new, Some(old));
         }
         ("events.k8s.io", "Event") => core::new_event_update(&mut report, new, old),
         ("admissionregistration.k8s.io", _) => {
@@ -135,7 +149,10 @@ pub fn update(resource: &Resource, new: &Value, old: &Value) -> Vec<FieldError> 
             report.immutable_text(at, new.text("handler"), old.text("handler"));
         }
         ("discovery.k8s.io", "EndpointSlice") => {
-            create_spec(&mut report, resource, new);
+            // Addresses are judged by the type that they cannot leave.
+            let mut as_before = new.clone();
+            as_before.set(&["addressType"], old.text("addressType"));
+            create_spec(&mut report, resource, &as_before);
             let at = crate::field::Path::root("addressType");
             report.immutable(at, new.get("addressType"), old.get("addressType"));
         }

@@ -500,6 +500,15 @@ fn host_users(report: &mut Report, spec: &Value, path: Path<'_>) {
             report.forbidden(path.child(shown), "when `hostUsers` is false");
         }
     }
+    for field in ["initContainers", "containers", "ephemeralContainers"] {
+        let list = path.child(field);
+        for (i, container) in spec.list(field).iter().enumerate() {
+            if !container.list("volumeDevices").is_empty() {
+                let item = list.index(i);
+                report.forbidden(item.child("volumeDevices"), "when `hostUsers` is false");
+            }
+        }
+    }
 }
 
 fn names(report: &mut Report, spec: &Value, path: Path<'_>) {

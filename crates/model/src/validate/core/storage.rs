@@ -77,7 +77,7 @@ pub(crate) fn claim_spec(report: &mut Report, spec: &Value, path: Path<'_>) {
     if let (Some(source), Some(reference)) = (spec.part("dataSource"), spec.part("dataSourceRef")) {
         let differs = ["apiGroup", "kind", "name"]
             .iter()
-            .any(|f| source.text(f) != reference.text(f));
+            .any(|f| source.string(f) != reference.string(f));
         if !reference.text("namespace").is_empty() {
             let detail = "may not be specified when dataSourceRef.namespace is specified";
             report.invalid(path, &Value::object(), detail);
@@ -360,8 +360,10 @@ fn sources(report: &mut Report, spec: &Value, path: Path<'_>) {
             continue;
         };
         let at = path.child(kind);
-        if found {
-            report.forbidden(at, "may not specify more than 1 volume type");
+        // Upstream's one exception, and its own name of one field.
+        if found && kind != "flexVolume" {
+            let shown = if kind == "cephfs" { "cephFS" } else { kind };
+            report.forbidden(path.child(shown), "may not specify more than 1 volume type");
             continue;
         }
         found = true;
