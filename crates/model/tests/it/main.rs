@@ -11,6 +11,7 @@ mod cel;
 mod cel_bounds;
 mod costs;
 mod custom;
+mod judged;
 mod patch;
 mod proto;
 mod rules;
