@@ -4,13 +4,11 @@
 //! name rule of each kind as its `validation.go` has it.
 
 use crate::field::{FieldError, Path};
+use crate::limits::{MAX_ANNOTATIONS, MAX_FIELD_MANAGER};
 use crate::rules::{self, Problems};
 use crate::{Map, Resource, Value};
 
 pub const IMMUTABLE: &str = "field is immutable";
-/// Keys and values of all annotations together.
-pub const MAX_ANNOTATIONS: usize = 256 * 1024;
-const MAX_FIELD_MANAGER: usize = 128;
 
 /// Checks `metadata` of a new object: names by the kind's own rule, labels, annotations, …
 #[must_use]

@@ -4,13 +4,9 @@
 //! `pkg/endpoints/handlers/patch.go`, with their departures from the RFCs: negative array indices
 //! count from the end, `replace` and `copy` of a missing object key succeed.
 
-use crate::limits::{MAX_BODY, MAX_PATCH_OPS};
+use crate::limits::{MAX_BODY, MAX_PATCH_OPS, MAX_SHIFTED};
 use crate::status::Details;
 use crate::{ApiError, Map, Str, Value};
-
-/// How many values one patch may shift while it inserts into and removes from long containers:
-/// a bound on time, not on meaning (10,000 inserts in front of 5,000 items reach it).
-const MAX_SHIFTED: usize = 50_000_000;
 
 /// Applies a JSON patch document. When it fails, `target` is left in an undefined state.
 ///

@@ -4,10 +4,8 @@
 //! `pkg/fields/selector.go`.
 
 use crate::field::{FieldError, Path, quote, show};
+use crate::limits::MAX_SELECTOR;
 use crate::{ApiError, Map, Resource, Str, Value, rules};
-
-/// Longer selectors are refused: a URL holds less, and every term costs time on every object.
-const MAX_SELECTOR: usize = 64 * 1024;
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LabelSelector {

@@ -11,8 +11,6 @@ use granit_parser::{Event, Parser, ScalarStyle, Span, Tag};
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
-/// Text that aliases and anchors may multiply, in bytes.
-const MAX_COPIED: usize = 2 * limits::MAX_BODY;
 /// As many duplicate keys as are reported at most.
 const MAX_DUPLICATES: usize = 100;
 /// A longer path of a duplicate is cut: its keys come from the tenant.
@@ -204,7 +202,7 @@ impl<'a> Composer<'a> {
     fn spend(&mut self, nodes: usize, bytes: usize) -> Result<(), ApiError> {
         self.nodes += nodes;
         self.copied += bytes;
-        if self.nodes > limits::MAX_NODES || self.copied > MAX_COPIED {
+        if self.nodes > limits::MAX_NODES || self.copied > limits::MAX_COPIED {
             return Err(ApiError::too_large(
                 "yaml: document contains excessive aliasing",
             ));

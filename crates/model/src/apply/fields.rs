@@ -29,7 +29,7 @@ pub(crate) fn decode(value: &Value) -> Option<Set> {
 
 /// The set below a node, and whether the node itself is a member.
 fn decode_node(map: &Map) -> Option<(Set, bool)> {
-    let mut set = Set::default();
+    let (mut members, mut children) = (Vec::new(), Vec::new());
     let mut itself = false;
     for (key, below) in map.iter() {
         if key == "." {
@@ -42,10 +42,13 @@ fn decode_node(map: &Map) -> Option<(Set, bool)> {
         };
         let (child, member) = decode_node(below.as_object()?)?;
         if member {
-            set.insert(elem.clone());
+            members.push(elem.clone());
         }
-        set.graft(elem, child);
+        if !child.is_empty() {
+            children.push((elem, child));
+        }
     }
+    let set = Set::collected(members, children);
     let leaf = set.is_empty();
     Some((set, itself || leaf))
 }

@@ -3,12 +3,11 @@
 use super::fields::{decode, encode};
 use super::set::Set;
 use crate::field::quote;
+use crate::limits::MAX_UPDATERS;
 use crate::time::Instant;
 use crate::{Map, Str, Value};
 use std::collections::BTreeMap;
 
-/// Update entries kept apart; older ones are merged into one per version.
-const MAX_UPDATERS: usize = 10;
 const OLD_UPDATES: &str = "ancient-changes";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

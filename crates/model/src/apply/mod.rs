@@ -18,6 +18,7 @@ pub use overlay::overlay;
 pub use scale::apply_scale;
 
 use crate::catalogue::Resource;
+use crate::limits::MAX_ANNOTATIONS;
 use crate::status::{Cause, Details};
 use crate::{ApiError, Str, Value, json};
 use managed::{Entry, ManagerId, Managers, Operation};
@@ -28,8 +29,6 @@ use std::sync::LazyLock;
 use walk::Comparison;
 
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
-/// Annotations of one object, all together.
-const MAX_ANNOTATIONS: usize = 256 * 1024;
 
 /// Who applies and how.
 #[derive(Clone, Debug)]

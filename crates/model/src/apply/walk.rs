@@ -214,14 +214,19 @@ fn fill(ty: Ty<'_>, value: &Value, set: &mut Set) -> bool {
                     twice.insert(elem);
                 }
             }
+            let mut children = Vec::new();
             for (elem, value) in &elems {
-                set.insert(elem.clone());
                 if !twice.contains(elem) {
                     let mut below = Set::default();
                     fill(list.item, value, &mut below);
-                    set.graft(elem.clone(), below);
+                    if !below.is_empty() {
+                        children.push((elem.clone(), below));
+                    }
                 }
             }
+            let members = elems.iter().map(|(elem, _)| elem.clone()).collect();
+            // the set of a list has nothing else in it
+            *set = Set::collected(members, children);
             false
         }
         Atom::Map(fields) => {

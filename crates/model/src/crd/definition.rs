@@ -7,11 +7,10 @@
 use super::schema::{MAX_NODES, Schema};
 use super::{check, prune, rules, rules_check, validate};
 use crate::field::{ErrorKind, FieldError, Path, quote};
+use crate::limits::{MAX_SELECTABLE, MAX_VERSIONS};
 use crate::{Value, json, rules as names};
 
 const APPROVED: &str = "api-approved.kubernetes.io";
-const MAX_VERSIONS: usize = 32;
-const MAX_SELECTABLE: usize = 8;
 /// Bytes of rules that are compiled to check defaults: those of inner defaults count again and again.
 const MAX_DEFAULT_RULES: usize = 1024 * 1024;
 

@@ -5,15 +5,11 @@
 use super::formats;
 use super::schema::{Additional, Checks, Kind, ListType, Schema};
 use crate::field::{ErrorKind, FieldError, quote, show};
+use crate::limits::{MAX_PATTERN_WORK, MAX_VISITS};
 use crate::{Map, Value, json, rules};
 use std::cmp::Ordering;
 use std::collections::HashMap;
 
-/// Schema nodes that one validation may visit: a bound on time for objects that meet many
-/// `anyOf` branches.
-const MAX_VISITS: usize = 20_000_000;
-/// Steps that patterns may take in the worst case: bytes of text times size of the pattern.
-const MAX_PATTERN_WORK: usize = 2_000_000_000;
 /// Errors reported for one object; upstream reports all.
 const MAX_ERRORS: usize = 1_000;
 

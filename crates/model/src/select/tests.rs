@@ -138,3 +138,14 @@ fn field_selectors_parse_and_unescape() {
         "invalid field selector: unescaped character in value: 61"
     );
 }
+
+#[test]
+fn selectors_are_of_bounded_length() {
+    let long = "a,".repeat(crate::limits::MAX_SELECTOR);
+    for code in [
+        LabelSelector::parse(&long).unwrap_err().code,
+        FieldSelector::parse(&long).unwrap_err().code,
+    ] {
+        assert_eq!(code, 400);
+    }
+}
