@@ -15,6 +15,7 @@ mod clock;
 mod codec;
 mod compaction;
 mod control_plane;
+mod conversion;
 mod discovery;
 mod hooks;
 pub mod listen;
@@ -71,6 +72,8 @@ pub struct Limits {
     /// events that a watch may resume from, over all resources
     pub window_events: usize,
     pub window_bytes: usize,
+    /// webhooks may be at private addresses and on this machine; otherwise only on the internet
+    pub webhooks_anywhere: bool,
 }
 
 impl Default for Limits {
@@ -82,6 +85,7 @@ impl Default for Limits {
             objects: 1_000_000,
             window_events: 16_384,
             window_bytes: 16 * 1024 * 1024,
+            webhooks_anywhere: false,
         }
     }
 }

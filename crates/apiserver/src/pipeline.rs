@@ -3,6 +3,7 @@
 
 use crate::codec::{self, Accept};
 use crate::control_plane::ControlPlane;
+use crate::conversion::Converter;
 use crate::registry::Served;
 use crate::request::{Query, RequestInfo};
 use crate::{Body, Identity, authn, clock, discovery, metrics, respond, verbs};
@@ -33,6 +34,8 @@ pub(crate) struct Call {
     pub storage: Arc<Resource>,
     /// stored objects of this kind may be in several versions
     pub mixed: bool,
+    /// the webhook of a CRD that has one
+    pub converter: Option<Arc<Converter>>,
     pub accept: Accept,
     /// unix seconds when the request arrived
     pub now: i64,
@@ -56,6 +59,7 @@ impl Call {
             served: self.served.clone(),
             storage: self.served.storage(&resource),
             mixed: false,
+            converter: None,
             resource,
             info,
             query: self.query.clone(),
@@ -239,6 +243,7 @@ async fn resource(
         return Err(e);
     }
     let mixed = custom.is_some_and(|k| k.mixed);
+    let converter = custom.and_then(|k| k.converter.clone());
     let call = Arc::new(Call {
         served,
         query,
@@ -252,6 +257,7 @@ async fn resource(
         resource,
         storage,
         mixed,
+        converter,
         accept,
         now: clock::now(),
         warnings: parking_lot::Mutex::default(),

@@ -1,6 +1,7 @@
 //! What a control plane serves now: the shared catalogue and its own custom resources.
 
 use crate::cache::{Cache, View};
+use crate::conversion::Converter;
 use arc_swap::ArcSwap;
 use freehold_model::{Catalogue, Resource, Value, crd};
 use std::collections::BTreeMap;
@@ -17,6 +18,8 @@ pub(crate) struct Kind {
     pub mixed: bool,
     /// the CRD is being deleted
     pub terminating: bool,
+    /// asked for objects in another version
+    pub converter: Option<Arc<Converter>>,
 }
 
 /// One generation of the served API; replaced as a whole when a CRD changes.
@@ -161,6 +164,7 @@ fn compile(object: &Value) -> Kind {
             resources: compiled.resources,
             mixed: count(&["spec", "versions"]) > 1 || count(&["status", "storedVersions"]) > 1,
             terminating: object.at(&["metadata", "deletionTimestamp"]).is_some(),
+            converter: Converter::of(object),
         },
         Err(errors) => {
             let name = object.str_at(&["metadata", "name"]).unwrap_or_default();

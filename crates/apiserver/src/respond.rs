@@ -5,7 +5,7 @@ use crate::cache::Object;
 use crate::codec::{self, Format, Shape};
 use crate::pipeline::Call;
 use freehold_model::catalogue::Column;
-use freehold_model::{ApiError, Map, Value, convert, json, table, value};
+use freehold_model::{ApiError, Map, Resource, Value, convert, json, table, value};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WARNING};
 use http::{HeaderValue, Response, StatusCode};
 use std::sync::Arc;
@@ -75,7 +75,7 @@ impl Call {
     }
 
     /// One stored object in the version, shape and format asked for.
-    pub(crate) fn answer_object(
+    pub(crate) async fn answer_object(
         &self,
         code: u16,
         object: &Object,
@@ -84,7 +84,7 @@ impl Call {
         if a.format == Format::Json && a.shape == Shape::Plain && !a.pretty && !self.converts() {
             return Ok(bytes(code, object.to_json(), "application/json"));
         }
-        let value = self.to_served(object)?;
+        let value = self.to_served(object).await?;
         self.answer_served(code, value)
     }
 
@@ -108,12 +108,33 @@ impl Call {
     }
 
     /// The object in the served version, with its resourceVersion.
-    pub(crate) fn to_served(&self, object: &Object) -> Result<Value, ApiError> {
-        let mut value = object.parse_with_rev(object.rev);
-        if self.converts() {
-            convert::convert(&self.storage, &self.resource, &mut value)?;
-        }
+    pub(crate) async fn to_served(&self, object: &Object) -> Result<Value, ApiError> {
+        let mut value = [object.parse_with_rev(object.rev)];
+        self.convert(&self.storage, &self.resource, &mut value)
+            .await?;
+        let [value] = value;
         Ok(value)
+    }
+
+    /// Objects in another version, if need be by the webhook of their CRD.
+    pub(crate) async fn convert(
+        &self,
+        from: &Resource,
+        to: &Resource,
+        values: &mut [Value],
+    ) -> Result<(), ApiError> {
+        if !self.converts() {
+            return Ok(());
+        }
+        if let Some(converter) = &self.converter {
+            let anywhere = self.cp.config.limits.webhooks_anywhere;
+            return converter
+                .convert(&self.cp.cache, anywhere, to, values)
+                .await;
+        }
+        values
+            .iter_mut()
+            .try_for_each(|value| convert::convert(from, to, value))
     }
 
     fn meta_version(&self) -> &'static str {
@@ -170,15 +191,14 @@ impl Call {
     }
 
     /// A list that needs more than copying bytes.
-    pub(crate) fn answer_list_values(
+    pub(crate) async fn answer_list_values(
         &self,
         objects: &[Arc<Object>],
         metadata: Value,
     ) -> Result<Response<Body>, ApiError> {
-        let values = objects
-            .iter()
-            .map(|o| self.to_served(o))
-            .collect::<Result<Vec<_>, _>>()?;
+        let mut values: Vec<Value> = objects.iter().map(|o| o.parse_with_rev(o.rev)).collect();
+        self.convert(&self.storage, &self.resource, &mut values)
+            .await?;
         let list = match self.accept.shape {
             Shape::Table => self.table(values, metadata, true),
             Shape::Partial => value!({

@@ -4,7 +4,7 @@
 use crate::cache::{Object, View, object, store_error};
 use crate::pipeline::Call;
 use bytes::Bytes;
-use freehold_model::{ApiError, Resource, Value, convert, json};
+use freehold_model::{ApiError, Resource, Value, json};
 use freehold_store::{Compare, Op, Txn};
 use std::sync::Arc;
 
@@ -75,7 +75,7 @@ impl Call {
         let view = self.view();
         let mut fresh = false;
         for _ in 0..MAX_ATTEMPTS {
-            let existing = self.existing(&view, target)?;
+            let existing = self.existing(&view, target).await?;
             let change = match decide(existing.as_ref()) {
                 Err(e) if fresh => return Err(e),
                 Ok(Change::Keep) if fresh => return self.kept(existing, target),
@@ -87,8 +87,8 @@ impl Call {
                 Ok(change) => change,
             };
             let (bytes, shown) = match &change {
-                Change::Put(value) => (Some(self.to_stored(value.clone())?), None),
-                Change::Finish(value) => (None, Some(self.to_stored(value.clone())?)),
+                Change::Put(value) => (Some(self.to_stored(value.clone()).await?), None),
+                Change::Finish(value) => (None, Some(self.to_stored(value.clone()).await?)),
                 Change::Delete | Change::Keep => (None, None),
             };
             if let (Some(b), Some(e)) = (&bytes, &existing)
@@ -124,14 +124,18 @@ impl Call {
         Err(self.conflict(target.name, OPTIMISTIC_LOCK))
     }
 
-    fn existing(&self, view: &View, target: &Target<'_>) -> Result<Option<Existing>, ApiError> {
+    async fn existing(
+        &self,
+        view: &View,
+        target: &Target<'_>,
+    ) -> Result<Option<Existing>, ApiError> {
         let Some(object) = view.get(target.namespace, target.name) else {
             return Ok(None);
         };
-        let mut value = object.parse();
-        if self.converts() {
-            convert::convert(&self.storage, &self.resource, &mut value)?;
-        }
+        let mut value = [object.parse()];
+        self.convert(&self.storage, &self.resource, &mut value)
+            .await?;
+        let [value] = value;
         Ok(Some(Existing { object, value }))
     }
 
@@ -144,10 +148,11 @@ impl Call {
     }
 
     /// Bytes as stored: the storage version, without resourceVersion.
-    pub(crate) fn to_stored(&self, mut value: Value) -> Result<Bytes, ApiError> {
-        if self.converts() {
-            convert::convert(&self.resource, &self.storage, &mut value)?;
-        }
+    pub(crate) async fn to_stored(&self, value: Value) -> Result<Bytes, ApiError> {
+        let mut value = [value];
+        self.convert(&self.resource, &self.storage, &mut value)
+            .await?;
+        let [value] = value;
         Ok(stored_bytes(&self.storage, value))
     }
 

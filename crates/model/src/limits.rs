@@ -38,3 +38,10 @@ pub const MAX_SCHEMA_DEPTH: usize = 64;
 pub const MAX_REGEX: usize = 1024 * 1024;
 /// Patterns longer than this are refused unseen.
 pub const MAX_PATTERN: usize = 16 * 1024;
+/// Objects that a conversion webhook is asked for at a time, and the bytes they may have.
+pub const MAX_WEBHOOK_OBJECTS: usize = 100;
+pub const MAX_WEBHOOK_REQUEST: usize = 1024 * 1024;
+/// Bytes of a webhook's answer that are read.
+pub const MAX_WEBHOOK_ANSWER: usize = MAX_BODY;
+/// Bytes of a webhook's own words in an error.
+pub const MAX_WEBHOOK_MESSAGE: usize = 1024;

@@ -123,7 +123,7 @@ pub(super) async fn answer(call: &Call, body: Body) -> Result<Response<Body>, Ap
             .view()
             .get(&call.info.namespace, name)
             .ok_or_else(|| call.not_found(name))?;
-        let mut scale = scale_of(call, &paths, &call.to_served(&object)?);
+        let mut scale = scale_of(call, &paths, &call.to_served(&object).await?);
         scale.set(&["metadata", "resourceVersion"], object.rev.to_string());
         return call.answer_value(200, &scale);
     }
@@ -148,7 +148,7 @@ pub(super) async fn answer(call: &Call, body: Body) -> Result<Response<Body>, Ap
         .await?;
     let (value, rev) = match done {
         Done::Stored { object, .. } | Done::Deleted(object) => {
-            (call.to_served(&object)?, object.rev.to_string())
+            (call.to_served(&object).await?, object.rev.to_string())
         }
         Done::Dry { value, .. } => {
             let rev = value

@@ -15,7 +15,7 @@ pub(super) async fn create(call: &Call, body: Body) -> Result<Response<Body>, Ap
     let bytes = codec::read(body).await?;
     let value = call.decode_object(&bytes)?;
     let done = create_value(call, value, dry_run).await?;
-    call.answer_done(done)
+    call.answer_done(done).await
 }
 
 /// Creates an object that was decoded for this call.

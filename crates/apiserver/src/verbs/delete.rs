@@ -138,9 +138,9 @@ pub(super) async fn delete(call: &Call, body: Body) -> Result<Response<Body>, Ap
     let accepted = options.orphan == Some(false) && matches!(done, Done::Stored { .. });
     let code = if accepted { 202 } else { 200 };
     match done {
-        Done::Stored { object, .. } => call.answer_object(code, &object),
+        Done::Stored { object, .. } => call.answer_object(code, &object).await,
         Done::Deleted(object) if hooks::returns_deleted(&call.resource) => {
-            call.answer_object(code, &object)
+            call.answer_object(code, &object).await
         }
         Done::Deleted(object) => {
             let value = object.parse();
@@ -345,4 +345,5 @@ pub(super) async fn collection(call: &Call, body: Body) -> Result<Response<Body>
     }
     let objects: Vec<Arc<Object>> = page.objects;
     call.answer_list_values(&objects, respond::list_meta(Some(page.rev)))
+        .await
 }

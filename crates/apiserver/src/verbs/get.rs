@@ -23,7 +23,7 @@ pub(super) async fn get(call: &Call) -> Result<Response<Body>, ApiError> {
         .view()
         .get(namespace, name)
         .ok_or_else(|| call.not_found(name))?;
-    call.answer_object(200, &object)
+    call.answer_object(200, &object).await
 }
 
 /// A resourceVersion parameter.

@@ -406,7 +406,7 @@ pub(super) async fn list(call: &Call) -> Result<Response<Body>, ApiError> {
     }
     let a = call.accept;
     if a.format != Format::Json || a.shape != Shape::Plain || a.pretty || call.converts() {
-        return call.answer_list_values(&page.objects, metadata);
+        return call.answer_list_values(&page.objects, metadata).await;
     }
     let mut head = Vec::with_capacity(64);
     head.extend_from_slice(b"{\"apiVersion\":");

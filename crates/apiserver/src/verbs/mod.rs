@@ -47,12 +47,13 @@ pub(crate) fn dispatch(
 
 impl Call {
     /// The answer to a create, update or patch.
-    pub(crate) fn answer_done(&self, done: Done) -> Result<Response<Body>, ApiError> {
+    pub(crate) async fn answer_done(&self, done: Done) -> Result<Response<Body>, ApiError> {
         match done {
             Done::Stored { object, created } => {
                 self.answer_object(if created { 201 } else { 200 }, &object)
+                    .await
             }
-            Done::Deleted(object) => self.answer_object(200, &object),
+            Done::Deleted(object) => self.answer_object(200, &object).await,
             Done::Dry { value, created, .. } => {
                 self.answer_served(if created { 201 } else { 200 }, value)
             }

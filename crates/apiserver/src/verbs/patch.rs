@@ -84,7 +84,7 @@ pub(super) async fn patch(call: &Call, body: Body) -> Result<Response<Body>, Api
         })
         .await?;
     hooks::after_write(call, &done).await?;
-    call.answer_done(done)
+    call.answer_done(done).await
 }
 
 fn patched(call: &Call, kind: Kind, old: &Existing, patch: &Decoded) -> Result<Change, ApiError> {

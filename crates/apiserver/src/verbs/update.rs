@@ -42,7 +42,7 @@ pub(super) async fn update(call: &Call, body: Body) -> Result<Response<Body>, Ap
         })
         .await?;
     hooks::after_write(call, &done).await?;
-    call.answer_done(done)
+    call.answer_done(done).await
 }
 
 /// The body's name must be that of the path.

@@ -165,13 +165,13 @@ impl Watcher {
             if self.ended {
                 return None;
             }
-            self.initial_events(&mut out);
+            self.initial_events(&mut out).await;
             if out.is_empty() && self.announce {
                 self.announce = false;
                 self.bookmark(true, &mut out);
             }
             if out.is_empty() {
-                self.new_events(&mut out);
+                self.new_events(&mut out).await;
             }
             if !out.is_empty() {
                 return Some(out.into());
@@ -207,18 +207,18 @@ impl Watcher {
         }
     }
 
-    fn initial_events(&mut self, out: &mut Vec<u8>) {
+    async fn initial_events(&mut self, out: &mut Vec<u8>) {
         while out.len() < CHUNK {
             let Some(object) = self.initial.next() else {
                 return;
             };
             if self.selection.is_everything() || self.selection.matches(&self.call, &object) {
-                self.write("ADDED", &object, None, out);
+                self.write("ADDED", &object, None, out).await;
             }
         }
     }
 
-    fn new_events(&mut self, out: &mut Vec<u8>) {
+    async fn new_events(&mut self, out: &mut Vec<u8>) {
         // Marking first: what happens while events are read wakes the next wait.
         self.changes.borrow_and_update();
         loop {
@@ -236,7 +236,7 @@ impl Watcher {
             };
             let more = events.len() >= BATCH;
             for event in &events {
-                self.event(event, out);
+                self.event(event, out).await;
             }
             self.rev = upto;
             if !more || out.len() >= CHUNK {
@@ -245,7 +245,7 @@ impl Watcher {
         }
     }
 
-    fn event(&mut self, event: &Arc<Event>, out: &mut Vec<u8>) {
+    async fn event(&mut self, event: &Arc<Event>, out: &mut Vec<u8>) {
         if self
             .namespace
             .as_ref()
@@ -254,7 +254,8 @@ impl Watcher {
             return;
         }
         if self.selection.is_everything() {
-            self.write(event.kind(), &event.object, Some(event), out);
+            self.write(event.kind(), &event.object, Some(event), out)
+                .await;
             return;
         }
         let matched = |o: &Object| self.selection.matches(&self.call, o);
@@ -262,12 +263,15 @@ impl Watcher {
         let before = event.prev.as_ref().is_some_and(|p| matched(p));
         match (before, now) {
             (false, false) => {}
-            (false, true) => self.write("ADDED", &event.object, None, out),
-            (true, true) => self.write("MODIFIED", &event.object, Some(event), out),
+            (false, true) => self.write("ADDED", &event.object, None, out).await,
+            (true, true) => {
+                self.write("MODIFIED", &event.object, Some(event), out)
+                    .await
+            }
             // The object left the selection: its last selected state, at the new revision.
             (true, false) => {
                 let last = event.prev.as_ref().unwrap_or(&event.object).clone();
-                self.write_at("DELETED", &last, event.rev, out);
+                self.write_at("DELETED", &last, event.rev, out).await;
             }
         }
     }
@@ -277,7 +281,7 @@ impl Watcher {
         a.shape == Shape::Plain && a.format != Format::Protobuf && !self.call.converts()
     }
 
-    fn write(
+    async fn write(
         &mut self,
         kind: &str,
         object: &Arc<Object>,
@@ -291,11 +295,11 @@ impl Watcher {
             }
             return;
         }
-        self.write_at(kind, object, object.rev, out);
+        self.write_at(kind, object, object.rev, out).await;
     }
 
-    fn write_at(&mut self, kind: &str, object: &Object, rev: u64, out: &mut Vec<u8>) {
-        let served = self.call.to_served(object).map(|mut v| {
+    async fn write_at(&mut self, kind: &str, object: &Object, rev: u64, out: &mut Vec<u8>) {
+        let served = self.call.to_served(object).await.map(|mut v| {
             v.set(&["metadata", "resourceVersion"], rev.to_string());
             v
         });

@@ -8,6 +8,7 @@
 )]
 
 mod access;
+mod conversion;
 mod crds;
 mod harness;
 mod kinds;

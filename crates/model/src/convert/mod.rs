@@ -8,6 +8,7 @@ use crate::{ApiError, Resource, Value, defaults};
 mod autoscaling;
 mod events;
 mod flowcontrol;
+pub mod webhook;
 
 /// Turns an object of `from` into one of `to`, in place; sets `apiVersion`.
 ///
