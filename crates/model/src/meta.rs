@@ -277,7 +277,7 @@ fn checks_names_again(resource: &Resource) -> bool {
                 _
             ) | ("networking.k8s.io", "IPAddress" | "IngressClass")
                 | ("apps", "ControllerRevision")
-                | ("batch", "Job" | "CronJob")
+                | ("batch", "Job")
                 | (
                     "",
                     "PersistentVolume"

@@ -151,7 +151,9 @@ pub fn update(resource: &Resource, new: &Value, old: &Value) -> Vec<FieldError> 
         ("discovery.k8s.io", "EndpointSlice") => {
             // Addresses are judged by the type that they cannot leave.
             let mut as_before = new.clone();
-            as_before.set(&["addressType"], old.text("addressType"));
+            if matches!(new.text("addressType"), "IPv4" | "IPv6" | "FQDN") {
+                as_before.set(&["addressType"], old.text("addressType"));
+            }
             create_spec(&mut report, resource, &as_before);
             let at = crate::field::Path::root("addressType");
             report.immutable(at, new.get("addressType"), old.get("addressType"));
