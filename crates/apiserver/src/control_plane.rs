@@ -13,8 +13,8 @@ use http::{Request, Response};
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 use tracing::Instrument as _;
@@ -50,6 +50,8 @@ pub struct ControlPlane {
     pub(crate) registry: Arc<Registry>,
     pub(crate) budget: Budget,
     pub(crate) requests: Requests,
+    /// what else is told with this control plane's metrics
+    pub(crate) more_metrics: OnceLock<Box<dyn Fn() -> String + Send + Sync>>,
     /// held by writers of kinds that allocate addresses, ports or names
     pub(crate) allocation: tokio::sync::Mutex<()>,
     /// the store lease of new events, and since when it is used
@@ -123,6 +125,7 @@ impl ControlPlane {
             registry,
             budget,
             requests: Requests::default(),
+            more_metrics: OnceLock::new(),
             allocation: tokio::sync::Mutex::default(),
             event_lease: tokio::sync::Mutex::default(),
             outside: Arc::new(Visits {
@@ -208,6 +211,12 @@ impl ControlPlane {
             objects,
             bytes,
         }
+    }
+
+    /// Tells more with this control plane's metrics, in Prometheus' text format: what the node
+    /// as a whole does, where this is the host's. Only the first call counts.
+    pub fn also_tell(&self, text: impl Fn() -> String + Send + Sync + 'static) {
+        let _ = self.more_metrics.set(Box::new(text));
     }
 }
 

@@ -50,5 +50,8 @@ pub(crate) fn text(cp: &ControlPlane) -> String {
     ] {
         let _ = writeln!(out, "# TYPE {name} gauge\n{name} {value}");
     }
+    if let Some(more) = cp.more_metrics.get() {
+        out.push_str(&more());
+    }
     out
 }

@@ -71,6 +71,14 @@ impl Host {
         let store = open_store(&data.file("store")).await?;
         let keyspaces: Arc<dyn Keyspaces> = store.clone();
         let own = own::start(&credentials, keyspaces.as_ref(), &bound.server()).await?;
+        // Of every keyspace: only the host's own control plane tells it, to who may read it there.
+        let measured = Arc::downgrade(&store);
+        own.also_tell(move || {
+            let metrics = measured.upgrade().map(|store| store.metrics());
+            metrics
+                .unwrap_or_default()
+                .text(|id| format!("keyspace=\"{id}\""))
+        });
         let client = in_process(&own);
 
         let shutdown = CancellationToken::new();
