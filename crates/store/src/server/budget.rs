@@ -14,7 +14,7 @@ const STEP: usize = 64 << 10;
 /// The largest answer.
 const MAX_ANSWER: usize = 512 << 20;
 /// Connections.
-const CONNECTIONS: usize = 4096;
+const CONNECTIONS: usize = 1024;
 /// How long a request waits for its share.
 const PATIENCE: Duration = Duration::from_secs(10);
 

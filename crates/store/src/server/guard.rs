@@ -2,8 +2,12 @@
 //!
 //! A body that gave out data and is not asked for more waits for its client. HTTP/2 pings do not
 //! show that: the connection is alive, only this stream's window is shut.
+//!
+//! The HTTP library asks for one piece more than it can send. So data is given out in pieces, and
+//! the last byte by itself: who has taken that has taken all before it.
 
 use super::Held;
+use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -14,6 +18,10 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 use tonic::Status;
 use tonic::body::Body;
+
+/// Data up to this size is given out whole.
+const SMALL: usize = 4 << 10;
+const PIECE: usize = 64 << 10;
 
 /// The answers of one connection that wait for the client, since when.
 #[derive(Default)]
@@ -41,6 +49,9 @@ pub(super) struct Guarded {
     body: Body,
     id: u64,
     waits: bool,
+    /// of the last data
+    rest: Bytes,
+    small: bool,
     watchdog: Arc<Watchdog>,
     _held: Option<Arc<Held>>,
 }
@@ -51,6 +62,8 @@ impl Guarded {
             body,
             id: watchdog.next.fetch_add(1, Ordering::Relaxed),
             waits: false,
+            rest: Bytes::new(),
+            small: true,
             watchdog: watchdog.clone(),
             _held: held,
         }
@@ -64,7 +77,7 @@ impl Guarded {
 }
 
 impl http_body::Body for Guarded {
-    type Data = bytes::Bytes;
+    type Data = Bytes;
     type Error = Status;
 
     fn poll_frame(
@@ -73,23 +86,48 @@ impl http_body::Body for Guarded {
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
         let this = &mut *self;
         this.asked();
-        let polled = Pin::new(&mut this.body).poll_frame(cx);
-        if let Poll::Ready(Some(Ok(frame))) = &polled
-            && frame.is_data()
-        {
-            this.waits = true;
-            let mut waiting = this.watchdog.waiting.lock();
-            waiting.insert(this.id, Instant::now());
+        if this.rest.is_empty() {
+            match std::task::ready!(Pin::new(&mut this.body).poll_frame(cx)) {
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => {
+                        this.small = data.len() <= SMALL;
+                        this.rest = data;
+                    }
+                    Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
+                },
+                end => return Poll::Ready(end),
+            }
         }
-        polled
+        let size = match this.rest.len() {
+            len if this.small => len,
+            1 => 1,
+            len => PIECE.min(len - 1),
+        };
+        let whole = size == this.rest.len();
+        let piece = if whole {
+            std::mem::take(&mut this.rest)
+        } else {
+            this.rest.split_to(size)
+        };
+        this.waits = true;
+        let mut waiting = this.watchdog.waiting.lock();
+        waiting.insert(this.id, Instant::now());
+        Poll::Ready(Some(Ok(Frame::data(piece))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.rest.is_empty() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        let mut hint = self.body.size_hint();
+        let rest = self.rest.len() as u64;
+        let upper = hint.upper();
+        hint.set_lower(hint.lower() + rest);
+        if let Some(upper) = upper {
+            hint.set_upper(upper + rest);
+        }
+        hint
     }
 }
 

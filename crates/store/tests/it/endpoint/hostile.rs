@@ -178,9 +178,9 @@ async fn nonsense_is_answered_as_a_real_etcd_answers_it() {
         let mut said = Vec::new();
         for url in [&etcd.url, &served.url] {
             let (mut sender, _end) = connect(url).await;
-            let answer = sender
-                .send_request(request(url, method, body.clone()))
-                .await;
+            let asked = sender.send_request(request(url, method, body.clone()));
+            let answer = tokio::time::timeout(Duration::from_secs(5), asked).await;
+            let answer = answer.unwrap_or_else(|_| panic!("{what}: {url} says nothing"));
             let answer = answer.unwrap_or_else(|error| panic!("{what}: {error}"));
             let mut status = Status::from_header_map(answer.headers());
             if status.is_none() {

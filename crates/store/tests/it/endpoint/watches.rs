@@ -73,7 +73,9 @@ impl Heard {
 /// Listens until the stream says that it is complete up to a revision.
 async fn hear(stream: &mut WatchStream, upto: i64) -> Heard {
     let mut heard = Heard::default();
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
     loop {
+        assert!(std::time::Instant::now() < deadline, "never: {upto}, {heard:?}");
         // An etcd is silent about progress while any watch is behind.
         stream.send(progress());
         let answer = match tokio::time::timeout(
@@ -163,7 +165,7 @@ async fn script(client: &Raw) -> Heard {
         },
         WatchCreate {
             watch_id: 11,
-            start_revision: old + 2,
+            start_revision: old + 1,
             fragment: true,
             ..all
         },
