@@ -254,6 +254,8 @@ fn as_grpc_go(mut answer: http::Response<Body>) -> http::Response<Body> {
         Status::resource_exhausted(format!(
             "grpc: received message larger than max ({found} vs. {limit})"
         ))
+    } else if status.code() == Code::Internal && said.contains("Unexpected EOF") {
+        Status::unknown("EOF")
     } else if status.code() == Code::Internal && said.contains("failed to decode Protobuf") {
         Status::internal(format!("grpc: error unmarshalling request: {said}"))
     } else {

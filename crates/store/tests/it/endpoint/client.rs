@@ -92,8 +92,11 @@ impl Raw {
         Ok(grpc.streaming(request, path, codec).await?.into_inner())
     }
 
-    pub(super) async fn watch(&self) -> Result<WatchStream, Status> {
+    /// A stream of watches with its first request: without one, an etcd does not even begin to
+    /// answer.
+    pub(super) async fn watch(&self, first: WatchRequest) -> Result<WatchStream, Status> {
         let (requests, feed) = mpsc::unbounded();
+        requests.unbounded_send(first).expect("open");
         let answers = self.both("Watch/Watch", feed).await?;
         Ok(WatchStream { requests, answers })
     }

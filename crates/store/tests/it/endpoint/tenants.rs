@@ -298,8 +298,7 @@ async fn two_tenants_never_see_each_other() {
         })),
     };
     let before = known(&globex, 99).await;
-    let mut quiet = globex.watch().await.expect("watch");
-    quiet.send(watch.clone());
+    let mut quiet = globex.watch(watch).await.expect("watch");
     assert!(quiet.next().await.expect("created").created);
     let granted: LeaseGrantResponse = acme.call("Lease/LeaseGrant", grant).await.expect("grant");
     for n in 0..20 {
