@@ -46,6 +46,8 @@
 
 pub mod embedded;
 pub mod etcd;
+pub mod fence;
+mod image;
 pub mod limits;
 pub mod memory;
 #[cfg(feature = "postgres")]
@@ -54,8 +56,10 @@ mod proto;
 mod remote;
 pub mod server;
 pub mod span;
+pub mod transfer;
 mod types;
 
+pub use image::{Image, Imported, LeaseImage};
 pub use types::*;
 
 use async_trait::async_trait;
@@ -114,6 +118,13 @@ pub trait Keyspaces: Send + Sync + 'static {
 
     /// Erases a keyspace and everything that was in it; durable before the reply.
     async fn delete(&self, id: &str) -> Result<()>;
+
+    /// Makes a keyspace what an image says; one that was written to before is refused
+    /// ([`Error::Invalid`]). Drivers that can keep revisions do; this one writes the keys anew,
+    /// at revisions above the image's, and is taken up again after an interruption.
+    async fn import(&self, id: &str, image: &Image) -> Result<Imported> {
+        image::write_anew(self.open(id).await?, image).await
+    }
 
     /// The ids that exist.
     async fn list(&self) -> Result<Vec<String>>;

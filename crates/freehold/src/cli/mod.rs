@@ -123,7 +123,7 @@ enum Command {
     Wake(power::Args),
     /// Attack the boundaries between control planes now and report what held
     Verify(verify::Args),
-    /// The datastore by itself: serve it to etcd clients
+    /// The datastore by itself: serve it to etcd clients, copy and move keyspaces
     #[command(subcommand)]
     Store(store::Args),
     /// What this machine has and lacks, and what follows from it
@@ -180,7 +180,9 @@ pub(crate) fn main() -> ExitCode {
 
 fn start_runtime(command: &Command) -> Result<tokio::runtime::Runtime> {
     let mut builder = match command {
-        Command::Up(_) | Command::Quickstart(_) | Command::Store(_) => tokio::runtime::Builder::new_multi_thread(),
+        Command::Up(_) | Command::Quickstart(_) | Command::Store(_) => {
+            tokio::runtime::Builder::new_multi_thread()
+        }
         _ => tokio::runtime::Builder::new_current_thread(),
     };
     Ok(builder.enable_all().build()?)
@@ -240,6 +242,10 @@ mod tests {
             "verify",
             "verify acme",
             "store serve --data-dir /d --listen 127.0.0.1:0",
+            "store copy --from embedded:/a --to postgres://u@h:1/d --keyspace k --target-keyspace l",
+            "store move --from embedded:/a --to etcd+http://h:1/p --keyspace k --undo",
+            "store export --from embedded:/a --keyspace k f",
+            "store import --to embedded:/a --keyspace k f",
             "store serve --datastore etcd+http://h:1/x --cert a --key b --client-ca c --tenant cn:x=y",
             "doctor",
             "version",

@@ -2,13 +2,14 @@
 
 use super::catalog::{Catalog, CatalogEntry};
 use super::checkpoint::{self, Keep, Pace, Seal, Source, Target};
+use super::index::{Entry, Version};
 use super::keyspace::Slot;
 use super::log::{self, unavailable};
 use super::record::{Ciphers, random};
-use super::state::{Phase, State};
+use super::state::{Lease, Phase, State};
 use super::values::{self, Values};
 use super::{Embedded, Options, Shared, blocking, lock_dir, now_ms};
-use crate::{Error, Head, Result};
+use crate::{Error, Head, Image, Result};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -76,11 +77,56 @@ impl Embedded {
         blocking(move || shared.restore(&id, old, &source, &ciphers)).await
     }
 
+    /// Makes a new keyspace with exactly this content.
+    pub(super) async fn install(&self, id: &str, image: &Image) -> Result<Head> {
+        let known = self.shared.slots.lock().get(id).cloned();
+        if let Some(slot) = &known {
+            self.shared.load(slot).await?;
+        }
+        let mut state = State::new();
+        state.applied = image.rev;
+        state.compacted = image.rev;
+        let now = now_ms();
+        for lease in &image.leases {
+            let left = u64::try_from(lease.remaining.as_millis()).unwrap_or(u64::MAX);
+            let kept = Lease {
+                ttl: lease.granted,
+                deadline_ms: now.saturating_add(left),
+                keys: Default::default(),
+            };
+            state.leases.insert(lease.id, kept);
+        }
+        for kv in &image.kvs {
+            let newest = Version {
+                value: values::Value::new(kv.value.clone()),
+                mod_rev: kv.mod_rev,
+                create_rev: kv.create_rev,
+                version: kv.version,
+                lease: kv.lease,
+                sub: 0,
+            };
+            let key = kv.key.clone();
+            state.index.append(Entry {
+                key,
+                newest,
+                older: Default::default(),
+            });
+        }
+        let rebuilt = state.rebuild();
+        rebuilt.ok_or_else(|| Error::Invalid("the image contradicts itself".into()))?;
+        let (shared, id) = (self.shared.clone(), id.to_owned());
+        blocking(move || shared.install(&id, known, state, false)).await
+    }
+
     /// Reads everything in a directory that no engine uses and says what is damaged.
     pub async fn check(dir: impl Into<PathBuf>, options: Options) -> Result<Checked> {
         let dir = dir.into();
         blocking(move || check(&dir, &options)).await
     }
+}
+
+fn not_empty(id: &str) -> Error {
+    Error::Invalid(format!("the keyspace {id} is not empty"))
 }
 
 impl Source {
@@ -112,7 +158,19 @@ impl Shared {
             cipher: &ciphers.checkpoint,
             number: 0,
         };
-        let mut state = checkpoint::read_from(source, seal)?;
+        let state = checkpoint::read_from(source, seal)?;
+        self.install(id, old, state, true)
+    }
+
+    /// Puts a state in the place of a keyspace. What somebody has written to is replaced only
+    /// if `over` says so, and then by a higher revision.
+    fn install(
+        self: &Arc<Self>,
+        id: &str,
+        old: Option<Arc<Slot>>,
+        mut state: State,
+        over: bool,
+    ) -> Result<Head> {
         let busy = old.as_ref().map(|slot| slot.busy.blocking_lock());
         let replaced = match &old {
             Some(slot) => slot.loaded.read().clone(),
@@ -121,10 +179,19 @@ impl Shared {
         if let Some(loaded) = &replaced {
             // From here on nobody writes to what is replaced.
             let last = self.snapshot_blocking(loaded, Some(Phase::Deleted))?;
+            if last.rev > 1 && !over {
+                let mut kept = loaded.state.write();
+                kept.phase = Phase::Open;
+                // This was no checkpoint: the log is needed as before.
+                kept.dirty_from = kept.saving.take().into_iter().chain(kept.dirty_from).min();
+                return Err(not_empty(id));
+            }
             // What a client has seen of a revision must not change under it.
-            state.visible = state.visible.max(last.rev) + 1;
-            state.applied = state.visible;
-            state.compacted = state.visible;
+            if last.rev > 1 {
+                state.visible = state.visible.max(last.rev) + 1;
+                state.applied = state.visible;
+                state.compacted = state.visible;
+            }
         }
         let entry = CatalogEntry {
             id: id.to_owned(),

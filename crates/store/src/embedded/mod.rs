@@ -34,7 +34,7 @@ pub use backup::{Checked, random_key};
 pub use metrics::{BOUNDS, KeyspaceMetrics, Metrics};
 pub use options::{Limits, Options};
 
-use crate::{Error, Keyspaces, Result, Store};
+use crate::{Error, Image, Imported, Keyspaces, Result, Store};
 use async_trait::async_trait;
 use catalog::{Catalog, CatalogEntry, MAX_ID};
 use checkpoint::{Pace, Source, Target};
@@ -535,6 +535,16 @@ impl Keyspaces for Embedded {
         };
         let shared = self.shared.clone();
         blocking(move || shared.erase(&slot)).await
+    }
+
+    async fn import(&self, id: &str, image: &Image) -> Result<Imported> {
+        if id.is_empty() || id.len() > MAX_ID {
+            return Err(Error::Invalid(format!(
+                "a keyspace id has 1 to {MAX_ID} bytes"
+            )));
+        }
+        self.install(id, image).await?;
+        Ok(Imported::Exactly)
     }
 
     async fn list(&self) -> Result<Vec<String>> {

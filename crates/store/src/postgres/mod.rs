@@ -18,6 +18,7 @@ mod batch;
 mod connect;
 mod fault;
 mod hub;
+mod import;
 mod listen;
 mod pool;
 mod read;
@@ -28,7 +29,7 @@ mod upkeep;
 mod watch;
 mod write;
 
-use crate::{Error, Keyspaces, Result, Store};
+use crate::{Error, Image, Imported, Keyspaces, Result, Store};
 use async_trait::async_trait;
 use connect::Connector;
 use fault::Fault;
@@ -156,6 +157,9 @@ impl Postgres {
             Job::Prepare => admin::prepare(&held, prefix, end).await?,
             Job::Create(id, names) => admin::create(&held, prefix, id, names, end).await?,
             Job::Delete(id, names) => admin::delete(&held, prefix, id, names, end).await?,
+            Job::Import(id, names, image) => {
+                import::run(&held, id, names, image, self.options.timeout).await?;
+            }
             Job::List => answer = admin::list(&held, prefix, end).await?,
         }
         held.back();
@@ -172,6 +176,7 @@ enum Job<'a> {
     Prepare,
     Create(&'a str, &'a Names),
     Delete(&'a str, &'a Names),
+    Import(&'a str, &'a Names, &'a Image),
     List,
 }
 
@@ -224,6 +229,19 @@ impl Keyspaces for Postgres {
         self.admin(Job::Delete(id, &names)).await?;
         self.pool.forget(Some(&names.role));
         Ok(())
+    }
+
+    async fn import(&self, id: &str, image: &Image) -> Result<Imported> {
+        if let Some(kv) = image.kvs.iter().find(|kv| kv.key.len() > sql::MAX_KEY) {
+            let (len, most) = (kv.key.len(), sql::MAX_KEY);
+            let text = format!("a key of {len} bytes, at most {most} on PostgreSQL");
+            return Err(Error::TooLarge(text));
+        }
+        let store = self.open(id).await?;
+        self.admin(Job::Import(id, &self.names(id), image)).await?;
+        // The store that is open learns its revision now.
+        store.head().await?;
+        Ok(Imported::Exactly)
     }
 
     async fn list(&self) -> Result<Vec<String>> {

@@ -3,6 +3,7 @@
 use super::budget::{Budget, Connected};
 use super::guard::Watchdog;
 use super::{Peer, Tenants};
+use crate::fence::Fenced;
 use crate::{Error, Result, Store};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls_pki_types::pem::PemObject as _;
@@ -74,7 +75,7 @@ pub struct Endpoint {
 impl Endpoint {
     /// Plain text: whoever connects gets this keyspace. For loopback only.
     pub fn one_keyspace(store: Arc<dyn Store>) -> Self {
-        Self::new(Identity::One(store, Arc::default()))
+        Self::new(Identity::One(Fenced::new(store), Arc::default()))
     }
 
     /// TLS: the client's certificate says which keyspace.

@@ -28,7 +28,7 @@ pub(super) fn status(error: Error) -> Status {
             tracing::error!(text, "the datastore is damaged");
             Status::data_loss("etcdserver: corrupt cluster")
         }
-        Error::Fenced(text) => Status::failed_precondition(text),
+        Error::Fenced(text) => Status::failed_precondition(format!("freehold: {text}")),
         Error::Deleted => Status::failed_precondition("etcdserver: the keyspace was deleted"),
         Error::SlowWatcher => Status::cancelled("etcdserver: watch canceled"),
         Error::Unavailable(text) => Status::unavailable(format!("etcdserver: {text}")),

@@ -1,6 +1,7 @@
 //! Which keyspace a client certificate stands for.
 
 use super::budget::Budget;
+use crate::fence::Fenced;
 use crate::{Error, Keyspaces, Result, Store};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
@@ -92,7 +93,7 @@ impl Tenants {
             .entry(id.to_owned())
             .or_default()
             .clone();
-        Ok((store, budget))
+        Ok((Fenced::new(store), budget))
     }
 
     fn keyspace(&self, certificate: &[u8]) -> Result<&str, String> {

@@ -1,10 +1,13 @@
 //! A real kube-apiserver runs on the endpoint, also after a restart of both.
 
-use crate::real_etcd::{free_port, upstream};
-use freehold_store::Keyspaces;
+use crate::real_etcd::{RealEtcd, free_port, upstream};
+use crate::real_postgres::RealPostgres;
 use freehold_store::embedded::{Embedded, Options};
+use freehold_store::postgres::Postgres;
+use freehold_store::{Keyspaces, Store, etcd};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 struct ApiServer {
@@ -190,18 +193,18 @@ fn exercise(server: &ApiServer) {
     );
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "starts a kube-apiserver twice: half a minute"]
-async fn a_real_kube_apiserver_runs_on_the_endpoint() {
+/// A keyspace of a datastore that is opened, and what ends that.
+type Opened = (Arc<dyn Store>, Box<dyn FnOnce() + Send>);
+
+/// Runs a kube-apiserver on the endpoint over a datastore, restarts both, and looks again.
+async fn runs_and_survives_a_restart(name: &str, open: impl AsyncFn() -> Opened) {
     let (Some(program), Some(kubectl)) = (upstream("kube-apiserver"), upstream("kubectl")) else {
         println!("skipped: run `cargo xtask upstream`");
         return;
     };
     let dir = tempfile::tempdir().expect("dir");
     for round in 0..2 {
-        let engine = Embedded::open(dir.path().join("store"), Options::default());
-        let engine = engine.await.expect("open");
-        let store = engine.open("kube").await.expect("keyspace");
+        let (store, close) = open().await;
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
             .await
             .expect("bind");
@@ -223,10 +226,56 @@ async fn a_real_kube_apiserver_runs_on_the_endpoint() {
         .expect("the API server's part");
         let head = store.head().await.expect("head");
         println!(
-            "{} keys, revision {}, {} bytes",
+            "{name}: {} keys, revision {}, {} bytes",
             head.keys, head.rev, head.bytes
         );
         endpoint.abort();
-        engine.close();
+        drop(store);
+        close();
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "starts a kube-apiserver twice: half a minute"]
+async fn a_real_kube_apiserver_runs_on_the_endpoint() {
+    let dir = tempfile::tempdir().expect("dir");
+    runs_and_survives_a_restart("embedded", async || {
+        let engine = Embedded::open(dir.path(), Options::default());
+        let engine = engine.await.expect("open");
+        let store = engine.open("kube").await.expect("keyspace");
+        let close: Box<dyn FnOnce() + Send> = Box::new(move || engine.close());
+        (store, close)
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "starts a kube-apiserver twice: half a minute"]
+async fn a_real_kube_apiserver_runs_on_the_endpoint_over_postgres() {
+    let Some(postgres) = RealPostgres::start() else {
+        return;
+    };
+    runs_and_survives_a_restart("postgres", async || {
+        let keyspaces = Postgres::connect(postgres.options()).await;
+        let store = keyspaces.expect("connect").open("kube").await;
+        let close: Box<dyn FnOnce() + Send> = Box::new(|| ());
+        (store.expect("keyspace"), close)
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "starts a kube-apiserver twice: half a minute"]
+async fn a_real_kube_apiserver_runs_on_the_endpoint_over_a_real_etcd() {
+    let Some(real) = RealEtcd::start() else {
+        return;
+    };
+    runs_and_survives_a_restart("etcd", async || {
+        let options = etcd::Options::new(vec![real.url.clone()], "/kube");
+        let keyspaces = etcd::Etcd::connect(options).await.expect("connect");
+        let store = keyspaces.open("kube").await.expect("keyspace");
+        let close: Box<dyn FnOnce() + Send> = Box::new(|| ());
+        (store, close)
+    })
+    .await;
 }

@@ -25,6 +25,7 @@ mod shares;
 mod sim_disk;
 mod simulation;
 mod support;
+mod transfer;
 mod values;
 
 /// What the protocol's types are converted to.

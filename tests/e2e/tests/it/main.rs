@@ -11,4 +11,5 @@ mod durability;
 mod host;
 mod kubectl;
 mod quickstart;
+mod store_serve;
 mod tenants;

@@ -2,24 +2,80 @@
 
 use crate::cli::Trouble;
 use anyhow::Result;
-use freehold_store::Keyspaces;
 use freehold_store::embedded::{Embedded, Limits, Options};
+use freehold_store::{Keyspaces, etcd, postgres};
+use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A datastore: `embedded:DIR`, or `etcd+http://HOST:PORT[,…]/PREFIX`.
+/// A datastore: `embedded:DIR`, `etcd+http://HOST:PORT[,…]/PREFIX` or
+/// `postgres://USER@HOST:PORT[,…]/DATABASE`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
     Embedded(PathBuf),
     Etcd {
         endpoints: Vec<String>,
         prefix: String,
-        /// PEM files: CA, certificate, key
-        ca: Option<PathBuf>,
-        identity: Option<(PathBuf, PathBuf)>,
+        files: Files,
     },
+    Postgres {
+        endpoints: Vec<String>,
+        user: String,
+        database: String,
+        files: Files,
+    },
+}
+
+/// Files that an address names: PEM texts, and a password.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Files {
+    ca: Option<PathBuf>,
+    identity: Option<(PathBuf, PathBuf)>,
+    password: Option<PathBuf>,
+}
+
+impl Files {
+    fn parse(query: &str) -> Result<Self, String> {
+        let mut files = Self::default();
+        let (mut cert, mut key) = (None, None);
+        for part in query.split('&').filter(|part| !part.is_empty()) {
+            let (name, value) = part.split_once('=').unwrap_or((part, ""));
+            let file = Some(PathBuf::from(value));
+            match name {
+                "ca" => files.ca = file,
+                "cert" => cert = file,
+                "key" => key = file,
+                "password-file" => files.password = file,
+                _ => return Err(wrong(&format!("`{name}` is not known"))),
+            }
+        }
+        files.identity = match (cert, key) {
+            (Some(cert), Some(key)) => Some((cert, key)),
+            (None, None) => None,
+            _ => return Err(wrong("cert and key come together")),
+        };
+        if files.ca.is_none() && files.identity.is_some() {
+            return Err(wrong("cert and key need ca=FILE"));
+        }
+        Ok(files)
+    }
+
+    fn tls(&self) -> Result<Option<freehold_store::etcd::Tls>> {
+        let Some(ca) = &self.ca else {
+            return Ok(None);
+        };
+        let identity = match &self.identity {
+            Some((cert, key)) => Some((read(cert)?, read(key)?)),
+            None => None,
+        };
+        Ok(Some(freehold_store::etcd::Tls {
+            ca: read(ca)?,
+            identity,
+            server_name: None,
+        }))
+    }
 }
 
 /// How an embedded engine is opened.
@@ -47,59 +103,84 @@ impl Open {
     }
 }
 
-const SHAPES: &str = "Write embedded:DIR, etcd+http://HOST:PORT/PREFIX or \
-    etcd+https://HOST:PORT/PREFIX?ca=FILE&cert=FILE&key=FILE.";
+fn wrong(why: &str) -> String {
+    format!(
+        "{why}. Write embedded:DIR, etcd+http[s]://HOST:PORT/PREFIX[?ca=FILE&cert=FILE&key=FILE] or \
+         postgres://USER@HOST:PORT/DATABASE[?password-file=FILE&ca=FILE]"
+    )
+}
 
 impl FromStr for Place {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = |why: &str| format!("{why}. {SHAPES}");
         if let Some(dir) = text.strip_prefix("embedded:") {
             if dir.is_empty() {
                 return Err(wrong("the directory is missing"));
             }
             return Ok(Self::Embedded(dir.into()));
         }
-        let Some((scheme, rest)) = text
-            .strip_prefix("etcd+")
-            .and_then(|rest| rest.split_once("://"))
-            .filter(|(scheme, _)| matches!(*scheme, "http" | "https"))
-        else {
-            return Err(wrong(&format!("`{text}` is no datastore")));
-        };
+        let (scheme, rest) = text
+            .split_once("://")
+            .ok_or_else(|| wrong(&format!("`{text}` is no datastore")))?;
         let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
-        let (hosts, prefix) = rest.split_once('/').unwrap_or((rest, ""));
-        if hosts.is_empty() || prefix.is_empty() {
-            return Err(wrong("an etcd needs HOST:PORT and a prefix"));
+        let (hosts, path) = rest.split_once('/').unwrap_or((rest, ""));
+        if hosts.is_empty() || path.is_empty() {
+            return Err(wrong("HOST:PORT and a prefix or database are needed"));
         }
-        let (mut ca, mut cert, mut key) = (None, None, None);
-        for (name, value) in query.split('&').filter_map(|part| part.split_once('=')) {
-            let file = Some(PathBuf::from(value));
-            match name {
-                "ca" => ca = file,
-                "cert" => cert = file,
-                "key" => key = file,
-                _ => return Err(wrong(&format!("`{name}` is not known"))),
-            }
-        }
-        let identity = match (cert, key) {
-            (Some(cert), Some(key)) => Some((cert, key)),
-            (None, None) => None,
-            _ => return Err(wrong("cert and key come together")),
+        let files = Files::parse(query)?;
+        let endpoints = |hosts: &str, before: &str| -> Vec<String> {
+            let each = hosts.split(',').map(|host| format!("{before}{host}"));
+            each.collect()
         };
-        if scheme == "https" && ca.is_none() {
-            return Err(wrong("https needs ca=FILE"));
+        match scheme {
+            "etcd+http" | "etcd+https" => {
+                let plain = scheme == "etcd+http";
+                if !plain && files.ca.is_none() {
+                    return Err(wrong("https needs ca=FILE"));
+                }
+                let before = if plain { "http://" } else { "https://" };
+                Ok(Self::Etcd {
+                    endpoints: endpoints(hosts, before),
+                    prefix: format!("/{path}"),
+                    files,
+                })
+            }
+            "postgres" | "postgresql" => {
+                let (user, hosts) = hosts
+                    .split_once('@')
+                    .ok_or_else(|| wrong("a PostgreSQL needs USER@"))?;
+                if user.contains(':') {
+                    let why =
+                        "a password on the command line is seen by everybody; use password-file";
+                    return Err(wrong(why));
+                }
+                Ok(Self::Postgres {
+                    endpoints: endpoints(hosts, ""),
+                    user: user.to_owned(),
+                    database: path.to_owned(),
+                    files,
+                })
+            }
+            _ => Err(wrong(&format!("`{scheme}` is no datastore known here"))),
         }
-        Ok(Self::Etcd {
-            endpoints: hosts
-                .split(',')
-                .map(|host| format!("{scheme}://{host}"))
-                .collect(),
-            prefix: format!("/{prefix}"),
-            ca,
-            identity,
-        })
+    }
+}
+
+/// Without the files: what a fence says of it is read by others.
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Embedded(dir) => write!(f, "embedded:{}", dir.display()),
+            Self::Etcd {
+                endpoints, prefix, ..
+            } => write!(f, "{}{prefix}", endpoints.join(",")),
+            Self::Postgres {
+                endpoints,
+                database,
+                ..
+            } => write!(f, "postgres://{}/{database}", endpoints.join(",")),
+        }
     }
 }
 
@@ -131,27 +212,34 @@ impl Place {
             Self::Etcd {
                 endpoints,
                 prefix,
-                ca,
-                identity,
+                files,
             } => {
-                use freehold_store::etcd;
                 let mut options = etcd::Options::new(endpoints.clone(), prefix.clone());
-                if let Some(ca) = ca {
-                    let identity = match identity {
-                        Some((cert, key)) => Some((read(cert)?, read(key)?)),
-                        None => None,
-                    };
-                    options.tls = Some(etcd::Tls {
-                        ca: read(ca)?,
-                        identity,
-                        server_name: None,
-                    });
+                options.tls = files.tls()?;
+                let keyspaces = etcd::Etcd::connect(options).await;
+                let keyspaces = keyspaces.map_err(|error| unusable("etcd", endpoints, error))?;
+                Ok(Open {
+                    keyspaces,
+                    embedded: None,
+                })
+            }
+            Self::Postgres {
+                endpoints,
+                user,
+                database,
+                files,
+            } => {
+                let mut options = postgres::Options::new(endpoints.clone(), database, user);
+                options.tls = files.tls()?;
+                options.quota_bytes = tuning.quota_bytes.unwrap_or(options.quota_bytes);
+                options.quota_keys = tuning.quota_keys.unwrap_or(options.quota_keys);
+                if let Some(file) = &files.password {
+                    let text = String::from_utf8_lossy(&read(file)?).into_owned();
+                    options.password = Some(text.trim_end_matches(['\r', '\n']).to_owned());
                 }
-                let keyspaces = etcd::Etcd::connect(options).await.map_err(|error| {
-                    Trouble::new(format!("cannot use the etcd at {}", endpoints.join(", ")))
-                        .because(error)
-                        .advise("Check address, CA, client certificate and user.")
-                })?;
+                let keyspaces = postgres::Postgres::connect(options).await;
+                let keyspaces =
+                    keyspaces.map_err(|error| unusable("PostgreSQL", endpoints, error))?;
                 Ok(Open {
                     keyspaces,
                     embedded: None,
@@ -159,6 +247,12 @@ impl Place {
             }
         }
     }
+}
+
+fn unusable(what: &str, endpoints: &[String], error: freehold_store::Error) -> Trouble {
+    Trouble::new(format!("cannot use the {what} at {}", endpoints.join(", ")))
+        .because(error)
+        .advise("Check address, user, password and certificates.")
 }
 
 /// A file that the command line names.
@@ -191,7 +285,15 @@ mod tests {
         };
         assert_eq!(endpoints, ["https://a:1", "https://b:2"]);
         assert_eq!(prefix, "/x/y");
+        let postgres: Place = "postgres://u@h:5432/d?password-file=p"
+            .parse()
+            .expect("a place");
+        assert!(
+            matches!(postgres, Place::Postgres { user, database, .. } if user == "u" && database == "d")
+        );
         for text in [
+            "postgres://h:1/d",
+            "postgres://u:secret@h:1/d",
             "",
             "embedded:",
             "mysql://x",

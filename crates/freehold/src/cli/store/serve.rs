@@ -37,7 +37,8 @@ pub(crate) struct Args {
         conflicts_with = "datastore"
     )]
     data_dir: Option<PathBuf>,
-    /// Keep the keyspaces elsewhere: embedded:DIR or etcd+http[s]://HOST:PORT/PREFIX[?ca=…&cert=…&key=…]
+    /// Keep the keyspaces elsewhere: etcd+http[s]://HOST:PORT/PREFIX[?ca=…&cert=…&key=…] or
+    /// postgres://USER@HOST:PORT/DATABASE[?password-file=…&ca=…]
     #[arg(long, value_name = "URL")]
     datastore: Option<Place>,
     /// Where to listen; port 0 finds a free one
@@ -118,10 +119,7 @@ pub(crate) async fn run(args: &Args, global: &Global, out: &Printer) -> Result<(
     let (endpoint, scheme) = match tls {
         Some((config, rules)) => {
             let tenants = Tenants::new(open.keyspaces.clone(), rules);
-            (
-                Endpoint::by_certificate(config, Arc::new(tenants)),
-                "https",
-            )
+            (Endpoint::by_certificate(config, Arc::new(tenants)), "https")
         }
         None => {
             let store = open.keyspaces.open(&args.keyspace).await;

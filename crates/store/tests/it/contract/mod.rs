@@ -2,6 +2,7 @@
 
 mod kv;
 mod lease;
+mod table;
 mod watch;
 
 use freehold_store::{Keyspaces, Store};
@@ -95,4 +96,6 @@ pub(crate) async fn run(driver: &str, keyspaces: Arc<dyn Keyspaces>) {
         }
     }
     println!("{driver}: {} cases", CASES.len());
+    let names: Vec<&str> = CASES.iter().map(|(name, _)| *name).collect();
+    table::check(driver, &names);
 }

@@ -1,5 +1,10 @@
 //! The etcd endpoint from outside: against a real etcd, with real tools, with bad clients.
 
+#![allow(
+    clippy::too_many_lines,
+    reason = "scripts of requests, told from beginning to end"
+)]
+
 mod client;
 mod compare;
 mod hostile;

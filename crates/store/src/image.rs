@@ -1,0 +1,365 @@
+//! Everything that one keyspace holds at one revision: what is copied and moved.
+
+use crate::{Compare, Error, KeyValue, LeaseId, Op, Range, Result, Store, Txn, WatchItem, limits};
+use bytes::Bytes;
+use futures::StreamExt;
+use ring::digest::{Context, SHA256};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The smallest key: ours in every keyspace that is copied or moved (see [`crate::fence`]).
+pub(crate) const OWN_KEY: Bytes = Bytes::from_static(&[0]);
+/// The first key of a tenant.
+pub(crate) const FIRST_KEY: Bytes = Bytes::from_static(&[0, 0]);
+const END: Bytes = Bytes::from_static(&[0]);
+
+const PAGE: usize = 1000;
+const MAGIC: &[u8; 8] = b"FHIMAGE\x01";
+/// Keys and bytes per transaction where keys are written anew; as etcd's limits allow.
+const TXN_KEYS: usize = 100;
+const TXN_BYTES: usize = 1 << 20;
+/// Empty revisions that are made to get above an image's.
+const MAX_RAISE: u64 = 10_000_000;
+
+/// A lease as an image keeps it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeaseImage {
+    pub id: LeaseId,
+    pub granted: u64,
+    pub remaining: Duration,
+}
+
+/// A keyspace at one revision, without its history. All of it is in memory.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Image {
+    pub rev: u64,
+    /// by key
+    pub kvs: Vec<KeyValue>,
+    pub leases: Vec<LeaseImage>,
+}
+
+/// What became of the revisions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Imported {
+    /// every key has the revisions it had
+    Exactly,
+    /// keys have new revisions, all above the image's
+    Anew,
+}
+
+impl Image {
+    /// Reads a keyspace as it is now; writers go on meanwhile.
+    ///
+    /// # Errors
+    /// When it cannot be read, or changes faster than it can be read.
+    pub async fn take(store: &dyn Store) -> Result<Self> {
+        for _ in 0..10 {
+            let image = Self::try_take(store).await?;
+            let known: BTreeSet<_> = image.leases.iter().map(|lease| lease.id).collect();
+            let leased = |kv: &KeyValue| kv.lease != 0 && !known.contains(&kv.lease);
+            // A lease that ended while keys were read has taken keys with it.
+            if !image.kvs.iter().any(leased) {
+                return Ok(image);
+            }
+        }
+        Err(Error::Unavailable(
+            "leases end faster than the keyspace can be read".into(),
+        ))
+    }
+
+    async fn try_take(store: &dyn Store) -> Result<Self> {
+        let mut image = Self::default();
+        let mut range = Range {
+            lo: FIRST_KEY,
+            hi: END,
+            limit: PAGE,
+            ..Range::default()
+        };
+        loop {
+            let page = store.range(range.clone()).await?;
+            if range.rev == 0 {
+                (image.rev, range.rev) = (page.head_rev, page.head_rev);
+            }
+            image.kvs.extend(page.kvs);
+            match image.kvs.last() {
+                Some(last) if page.more => range.lo = [&last.key[..], &[0]].concat().into(),
+                _ => break,
+            }
+        }
+        image.leases = leases(store).await?;
+        Ok(image)
+    }
+
+    /// Follows a keyspace from the image's revision until it has what there is now.
+    ///
+    /// # Errors
+    /// [`Error::Compacted`] when that is no longer possible.
+    pub async fn follow(&mut self, store: &dyn Store) -> Result<()> {
+        let head = store.head().await?.rev;
+        let watch = crate::Watch {
+            lo: FIRST_KEY,
+            hi: END,
+            start_rev: self.rev + 1,
+            prev_kv: false,
+        };
+        let mut kvs: BTreeMap<Bytes, KeyValue> = std::mem::take(&mut self.kvs)
+            .into_iter()
+            .map(|kv| (kv.key.clone(), kv))
+            .collect();
+        let mut items = store.watch(watch).await?;
+        // A watch that starts beyond the head has nothing to deliver.
+        while self.rev < head {
+            match items.next().await {
+                Some(Ok(WatchItem::Events { rev, events })) => {
+                    for event in events {
+                        if event.deleted {
+                            kvs.remove(&event.kv.key);
+                        } else {
+                            kvs.insert(event.kv.key.clone(), event.kv);
+                        }
+                    }
+                    self.rev = rev;
+                }
+                Some(Ok(WatchItem::Progress { rev })) => self.rev = self.rev.max(rev),
+                Some(Ok(WatchItem::Compacted { rev })) => return Err(Error::Compacted(rev)),
+                Some(Err(error)) => return Err(error),
+                None => return Err(Error::Unavailable("the watch ended".into())),
+            }
+        }
+        self.kvs = kvs.into_values().collect();
+        self.leases = leases(store).await?;
+        Ok(())
+    }
+
+    /// A hash of all keys, values and leases, with their revisions or without.
+    #[must_use]
+    pub fn hash(&self, revisions: bool) -> [u8; 32] {
+        let mut context = Context::new(&SHA256);
+        for kv in &self.kvs {
+            for part in [&kv.key, &kv.value] {
+                context.update(&(part.len() as u64).to_le_bytes());
+                context.update(part);
+            }
+            if revisions {
+                for number in [kv.create_rev, kv.mod_rev, kv.version] {
+                    context.update(&number.to_le_bytes());
+                }
+                context.update(&kv.lease.to_le_bytes());
+            }
+        }
+        let mut hash = [0; 32];
+        hash.copy_from_slice(context.finish().as_ref());
+        hash
+    }
+
+    /// The image as bytes, with a checksum at the end.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = MAGIC.to_vec();
+        let number = |out: &mut Vec<u8>, n: u64| out.extend_from_slice(&n.to_le_bytes());
+        number(&mut out, self.rev);
+        number(&mut out, self.leases.len() as u64);
+        for lease in &self.leases {
+            number(&mut out, lease.id.cast_unsigned());
+            number(&mut out, lease.granted);
+            let left = u64::try_from(lease.remaining.as_millis()).unwrap_or(u64::MAX);
+            number(&mut out, left);
+        }
+        number(&mut out, self.kvs.len() as u64);
+        for kv in &self.kvs {
+            for n in [
+                kv.create_rev,
+                kv.mod_rev,
+                kv.version,
+                kv.lease.cast_unsigned(),
+            ] {
+                number(&mut out, n);
+            }
+            for part in [&kv.key, &kv.value] {
+                number(&mut out, part.len() as u64);
+                out.extend_from_slice(part);
+            }
+        }
+        let sum = ring::digest::digest(&SHA256, &out);
+        out.extend_from_slice(sum.as_ref());
+        out
+    }
+
+    /// Reads what [`Image::encode`] wrote.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] for anything else.
+    pub fn decode(data: &[u8]) -> Result<Self> {
+        let wrong = || Error::Corrupt("this is no whole image of a keyspace".into());
+        let at = data.len().checked_sub(32).ok_or_else(wrong)?;
+        let (body, sum) = data.split_at(at);
+        if ring::digest::digest(&SHA256, body).as_ref() != sum || !body.starts_with(MAGIC) {
+            return Err(wrong());
+        }
+        decode(&body[MAGIC.len()..]).ok_or_else(wrong)
+    }
+}
+
+fn decode(mut data: &[u8]) -> Option<Image> {
+    fn number(data: &mut &[u8]) -> Option<u64> {
+        let (head, rest) = data.split_at_checked(8)?;
+        *data = rest;
+        Some(u64::from_le_bytes(head.try_into().ok()?))
+    }
+    fn bytes(data: &mut &[u8]) -> Option<Bytes> {
+        let len = usize::try_from(number(data)?).ok()?;
+        let (head, rest) = data.split_at_checked(len)?;
+        *data = rest;
+        Some(Bytes::copy_from_slice(head))
+    }
+    let data = &mut data;
+    let mut image = Image {
+        rev: number(data)?,
+        ..Image::default()
+    };
+    for _ in 0..number(data)? {
+        image.leases.push(LeaseImage {
+            id: number(data)?.cast_signed(),
+            granted: number(data)?,
+            remaining: Duration::from_millis(number(data)?),
+        });
+    }
+    for _ in 0..number(data)? {
+        let (create_rev, mod_rev) = (number(data)?, number(data)?);
+        let (version, lease) = (number(data)?, number(data)?.cast_signed());
+        image.kvs.push(KeyValue {
+            create_rev,
+            mod_rev,
+            version,
+            lease,
+            key: bytes(data)?,
+            value: bytes(data)?,
+        });
+    }
+    data.is_empty().then_some(image)
+}
+
+async fn leases(store: &dyn Store) -> Result<Vec<LeaseImage>> {
+    let mut found = Vec::new();
+    for id in store.leases().await? {
+        match store.lease(id).await {
+            Ok(lease) => found.push(LeaseImage {
+                id,
+                granted: lease.granted,
+                remaining: lease.remaining,
+            }),
+            // It has just ended.
+            Err(Error::LeaseNotFound(_)) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(found)
+}
+
+/// Writes an image with new revisions. A keyspace that this was begun on says so in a key of ours
+/// until it is complete; one that was written to by anybody else is refused.
+pub(crate) async fn write_anew(store: Arc<dyn Store>, image: &Image) -> Result<Imported> {
+    let put = |key: &Bytes, value: &Bytes, lease| Op::Put {
+        key: key.clone(),
+        value: value.clone(),
+        lease,
+    };
+    let begun = Bytes::from_static(b"importing");
+    let found = store
+        .range(Range {
+            lo: OWN_KEY,
+            hi: END,
+            limit: 1,
+            ..Range::default()
+        })
+        .await?;
+    let ours = found
+        .kvs
+        .first()
+        .is_some_and(|kv| kv.key == OWN_KEY && kv.value == begun);
+    if found.count > 0 && !ours {
+        return Err(Error::Invalid("the keyspace is not empty".into()));
+    }
+    // What an earlier attempt left goes; its mark stays.
+    let clear = Op::DeleteRange {
+        lo: FIRST_KEY,
+        hi: END,
+    };
+    let mark = put(&OWN_KEY, &begun, 0);
+    let mut rev = run(&*store, vec![clear, mark.clone()]).await?;
+    if image.rev.saturating_sub(rev) > MAX_RAISE {
+        return Err(Error::TooLarge(format!(
+            "the source is at revision {}, this keyspace at {rev}: too far to catch up with",
+            image.rev
+        )));
+    }
+    while rev < image.rev {
+        rev = run(&*store, vec![mark.clone()]).await?;
+    }
+    for lease in &image.leases {
+        let left = lease.remaining.as_secs().max(1);
+        match store.lease_grant_as(lease.id, left).await {
+            Ok(()) | Err(Error::LeaseExists(_)) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let mut rest = &image.kvs[..];
+    while !rest.is_empty() {
+        let mut bytes = 0;
+        let fits = rest.iter().take(TXN_KEYS).take_while(|kv| {
+            bytes += kv.key.len() + kv.value.len();
+            bytes <= TXN_BYTES.min(limits::MAX_VALUE)
+        });
+        let (part, more) = rest.split_at(fits.count().max(1));
+        let ops = part.iter().map(|kv| put(&kv.key, &kv.value, kv.lease));
+        run(&*store, ops.collect()).await?;
+        rest = more;
+    }
+    run(&*store, vec![Op::Delete { key: OWN_KEY }]).await?;
+    Ok(Imported::Anew)
+}
+
+async fn run(store: &dyn Store, then: Vec<Op>) -> Result<u64> {
+    let txn = Txn {
+        compares: Vec::<Compare>::new(),
+        then,
+        otherwise: Vec::new(),
+    };
+    Ok(store.txn(txn).await?.rev)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_comes_back_and_a_damaged_one_does_not() {
+        let image = Image {
+            rev: 7,
+            kvs: vec![KeyValue {
+                key: "a".into(),
+                value: "b".into(),
+                create_rev: 2,
+                mod_rev: 7,
+                version: 3,
+                lease: 9,
+            }],
+            leases: vec![LeaseImage {
+                id: 9,
+                granted: 60,
+                remaining: Duration::from_secs(30),
+            }],
+        };
+        let mut data = image.encode();
+        assert_eq!(Image::decode(&data), Ok(image));
+        for len in 0..data.len() {
+            assert!(Image::decode(&data[..len]).is_err());
+        }
+        for at in 0..data.len() {
+            data[at] ^= 1;
+            assert!(Image::decode(&data).is_err(), "byte {at}");
+            data[at] ^= 1;
+        }
+    }
+}

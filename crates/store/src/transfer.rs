@@ -1,0 +1,204 @@
+//! Copying and moving a keyspace between any two datastores.
+//!
+//! A copy is of one revision; writers of the source go on. A move reads while writers go on,
+//! follows them, fences the source (see [`crate::fence`]: its writers must go through
+//! [`crate::fence::Fenced`]), brings the last changes over, verifies, and leaves the fence up,
+//! saying where the keyspace is now. What has been done is written in the two keyspaces, so a move
+//! that was interrupted anywhere is finished by calling it again, or taken back by [`undo`].
+//!
+//! Keys keep all their revisions where the target's driver can do that (embedded, PostgreSQL). An
+//! etcd gives them new ones, above the source's: revisions never go down.
+
+use crate::{Error, Image, Imported, Keyspaces, Result, Store, fence};
+
+/// A step of a move that is about to be done. Tests interrupt there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    Read,
+    Follow,
+    Fence,
+    Last,
+    Import,
+    Verify,
+    CutOver,
+}
+
+/// What came of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Report {
+    pub keys: u64,
+    /// of the source
+    pub rev: u64,
+    /// of the target
+    pub target_rev: u64,
+    pub imported: Imported,
+}
+
+/// One end of a transfer.
+#[derive(Clone, Copy)]
+pub struct Place<'a> {
+    pub keyspaces: &'a dyn Keyspaces,
+    pub id: &'a str,
+    /// as the fence shall call it; the same for every attempt
+    pub name: &'a str,
+}
+
+impl Place<'_> {
+    async fn exists(&self) -> Result<bool> {
+        Ok(self.keyspaces.list().await?.iter().any(|id| id == self.id))
+    }
+}
+
+/// Copies a keyspace as it is now.
+///
+/// # Errors
+/// When the target holds something, or either end fails.
+pub async fn copy(from: Place<'_>, to: Place<'_>) -> Result<Report> {
+    let source = existing(from).await?;
+    let image = Image::take(&*source).await?;
+    let imported = to.keyspaces.import(to.id, &image).await?;
+    verify(&image, to, imported).await
+}
+
+async fn existing(place: Place<'_>) -> Result<std::sync::Arc<dyn Store>> {
+    if !place.exists().await? {
+        return Err(Error::Invalid(format!("there is no keyspace {}", place.id)));
+    }
+    place.keyspaces.open(place.id).await
+}
+
+/// Reads the target and compares it with what was to be brought there.
+async fn verify(image: &Image, to: Place<'_>, imported: Imported) -> Result<Report> {
+    let target = to.keyspaces.open(to.id).await?;
+    let found = Image::take(&*target).await?;
+    let exactly = imported == Imported::Exactly;
+    if found.hash(exactly) != image.hash(exactly) {
+        return Err(Error::Corrupt(format!(
+            "{} of {} keys arrived, or not as they were",
+            found.kvs.len(),
+            image.kvs.len()
+        )));
+    }
+    if found.rev < image.rev {
+        return Err(Error::Corrupt("the revision went down".into()));
+    }
+    Ok(Report {
+        keys: image.kvs.len() as u64,
+        rev: image.rev,
+        target_rev: found.rev,
+        imported,
+    })
+}
+
+fn moving(to: Place<'_>) -> String {
+    format!("this keyspace is being moved to {}", to.name)
+}
+
+fn moved(to: Place<'_>) -> String {
+    format!("this keyspace was moved to {}", to.name)
+}
+
+/// Moves a keyspace, or goes on where an earlier call was interrupted. `at` is asked before each
+/// step; an error ends the call there.
+///
+/// # Errors
+/// [`Error::Fenced`] when the keyspace is on its way to somewhere else.
+pub async fn relocate(
+    from: Place<'_>,
+    to: Place<'_>,
+    mut at: impl FnMut(Step) -> Result<()>,
+) -> Result<Report> {
+    let source = existing(from).await?;
+    let image = match fence::read(&*source).await? {
+        None => {
+            at(Step::Read)?;
+            let mut image = Image::take(&*source).await?;
+            at(Step::Follow)?;
+            // Most of what was written meanwhile, so that little is left behind the fence.
+            follow(&mut image, &*source).await?;
+            at(Step::Fence)?;
+            fence::set(&*source, None, Some(&moving(to))).await?;
+            at(Step::Last)?;
+            follow(&mut image, &*source).await?;
+            image
+        }
+        Some(text) if text == moving(to) || text == moved(to) => {
+            at(Step::Last)?;
+            Image::take(&*source).await?
+        }
+        Some(text) => return Err(Error::Fenced(text)),
+    };
+    if fence::read(&*source).await? == Some(moved(to)) {
+        // Its clients are at the target already and may have changed it.
+        let head = to.keyspaces.open(to.id).await?.head().await?;
+        return Ok(Report {
+            keys: image.kvs.len() as u64,
+            rev: image.rev,
+            target_rev: head.rev,
+            imported: Imported::Exactly,
+        });
+    }
+    at(Step::Import)?;
+    let imported = import(&image, to).await?;
+    at(Step::Verify)?;
+    let report = verify(&image, to, imported).await?;
+    at(Step::CutOver)?;
+    fence::set(&*source, Some(&moving(to)), Some(&moved(to))).await?;
+    Ok(report)
+}
+
+/// Brings an image to its target, unless an earlier attempt has.
+async fn import(image: &Image, to: Place<'_>) -> Result<Imported> {
+    if to.exists().await? {
+        let target = to.keyspaces.open(to.id).await?;
+        let found = Image::take(&*target).await?;
+        let done = fence::read(&*target).await?.is_none() && !found.kvs.is_empty();
+        for (exactly, imported) in [(true, Imported::Exactly), (false, Imported::Anew)] {
+            if done && found.rev >= image.rev && found.hash(exactly) == image.hash(exactly) {
+                return Ok(imported);
+            }
+        }
+    }
+    to.keyspaces.import(to.id, image).await
+}
+
+/// Brings an image up to date; reads all of it again when the changes are forgotten.
+async fn follow(image: &mut Image, source: &dyn Store) -> Result<()> {
+    match image.follow(source).await {
+        Err(Error::Compacted(_) | Error::SlowWatcher) => {
+            *image = Image::take(source).await?;
+            Ok(())
+        }
+        other => other,
+    }
+}
+
+/// Takes back a move that was interrupted: the target is deleted if it is what the move brought
+/// there, and the source is open again.
+///
+/// # Errors
+/// [`Error::Fenced`] when the move was completed or goes to somewhere else; [`Error::Invalid`]
+/// when there is none, or the target holds something else.
+pub async fn undo(from: Place<'_>, to: Place<'_>) -> Result<()> {
+    let source = existing(from).await?;
+    match fence::read(&*source).await? {
+        None => return Err(Error::Invalid(format!("{} is not being moved", from.id))),
+        Some(text) if text != moving(to) => return Err(Error::Fenced(text)),
+        Some(_) => {}
+    }
+    if to.exists().await? {
+        let target = to.keyspaces.open(to.id).await?;
+        let unfinished = fence::read(&*target).await?.is_some();
+        let found = Image::take(&*target).await?;
+        let image = Image::take(&*source).await?;
+        if !unfinished && !found.kvs.is_empty() && found.hash(false) != image.hash(false) {
+            return Err(Error::Invalid(format!(
+                "{} at the target holds something else",
+                to.id
+            )));
+        }
+        to.keyspaces.delete(to.id).await?;
+    }
+    fence::set(&*source, Some(&moving(to)), None).await?;
+    Ok(())
+}
