@@ -8,10 +8,11 @@
 use crate::image::{FIRST_KEY, OWN_KEY};
 use crate::{
     Compare, Error, Head, Lease, LeaseId, Op, OpResult, Range, RangeReply, Result, Store, Txn,
-    TxnReply, Watch, WatchStream,
+    TxnReply, Watch, WatchItem, WatchStream,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures::StreamExt;
 use std::sync::Arc;
 
 /// A store that minds the fence.
@@ -185,10 +186,17 @@ impl Store for Fenced {
 
     async fn watch(&self, mut watch: Watch) -> Result<WatchStream> {
         watch.lo = without_ours(watch.lo, &watch.hi);
-        if watch.lo == OWN_KEY {
-            return Err(reserved());
+        let ours = watch.lo == OWN_KEY;
+        let items = self.0.watch(watch).await?;
+        if !ours {
+            return Ok(items);
         }
-        self.0.watch(watch).await
+        // Everything but what happens to that key.
+        let others = items.filter(|item| {
+            let event = matches!(item, Ok(WatchItem::Events { .. }));
+            std::future::ready(!event)
+        });
+        Ok(others.boxed())
     }
 
     async fn compact(&self, rev: u64) -> Result<()> {
