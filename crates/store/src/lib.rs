@@ -41,6 +41,8 @@
 //! or a PostgreSQL that is already there. [`memory`]: the model, for tests. [`server`]: the etcd v3
 //! protocol over any [`Store`].
 //! All of them pass one suite, `tests/it/contract`, also a real etcd through the driver.
+//! [`transfer`]: copies and moves between any two of them, as an [`Image`]; [`fence`] keeps writers
+//! out meanwhile.
 //!
 //! Absent: consensus (who outgrows a machine uses [`etcd`]), and any knowledge of Kubernetes.
 
