@@ -125,7 +125,7 @@ enum Command {
     Verify(verify::Args),
     /// The datastore by itself: serve it to etcd clients, copy and move keyspaces
     #[command(subcommand)]
-    Store(store::Args),
+    Store(Box<store::Args>),
     /// What this machine has and lacks, and what follows from it
     Doctor(doctor::Args),
     /// Versions of this program and of the host it talks to

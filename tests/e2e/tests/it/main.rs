@@ -4,6 +4,10 @@
     clippy::too_many_lines,
     reason = "a test tells one story from beginning to end"
 )]
+#![allow(
+    clippy::print_stdout,
+    reason = "a test that is skipped says so, also from its helpers"
+)]
 
 mod cli;
 mod dialects;
