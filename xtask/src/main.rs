@@ -18,7 +18,8 @@ cargo xtask <task>
   check      format, clippy, licences and bans, dependency directions, tidy rules, generated files
   test       check, then every test (installs Debian packages it needs when run as root)
   tidy       only the tidy rules
-  upstream   build upstream's kube-apiserver, etcd, kubectl … into the user cache (needs Go)
+  upstream   build upstream's kube-apiserver, etcd, kubectl … into the user cache (needs Go);
+             `upstream kine` builds kine, for `bench postgres`
   catalogue  regenerate the API catalogue from upstream's modules (needs Go and `upstream`)
   oracle     compare crate model with upstream's own code over random requests: --objects N, --seed S,
              --kind K,K and --sort S,S (needs Go)
@@ -47,7 +48,11 @@ fn task() -> Result<()> {
         Some("check") => check::run(),
         Some("test") => test::run(&rest),
         Some("tidy") => tidy::run(),
-        Some("upstream") => upstream::build(),
+        Some("upstream") => match &rest[..] {
+            [] => upstream::build(),
+            ["kine"] => upstream::kine(),
+            _ => bail!("usage: cargo xtask upstream [kine]"),
+        },
         Some("catalogue") => upstream::catalogue(),
         Some("oracle") => oracle::run(&rest),
         Some("crds") => sh::run(

@@ -54,8 +54,22 @@ pub(crate) fn fuzz(args: &[&str]) -> Result<()> {
 /// Benchmarks print ratios against a peer in the same run; they are programs, not tests.
 pub(crate) fn bench(args: &[&str]) -> Result<()> {
     let [what, rest @ ..] = args else {
-        bail!("usage: cargo xtask bench store|model|api")
+        bail!("usage: cargo xtask bench store|postgres|model|api")
     };
+    if *what == "postgres" {
+        let test = "measure_postgres::";
+        let mut args = vec![
+            "test",
+            "--release",
+            "--quiet",
+            "-p",
+            "freehold-store",
+            "--test",
+            "it",
+        ];
+        args.extend([test, "--", "--ignored", "--nocapture"]);
+        return sh::run("cargo", &args);
+    }
     let name = format!("bench-{what}");
     let mut command = Command::new("cargo");
     command.args([

@@ -17,6 +17,14 @@ const PROGRAMS: &[&str] = &[
 /// etcd's clients, of a Go module of their own.
 const ETCD_PROGRAMS: &[&str] = &["etcdctl", "etcdutl", "benchmark"];
 
+/// kine, for the comparison of the PostgreSQL driver; not among the others because nothing else
+/// needs it and it is large.
+pub(crate) fn kine() -> Result<()> {
+    let out = sh::cache_dir()?.join("upstream").join(VERSION);
+    std::fs::create_dir_all(&out).with_context(|| format!("cannot create {}", out.display()))?;
+    program_into("upstream/kine", "kine", "-s -w", &out.join("kine"))
+}
+
 /// Builds what is not in the cache yet (about ten minutes on two cores, once).
 pub(crate) fn build() -> Result<()> {
     if !sh::has("go") {

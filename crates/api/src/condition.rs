@@ -147,7 +147,10 @@ pub mod reasons {
     pub const ASLEEP: &str = "Asleep";
     pub const UNSUPPORTED_PLACEMENT: &str = "UnsupportedPlacement";
     pub const UNSUPPORTED_ENGINE: &str = "UnsupportedEngine";
-    pub const UNSUPPORTED_DATASTORE: &str = "UnsupportedDataStore";
+    pub const DATASTORE_NOT_FOUND: &str = "DataStoreNotFound";
+    pub const DATASTORE_UNAVAILABLE: &str = "DataStoreUnavailable";
+    pub const DATASTORE_CHANGED: &str = "DataStoreChanged";
+    pub const IN_USE: &str = "InUse";
     pub const UNSUPPORTED_VERSION: &str = "UnsupportedVersion";
     pub const INVALID_NAME: &str = "InvalidName";
     pub const INVALID_SPEC: &str = "InvalidSpec";

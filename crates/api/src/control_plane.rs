@@ -138,7 +138,7 @@ pub enum Power {
 /// Where the data of a control plane is kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DataStoreChoice {
-    /// Name of the datastore; `embedded` is the host's own.
+    /// Name of a DataStore; `embedded` is the host's own. It cannot be changed once data is there.
     #[schemars(length(min = 1, max = 253))]
     pub name: String,
 }
@@ -274,6 +274,9 @@ pub struct ControlPlaneStatus {
     /// Where it answers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<Endpoint>,
+    /// The datastore that holds its data; `embedded` is the host's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub datastore: Option<String>,
     /// The secret with the admin kubeconfig.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_ref: Option<SecretRef>,

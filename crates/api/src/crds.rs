@@ -10,6 +10,7 @@ pub fn ours() -> Vec<Value> {
         crate::Tenant::crd(),
         crate::ControlPlane::crd(),
         crate::Hook::crd(),
+        crate::DataStore::crd(),
     ]
     .into_iter()
     .map(plain)
@@ -109,7 +110,7 @@ mod tests {
             }
         }
         for name in [
-            "fht", "fhcp", "fhk", "tcp", "cp", "cps", "pch", "pchs", "tnt",
+            "fht", "fhcp", "fhk", "fhds", "tcp", "cp", "cps", "pch", "pchs", "tnt",
         ] {
             assert!(taken.contains_key(name), "{name}");
         }

@@ -11,6 +11,7 @@
 pub mod condition;
 mod control_plane;
 pub mod crds;
+mod data_store;
 pub mod dialects;
 mod hook;
 pub mod ids;
@@ -22,6 +23,10 @@ pub use condition::{Condition, ConditionStatus};
 pub use control_plane::{
     ControlPlane, ControlPlaneSpec, ControlPlaneStatus, DataStoreChoice, Endpoint, EndpointSpec,
     Engine, HookRun, HookUse, Network, ObjectRef, Phase, Placement, Power, SecretRef,
+};
+pub use data_store::{
+    BasicAuth, CertificateAndKey, Content, ContentRef, DataStore, DataStoreDriver, DataStoreSpec,
+    DataStoreStatus, TlsConfig,
 };
 pub use hook::{Hook, HookSpec, HookVar};
 pub use ids::{ControlPlaneName, InvalidName, TenantName};

@@ -1,5 +1,6 @@
 //! Kamaji's objects (`kamaji.clastix.io/v1alpha1`): facts from clastix/kamaji `api/v1alpha1`.
 
+pub use crate::data_store::{BasicAuth, CertificateAndKey, Content, ContentRef, TlsConfig};
 use crate::{Condition, Raw};
 use kube::CustomResource;
 use schemars::JsonSchema;
@@ -444,67 +445,6 @@ pub enum Driver {
     MySQL,
     PostgreSQL,
     NATS,
-}
-
-/// User and password.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct BasicAuth {
-    /// The user.
-    pub username: Content,
-    /// The password.
-    pub password: Content,
-}
-
-/// Certificates for a datastore.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct TlsConfig {
-    /// What the datastore's certificate is checked against.
-    pub certificate_authority: CertificateAndKey,
-    /// What is shown to the datastore.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub client_certificate: Option<CertificateAndKey>,
-}
-
-/// A certificate and its key.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct CertificateAndKey {
-    /// The certificate.
-    pub certificate: Content,
-    /// The key.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub private_key: Option<Content>,
-}
-
-/// Something given as it is, or kept in a secret.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Content {
-    /// The content, base64.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub content: Option<String>,
-    /// The secret with the content.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub secret_reference: Option<ContentRef>,
-    /// The same under a name that is in use too.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub secret_ref: Option<ContentRef>,
-}
-
-/// A key of a secret.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct ContentRef {
-    /// Namespace of the secret.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub namespace: Option<String>,
-    /// Name of the secret.
-    #[schemars(length(min = 1, max = 253))]
-    pub name: String,
-    /// The key; absent means `ca.crt`, `ca.key`, `tls.crt` or `tls.key` by use.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub key_path: Option<String>,
 }
 
 /// What is observed of a datastore.

@@ -1,9 +1,11 @@
 //! Many control planes in this process. The pool is a client of the host like any other: it
 //! watches ControlPlanes and their secrets, serves what is placed here, and says so in their status.
 
+mod datastores;
 mod plane;
 mod port;
 mod reconcile;
+mod settings;
 mod status;
 
 use freehold_apiserver::listen::Backend;
@@ -25,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 pub(crate) struct Surroundings {
     /// a client of the host's API
     pub(crate) host: kube::Client,
+    /// the host's own datastore
     pub(crate) keyspaces: Arc<dyn Keyspaces>,
     /// where the shared listener listens; ports of control planes' own are opened beside it
     pub(crate) listen: SocketAddr,
@@ -39,6 +42,7 @@ pub(crate) struct Surroundings {
 /// The control planes served by this process.
 pub(crate) struct Pool {
     around: Surroundings,
+    datastores: datastores::DataStores,
     planes: RwLock<Planes>,
 }
 
@@ -57,8 +61,10 @@ const CONCURRENCY: u16 = 16;
 
 impl Pool {
     pub(crate) fn new(around: Surroundings) -> Self {
+        let (host, embedded) = (around.host.clone(), around.keyspaces.clone());
         Self {
             around,
+            datastores: datastores::DataStores::new(host, embedded),
             planes: RwLock::default(),
         }
     }
@@ -117,8 +123,10 @@ impl Pool {
         }
         let idle = self.clone().put_idle_ones_to_sleep();
         let shutdown = self.around.shutdown.clone();
+        let datastores = datastores::run(self.clone());
         let reconciling = self.reconcile_all();
         tokio::select! {
+            () = datastores => {}
             () = shutdown.cancelled() => {}
             () = idle => {}
             () = reconciling => {}
@@ -138,8 +146,20 @@ impl Pool {
             name.zip(namespace)
                 .map(|(name, namespace)| ObjectRef::new(&name).within(&namespace))
         };
-        Controller::new(planes, watcher::Config::default())
+        let controller = Controller::new(planes, watcher::Config::default());
+        let known = controller.store();
+        let of_datastore = move |datastore: freehold_api::DataStore| {
+            let name = datastore.name_any();
+            let users = known.state().into_iter();
+            users
+                .filter(|plane| datastores::name_for(plane) == name)
+                .map(|plane| ObjectRef::from_obj(&*plane))
+                .collect::<Vec<_>>()
+        };
+        let datastores: Api<freehold_api::DataStore> = Api::all(self.around.host.clone());
+        controller
             .watches(secrets, labelled, of_secret)
+            .watches(datastores, watcher::Config::default(), of_datastore)
             .with_config(kube::runtime::controller::Config::default().concurrency(CONCURRENCY))
             .run(reconcile::reconcile, reconcile::again, self)
             .for_each(|outcome| async {
@@ -150,8 +170,8 @@ impl Pool {
             .await;
     }
 
-    /// Erases keyspaces whose control plane is gone: somebody may have taken our finalizer away
-    /// while this process was not running. Before anything is served, so nothing can be new.
+    /// Erases keyspaces of the host's own datastore whose control plane is gone (others may be shared
+    /// with other hosts): somebody may have taken our finalizer away while this process was not running. Before anything is served, so nothing can be new.
     async fn sweep(&self) -> Result<(), String> {
         let ids = self
             .around

@@ -25,6 +25,8 @@ pub(super) struct Recipe {
     pub(super) server: String,
     pub(super) service_cidr: String,
     pub(super) port: Option<u16>,
+    /// the datastore, and which opening of it
+    pub(super) datastore: (String, u64),
 }
 
 pub(super) struct Plane {
@@ -73,6 +75,7 @@ impl Plane {
     pub(super) fn new(
         object: &Named,
         recipe: Recipe,
+        keyspaces: Arc<dyn Keyspaces>,
         around: &Surroundings,
     ) -> Result<Self, String> {
         let tls = freehold_apiserver::listen::server_config(
@@ -90,7 +93,7 @@ impl Plane {
             recipe,
             catalogue,
             tls,
-            keyspaces: around.keyspaces.clone(),
+            keyspaces,
             power: RwLock::default(),
             running: RwLock::default(),
             state: Mutex::default(),
@@ -330,13 +333,14 @@ mod tests {
             server: "https://127.0.0.1:1".to_owned(),
             service_cidr: crate::host::SERVICE_CIDR.to_owned(),
             port: None,
+            datastore: ("embedded".to_owned(), 0),
         };
         let named = Named {
             uid: "u1".to_owned(),
             namespace: "tenant-acme".to_owned(),
             name: "prod".to_owned(),
         };
-        Plane::new(&named, recipe, &around()).expect("a plane")
+        Plane::new(&named, recipe, Memory::new(), &around()).expect("a plane")
     }
 
     async fn namespaces(cp: &Arc<ControlPlane>) -> StatusCode {

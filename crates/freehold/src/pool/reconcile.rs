@@ -1,6 +1,7 @@
 //! From a ControlPlane object and its secrets to a served control plane, and back to nothing.
 
 use super::Pool;
+use super::datastores::{self, Chosen};
 use super::plane::{Named, Plane, Recipe, keyspace};
 use super::status::{Said, say};
 use crate::guard;
@@ -55,6 +56,7 @@ async fn tell(object: &ControlPlane, pool: &Pool, why: &str) {
     let said = Said {
         endpoint: None,
         version: None,
+        datastore: None,
         serving,
     };
     if let Err(error) = say(&api, object, &said).await {
@@ -83,22 +85,34 @@ async fn one(object: &ControlPlane, pool: &Pool) -> Result<Action, String> {
         namespace,
         name: object.name_any(),
     };
-    let recipe = match recipe(object, &named, pool).await? {
-        Ok(recipe) => recipe,
+    let mut wait = Action::await_change();
+    let found = match datastore(object, pool).await {
+        Ok(store) => recipe(object, &named, pool, &store)
+            .await?
+            .map(|r| (r, store)),
         Err(missing) => {
+            wait = Action::requeue(RETRY);
+            Err(missing)
+        }
+    };
+    let (recipe, store) = match found {
+        Ok(found) => found,
+        Err(serving) => {
             let said = Said {
                 endpoint: None,
                 version: None,
-                serving: missing,
+                datastore: None,
+                serving,
             };
             say(&api, object, &said)
                 .await
                 .map_err(|e| crate::cli::said(&e))?;
-            return Ok(Action::await_change());
+            return Ok(wait);
         }
     };
     hold(object, &api).await?;
-    let plane = place(&named, recipe, pool).await?;
+    settle(object, &api).await?;
+    let plane = place(&named, recipe, store, pool).await?;
     let before = plane.set_power(object.spec.power);
     let serving = if object.spec.power == Power::Asleep {
         plane.stop().await;
@@ -127,6 +141,7 @@ async fn one(object: &ControlPlane, pool: &Pool) -> Result<Action, String> {
     let said = Said {
         endpoint: Some(endpoint),
         version: Some(plane.git_version().to_owned()),
+        datastore: Some(plane.recipe.datastore.0.clone()),
         serving,
     };
     say(&api, object, &said)
@@ -135,8 +150,56 @@ async fn one(object: &ControlPlane, pool: &Pool) -> Result<Action, String> {
     Ok(Action::await_change())
 }
 
+/// The datastore of a control plane, or the condition that says why there is none.
+async fn datastore(object: &ControlPlane, pool: &Pool) -> Result<Chosen, Condition> {
+    let (name, wanted) = (datastores::name_for(object), datastores::wanted_by(object));
+    if name != wanted {
+        return Err(Condition::no(
+            types::SERVING,
+            reasons::DATASTORE_CHANGED,
+            format!(
+                "its data is in datastore {name} and is not moved to {wanted} by itself; set spec.datastore.name to {name}"
+            ),
+        ));
+    }
+    let store = pool.datastores.get(name).await;
+    store.map_err(|why| {
+        let message = format!("datastore {name}: {}", why.message);
+        Condition::no(types::SERVING, why.reason, message)
+    })
+}
+
+/// Before anything is stored it is written down where.
+async fn settle(object: &ControlPlane, api: &Api<ControlPlane>) -> Result<(), String> {
+    let known = object
+        .status
+        .as_ref()
+        .is_some_and(|s| s.datastore.is_some());
+    if known || datastores::wanted_by(object) == datastores::EMBEDDED {
+        return Ok(());
+    }
+    let name = datastores::wanted_by(object);
+    let said = Said {
+        endpoint: None,
+        version: None,
+        datastore: Some(name.to_owned()),
+        serving: Condition::no(
+            types::SERVING,
+            reasons::WAITING_FOR_SERVER,
+            format!("its keyspace is made in datastore {name}"),
+        ),
+    };
+    let said = say(api, object, &said).await;
+    said.map_err(|e| crate::cli::said(&e))
+}
+
 /// The plane for this recipe: the one that is there, or a new one in its place.
-async fn place(named: &Named, recipe: Recipe, pool: &Pool) -> Result<Arc<Plane>, String> {
+async fn place(
+    named: &Named,
+    recipe: Recipe,
+    store: Chosen,
+    pool: &Pool,
+) -> Result<Arc<Plane>, String> {
     if let Some(known) = pool.get(&named.uid) {
         if known.recipe == recipe {
             return Ok(known);
@@ -146,7 +209,7 @@ async fn place(named: &Named, recipe: Recipe, pool: &Pool) -> Result<Arc<Plane>,
         known.ended.cancel();
         known.stop().await;
     }
-    let plane = Arc::new(Plane::new(named, recipe, &pool.around)?);
+    let plane = Arc::new(Plane::new(named, recipe, store.keyspaces, &pool.around)?);
     if let Some(port) = plane.recipe.port {
         super::port::open(port, &plane, &pool.around).await?;
     }
@@ -227,7 +290,12 @@ async fn remove(
         return Ok(Action::await_change());
     }
     let id = keyspace(uid);
-    let keyspaces = &pool.around.keyspaces;
+    let name = datastores::name_for(object);
+    let store = pool.datastores.get(name).await.map_err(|why| {
+        let why = why.message;
+        format!("its keyspace in datastore {name} cannot be erased: {why}")
+    })?;
+    let keyspaces = &store.keyspaces;
     if keyspaces
         .list()
         .await
@@ -263,6 +331,7 @@ async fn recipe(
     object: &ControlPlane,
     named: &Named,
     pool: &Pool,
+    store: &Chosen,
 ) -> Result<Result<Recipe, Condition>, String> {
     let no =
         |reason: &str, message: String| Ok(Err(Condition::no(types::SERVING, reason, message)));
@@ -323,6 +392,7 @@ async fn recipe(
         server,
         service_cidr,
         port,
+        datastore: (datastores::wanted_by(object).to_owned(), store.opened),
     }))
 }
 

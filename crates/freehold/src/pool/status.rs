@@ -9,6 +9,8 @@ use serde_json::json;
 pub(super) struct Said {
     pub(super) endpoint: Option<Endpoint>,
     pub(super) version: Option<String>,
+    /// where the data is, once it is decided
+    pub(super) datastore: Option<String>,
     pub(super) serving: Condition,
 }
 
@@ -42,13 +44,18 @@ pub(super) async fn say(
     Ok(())
 }
 
+/// Now, as conditions write it.
+pub(super) fn now() -> String {
+    k8s_openapi::jiff::Timestamp::now()
+        .strftime("%Y-%m-%dT%H:%M:%SZ")
+        .to_string()
+}
+
 /// A merge patch that holds only at the version it was made from; nothing when all is said already.
 fn changes(object: &ControlPlane, said: &Said) -> Option<serde_json::Value> {
     let before = object.status.clone().unwrap_or_default();
     let mut after: ControlPlaneStatus = before.clone();
-    let now = k8s_openapi::jiff::Timestamp::now()
-        .strftime("%Y-%m-%dT%H:%M:%SZ")
-        .to_string();
+    let now = now();
     condition::set(
         &mut after.conditions,
         said.serving.clone().at(object.metadata.generation),
@@ -60,12 +67,15 @@ fn changes(object: &ControlPlane, said: &Said) -> Option<serde_json::Value> {
     if said.version.is_some() {
         after.version.clone_from(&said.version);
     }
+    if said.datastore.is_some() {
+        after.datastore.clone_from(&said.datastore);
+    }
     if after == before {
         return None;
     }
     Some(json!({
         "metadata": {"resourceVersion": object.resource_version()},
-        "status": {"conditions": after.conditions, "endpoint": after.endpoint, "version": after.version},
+        "status": {"conditions": after.conditions, "endpoint": after.endpoint, "version": after.version, "datastore": after.datastore},
     }))
 }
 
@@ -85,6 +95,7 @@ mod tests {
         let said = Said {
             endpoint: Some(Endpoint::default()),
             version: None,
+            datastore: None,
             serving: Condition::yes("Serving", "Available", ""),
         };
         let patch = changes(&object, &said).unwrap();

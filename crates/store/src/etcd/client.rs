@@ -1,6 +1,7 @@
 //! The calls of the etcd v3 protocol, with time limits and errors of the contract.
 
 use super::Options;
+use super::auth::Login;
 use crate::proto::{
     CompactionRequest, Compare, DeleteRangeRequest, DeleteRangeResponse, Empty, HeaderResponse,
     LeaseGrantRequest, LeaseGrantResponse, LeaseKeepAliveRequest, LeaseKeepAliveResponse,
@@ -8,12 +9,16 @@ use crate::proto::{
     RangeResponse, Request, RequestOp, StatusResponse, TxnRequest, TxnResponse, WatchRequest,
     WatchResponse, rev,
 };
+use crate::remote::chain;
 use crate::{Error, Result};
 use bytes::Bytes;
 use futures::StreamExt;
 use http::uri::PathAndQuery;
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::Instant;
 use tonic::client::Grpc;
+use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Code, Status, Streaming};
 use tonic_prost::ProstCodec;
@@ -26,6 +31,9 @@ const MAX_MESSAGE: usize = 1 << 30;
 pub(super) struct Client {
     channel: Channel,
     timeout: Duration,
+    login: Option<Arc<Login>>,
+    /// as it is said in errors
+    at: Arc<str>,
 }
 
 /// An etcd error before it is known what revision it speaks of.
@@ -67,45 +75,106 @@ impl Client {
             Some(only) if endpoints.is_empty() => only.connect_lazy(),
             Some(last) => Channel::balance_list(endpoints.into_iter().chain([last])),
         };
+        let login = options.login.as_ref();
         Ok(Self {
             channel,
             timeout: options.timeout,
+            login: login.map(|(user, password)| Arc::new(Login::new(user, password))),
+            at: options.endpoints.join(", ").into(),
         })
     }
 
-    async fn once<Q, A>(&self, path: &'static str, request: Q) -> Result<A, Status>
+    /// The same connections, for another user.
+    pub(super) fn as_user(&self, user: &str, password: &str) -> Self {
+        Self {
+            login: Some(Arc::new(Login::new(user, password))),
+            ..self.clone()
+        }
+    }
+
+    /// Whether the user and password are right.
+    pub(super) async fn log_in(&self) -> Result<()> {
+        let end = Instant::now() + self.timeout;
+        loop {
+            match self.token().await {
+                Err(status) if broken(&status) && Instant::now() + PAUSE < end => {
+                    tokio::time::sleep(PAUSE).await;
+                }
+                other => {
+                    return other
+                        .map(|_| ())
+                        .map_err(|status| plain(self.failure(status)));
+                }
+            }
+        }
+    }
+
+    async fn token(&self) -> Result<Option<MetadataValue<Ascii>>, Status> {
+        match &self.login {
+            None => Ok(None),
+            Some(login) => Box::pin(login.token(self)).await,
+        }
+    }
+
+    /// A call as it is, with or without a token.
+    pub(super) async fn bare<Q, A>(
+        &self,
+        path: &'static str,
+        request: Q,
+        token: Option<MetadataValue<Ascii>>,
+    ) -> Result<A, Status>
     where
         Q: prost::Message + 'static,
         A: prost::Message + Default + 'static,
     {
         let mut grpc = Grpc::new(self.channel.clone()).max_decoding_message_size(MAX_MESSAGE);
+        grpc.ready()
+            .await
+            .map_err(|e| Status::unavailable(chain(&e)))?;
+        let path = PathAndQuery::from_static(path);
+        let answer = grpc
+            .unary(with(token, request), path, ProstCodec::default())
+            .await?;
+        Ok(answer.into_inner())
+    }
+
+    /// A call by the client's user, answered before `end`. What the etcd refuses because the token
+    /// is too old was not carried out.
+    async fn once<Q, A>(&self, path: &'static str, request: Q, end: Instant) -> Result<A, Status>
+    where
+        Q: prost::Message + Clone + 'static,
+        A: prost::Message + Default + 'static,
+    {
         let call = async {
-            grpc.ready()
-                .await
-                .map_err(|e| Status::unavailable(e.to_string()))?;
-            let path = PathAndQuery::from_static(path);
-            grpc.unary(tonic::Request::new(request), path, ProstCodec::default())
-                .await
+            let token = self.token().await?;
+            let answer = self.bare(path, request.clone(), token).await;
+            match (&answer, &self.login) {
+                (Err(status), Some(login)) if login.outlived(status) => {
+                    let token = self.token().await?;
+                    self.bare(path, request, token).await
+                }
+                _ => answer,
+            }
         };
-        match tokio::time::timeout(self.timeout, call).await {
-            Ok(answer) => answer.map(tonic::Response::into_inner),
+        match tokio::time::timeout_at(end, call).await {
+            Ok(answer) => answer,
             Err(_) => Err(Status::unavailable("no answer in time")),
         }
     }
 
     /// A call that may be made twice.
-    async fn read<Q, A>(&self, path: &'static str, request: Q) -> Result<A, Failure>
+    pub(super) async fn read<Q, A>(&self, path: &'static str, request: Q) -> Result<A, Failure>
     where
         Q: prost::Message + Clone + 'static,
         A: prost::Message + Default + 'static,
     {
-        let end = tokio::time::Instant::now() + self.timeout;
+        let end = Instant::now() + self.timeout;
         loop {
-            match self.once(path, request.clone()).await {
-                Err(status) if broken(&status) && tokio::time::Instant::now() + PAUSE < end => {
+            match self.once(path, request.clone(), end).await {
+                Err(status) if broken(&status) && Instant::now() + PAUSE < end => {
                     tokio::time::sleep(PAUSE).await;
                 }
-                other => return other.map_err(failure),
+                other => return other.map_err(|status| self.failure(status)),
             }
         }
     }
@@ -113,12 +182,13 @@ impl Client {
     /// A call that is made once: nobody knows whether a broken one was carried out.
     async fn write<Q, A>(&self, path: &'static str, request: Q) -> Result<A, Failure>
     where
-        Q: prost::Message + 'static,
+        Q: prost::Message + Clone + 'static,
         A: prost::Message + Default + 'static,
     {
-        self.once(path, request)
+        let end = Instant::now() + self.timeout;
+        self.once(path, request, end)
             .await
-            .map_err(|status| match failure(status) {
+            .map_err(|status| match self.failure(status) {
                 Failure::Error(Error::Unavailable(text)) => Failure::Error(Error::Unavailable(
                     format!("{text}; whether this was written is not known"),
                 )),
@@ -162,12 +232,13 @@ impl Client {
     pub(super) async fn lease_renew(&self, id: i64) -> Result<i64> {
         let call = async {
             let mut grpc = Grpc::new(self.channel.clone());
+            let token = self.token().await?;
             grpc.ready()
                 .await
-                .map_err(|e| Status::unavailable(e.to_string()))?;
+                .map_err(|e| Status::unavailable(chain(&e)))?;
             let path = PathAndQuery::from_static("/etcdserverpb.Lease/LeaseKeepAlive");
             let requests = futures::stream::iter([LeaseKeepAliveRequest { id }]);
-            let requests = tonic::Request::new(requests.chain(futures::stream::pending()));
+            let requests = with(token, requests.chain(futures::stream::pending()));
             let answers = grpc
                 .streaming(requests, path, ProstCodec::default())
                 .await?;
@@ -176,7 +247,7 @@ impl Client {
             answer.ok_or_else(|| Status::unavailable("etcd closed the stream"))
         };
         match tokio::time::timeout(self.timeout, call).await {
-            Ok(answer) => answer.map(|a| a.ttl).map_err(|s| plain(failure(s))),
+            Ok(answer) => answer.map(|a| a.ttl).map_err(|s| plain(self.failure(s))),
             Err(_) => Err(Error::Unavailable("etcd: no answer in time".into())),
         }
     }
@@ -204,25 +275,30 @@ impl Client {
     ) -> Result<Streaming<WatchResponse>> {
         let mut grpc = Grpc::new(self.channel.clone()).max_decoding_message_size(MAX_MESSAGE);
         let call = async {
+            let token = self.token().await?;
             grpc.ready()
                 .await
-                .map_err(|e| Status::unavailable(e.to_string()))?;
+                .map_err(|e| Status::unavailable(chain(&e)))?;
             let path = PathAndQuery::from_static("/etcdserverpb.Watch/Watch");
-            grpc.streaming(tonic::Request::new(requests), path, ProstCodec::default())
+            grpc.streaming(with(token, requests), path, ProstCodec::default())
                 .await
         };
         match tokio::time::timeout(self.timeout, call).await {
-            Ok(answer) => answer
-                .map(tonic::Response::into_inner)
-                .map_err(|s| plain(failure(s))),
+            Ok(answer) => answer.map(tonic::Response::into_inner).map_err(|s| {
+                if let Some(login) = &self.login {
+                    // The next attempt logs in anew.
+                    login.outlived(&s);
+                }
+                plain(self.failure(s))
+            }),
             Err(_) => Err(Error::Unavailable("etcd: no answer in time".into())),
         }
     }
 
-    /// The etcd's revision now.
-    pub(super) async fn head(&self) -> Result<u64> {
+    /// The etcd's revision now, asked by a key that may be read.
+    pub(super) async fn head(&self, key: &Bytes) -> Result<u64> {
         let request = RangeRequest {
-            key: "\0".into(),
+            key: key.clone(),
             count_only: true,
             ..Default::default()
         };
@@ -274,6 +350,79 @@ impl Client {
         let reply = self.range(request).await.map_err(plain)?;
         Ok(reply.kvs.into_iter().map(|kv| kv.key).collect())
     }
+
+    /// etcd's errors as it names them (`api/v3rpc/rpctypes/error.go`).
+    fn failure(&self, status: Status) -> Failure {
+        let text = status.message();
+        Failure::Error(match text {
+            "etcdserver: mvcc: required revision has been compacted" => return Failure::Compacted,
+            "etcdserver: mvcc: required revision is a future revision" => return Failure::Future,
+            "etcdserver: mvcc: database space exceeded" => Error::NoSpace("etcd says so".into()),
+            "etcdserver: authentication failed, invalid user ID or password" => {
+                let user = self.login.as_ref().map_or("", |login| login.user.as_str());
+                let at = &self.at;
+                Error::Unavailable(format!(
+                    "etcd at {at} refuses the password of user {user:?}: check the user and password of the datastore"
+                ))
+            }
+            "etcdserver: user name is empty" => Error::Unavailable(format!(
+                "etcd at {} wants to know who asks: give the datastore a user and password, or a client certificate",
+                self.at
+            )),
+            "etcdserver: request is too large" => Error::TooLarge("etcd says so".into()),
+            "etcdserver: too many requests" => Error::Throttled("etcd says so".into()),
+            "etcdserver: requested lease not found" => Error::LeaseNotFound(0),
+            "etcdserver: key not found" => Error::KeyNotFound,
+            "etcdserver: lease already exists" => Error::LeaseExists(0),
+            "etcdserver: key is not provided" => Error::Invalid("key is not provided".into()),
+            _ => match status.code() {
+                Code::InvalidArgument | Code::OutOfRange | Code::FailedPrecondition => {
+                    Error::Invalid(text.trim_start_matches("etcdserver: ").into())
+                }
+                Code::DataLoss => Error::Corrupt(text.into()),
+                Code::Unauthenticated | Code::PermissionDenied => Error::Unavailable(format!(
+                    "etcd at {} refuses these credentials: {text}",
+                    self.at
+                )),
+                _ => self.unreachable(&status),
+            },
+        })
+    }
+
+    /// Why no answer came, in one sentence with what to check.
+    fn unreachable(&self, status: &Status) -> Error {
+        let (at, why) = (&self.at, chain(status));
+        let why = why.replace(
+            "code: 'The service is currently unavailable', message: ",
+            "",
+        );
+        // A server that does not like a client's certificate often just closes the connection.
+        let closed = at.starts_with("https") && (why.contains("closed") || why.contains("reset"));
+        if closed
+            || why.contains("certificate")
+            || why.contains("fatal alert")
+            || why.contains("corrupt message")
+        {
+            return Error::Unavailable(format!(
+                "no trusted TLS connection to etcd at {at} ({why}): check the certificate authority, the server's name and the client certificate"
+            ));
+        }
+        if why.contains("connect") || why.contains("transport error") || why.contains("dns") {
+            return Error::Unavailable(format!(
+                "etcd at {at} cannot be reached ({why}): check the address and that it runs"
+            ));
+        }
+        Error::Unavailable(format!("etcd at {at}: {why}"))
+    }
+}
+
+/// A request with a token.
+fn with<T>(token: Option<MetadataValue<Ascii>>, request: T) -> tonic::Request<T> {
+    let mut request = tonic::Request::new(request);
+    if let Some(token) = token {
+        request.metadata_mut().insert("token", token);
+    }
+    request
 }
 
 /// Whether the connection is to blame, not the request. An etcd never says of itself that a call is
@@ -283,32 +432,6 @@ fn broken(status: &Status) -> bool {
         status.code(),
         Code::Unavailable | Code::Unknown | Code::Cancelled
     )
-}
-
-/// etcd's errors as it names them (`api/v3rpc/rpctypes/error.go`).
-fn failure(status: Status) -> Failure {
-    let text = status.message();
-    Failure::Error(match text {
-        "etcdserver: mvcc: required revision has been compacted" => return Failure::Compacted,
-        "etcdserver: mvcc: required revision is a future revision" => return Failure::Future,
-        "etcdserver: mvcc: database space exceeded" => Error::NoSpace("etcd says so".into()),
-        "etcdserver: request is too large" => Error::TooLarge("etcd says so".into()),
-        "etcdserver: too many requests" => Error::Throttled("etcd says so".into()),
-        "etcdserver: requested lease not found" => Error::LeaseNotFound(0),
-        "etcdserver: key not found" => Error::KeyNotFound,
-        "etcdserver: lease already exists" => Error::LeaseExists(0),
-        "etcdserver: key is not provided" => Error::Invalid("key is not provided".into()),
-        _ => match status.code() {
-            Code::InvalidArgument | Code::OutOfRange | Code::FailedPrecondition => {
-                Error::Invalid(text.trim_start_matches("etcdserver: ").into())
-            }
-            Code::DataLoss => Error::Corrupt(text.into()),
-            Code::Unauthenticated | Code::PermissionDenied => {
-                Error::Unavailable(format!("etcd refuses these credentials: {text}"))
-            }
-            _ => Error::Unavailable(format!("etcd: {text}")),
-        },
-    })
 }
 
 /// For calls that do not name a revision.

@@ -2,12 +2,21 @@
 //!
 //! `<prefix>/d/<id>/…` holds a keyspace's keys, `<prefix>/k/<id>` says that it exists,
 //! `<prefix>/l/<id>/<lease>` (under that lease) whose a lease is. Revisions are the etcd's own:
-//! they grow by more than one when others write too, and compaction is common to all.
+//! they grow by more than one when others write too.
+//!
+//! Where the etcd has authentication, each keyspace has a user and a role of its own, made by the
+//! user of the options (or its client certificate), that can see nothing else.
+//!
+//! Compaction is each keyspace's own: `<prefix>/c/<id>` says up to where, and nothing older can be
+//! read through it. The etcd itself, which has one history for all, is compacted to what is older
+//! than [`Options::history`], so that no keyspace takes another's history.
 //!
 //! Reads are tried again when the connection breaks; a write is not: if it is not known
 //! whether it was done, the error says so.
 
+mod auth;
 mod client;
+mod compaction;
 mod store;
 mod watch;
 
@@ -15,6 +24,9 @@ use crate::{Error, Keyspaces, Result, Store};
 use async_trait::async_trait;
 use bytes::Bytes;
 use client::Client;
+use compaction::{Age, History};
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use store::EtcdStore;
@@ -22,14 +34,18 @@ use store::EtcdStore;
 pub use crate::remote::Tls;
 
 /// Where the etcd is and what part of it is ours.
-#[derive(Clone)]
+#[derive(Clone, PartialEq)]
 pub struct Options {
     /// `http://` or `https://` URLs of the members
     pub endpoints: Vec<String>,
     pub prefix: String,
     pub tls: Option<Tls>,
+    /// user and password, where the etcd has authentication
+    pub login: Option<(String, String)>,
     /// how long a request may take, retries included
     pub timeout: Duration,
+    /// history that every keyspace has whatever the others compact
+    pub history: Duration,
 }
 
 impl Options {
@@ -38,26 +54,47 @@ impl Options {
             endpoints,
             prefix: prefix.into(),
             tls: None,
+            login: None,
             timeout: Duration::from_secs(10),
+            history: Duration::from_secs(300),
         }
     }
 }
 
 /// All keyspaces under one prefix.
 pub struct Etcd {
+    /// the user that may make others
     client: Client,
     prefix: String,
+    /// what keyspaces' passwords are made from
+    secret: Option<Vec<u8>>,
+    age: Arc<Age>,
+    stores: Mutex<BTreeMap<String, Arc<EtcdStore>>>,
 }
 
 impl Etcd {
     /// Connects and asks for the server's status, so that what is wrong is said now.
     pub async fn connect(options: Options) -> Result<Arc<Self>> {
         let client = Client::new(&options)?;
+        client.log_in().await?;
         client.status().await?;
+        let identity = options.tls.and_then(|tls| tls.identity);
+        let password = options.login.map(|(_, password)| password.into_bytes());
         Ok(Arc::new(Self {
             client,
             prefix: options.prefix,
+            secret: password.or(identity.map(|(_, key)| key)),
+            age: Arc::new(Age::new(options.history)),
+            stores: Mutex::default(),
         }))
+    }
+
+    fn leases(&self, id: &str) -> Bytes {
+        format!("{}/l/{id}/", self.prefix).into()
+    }
+
+    fn compacted(&self, id: &str) -> Bytes {
+        format!("{}/c/{id}", self.prefix).into()
     }
 
     fn marker(&self, id: &str) -> Bytes {
@@ -86,13 +123,23 @@ impl Keyspaces for Etcd {
                 "a keyspace id has 1 to 255 bytes and no slash".into(),
             ));
         }
+        let known = self.stores.lock().get(id).cloned();
+        if let Some(known) = known {
+            return Ok(known);
+        }
         self.client.create(self.marker(id)).await?;
-        let leases = format!("{}/l/{id}/", self.prefix);
-        Ok(Arc::new(EtcdStore::new(
-            self.client.clone(),
-            self.data(id),
-            leases,
-        )))
+        let (data, leases) = (self.data(id), self.leases(id));
+        let ranges = [
+            (data.clone(), prefix_end(&data)),
+            (leases.clone(), prefix_end(&leases)),
+        ];
+        let secret = self.secret.as_deref();
+        let own = auth::client_for(&self.client, secret, &self.prefix, id, ranges).await?;
+        let history = History::new(self.client.clone(), self.compacted(id), self.age.clone());
+        let store = Arc::new(EtcdStore::new(own, data, leases, history));
+        // Somebody else may have opened it meanwhile: the same id gives the same store.
+        let mut stores = self.stores.lock();
+        Ok(stores.entry(id.to_owned()).or_insert(store).clone())
     }
 
     async fn sleep(&self, _: &str) -> Result<()> {
@@ -100,17 +147,18 @@ impl Keyspaces for Etcd {
     }
 
     async fn delete(&self, id: &str) -> Result<()> {
-        let data = self.data(id);
-        let leases = Bytes::from(format!("{}/l/{id}/", self.prefix));
+        self.stores.lock().remove(id);
+        let (data, leases) = (self.data(id), self.leases(id));
         for (lo, hi) in [
             (data.clone(), prefix_end(&data)),
             (leases.clone(), prefix_end(&leases)),
+            (self.compacted(id), Bytes::new()),
             // Last, so that an interrupted deletion still shows in the list.
             (self.marker(id), Bytes::new()),
         ] {
             self.client.delete_range(lo, hi).await?;
         }
-        Ok(())
+        auth::remove(&self.client, self.secret.as_deref(), &self.prefix, id).await
     }
 
     async fn list(&self) -> Result<Vec<String>> {

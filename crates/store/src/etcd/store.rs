@@ -1,6 +1,7 @@
 //! One keyspace on an etcd.
 
 use super::client::{Client, Failure, plain};
+use super::compaction::History;
 use super::prefix_end;
 use super::watch::{self, Progress};
 use crate::proto::{
@@ -9,12 +10,11 @@ use crate::proto::{
 };
 use crate::{
     Compare, Error, Field, Head, Lease, LeaseId, Op, OpResult, Range, RangeReply, Relation, Result,
-    Store, Txn, TxnReply, Watch, WatchStream, limits,
+    Store, Txn, TxnReply, Watch, WatchItem, WatchStream, limits,
 };
 use async_trait::async_trait;
 use bytes::{BufMut, Bytes, BytesMut};
 use parking_lot::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// Keys per page of a long range.
@@ -25,20 +25,19 @@ const SIZE_AGE: Duration = Duration::from_secs(10);
 pub(super) struct EtcdStore {
     client: Client,
     prefix: Bytes,
-    leases: String,
-    /// last known
-    compacted: AtomicU64,
+    leases: Bytes,
+    history: History,
     size: Mutex<Option<(Instant, u64)>>,
     progress: Progress,
 }
 
 impl EtcdStore {
-    pub(super) fn new(client: Client, prefix: Bytes, leases: String) -> Self {
+    pub(super) fn new(client: Client, prefix: Bytes, leases: Bytes, history: History) -> Self {
         Self {
             client,
             prefix,
             leases,
-            compacted: AtomicU64::new(0),
+            history,
             size: Mutex::new(None),
             progress: Progress::default(),
         }
@@ -64,14 +63,14 @@ impl EtcdStore {
     async fn explain(&self, failure: Failure) -> Error {
         match failure {
             Failure::Error(error) => error,
-            Failure::Future => match self.client.head().await {
+            Failure::Future => match self.client.head(&self.prefix).await {
                 Ok(head) => Error::Future(head),
                 Err(error) => error,
             },
-            Failure::Compacted => match watch::compact_revision(&self.client).await {
+            Failure::Compacted => match watch::compact_revision(&self.client, &self.prefix).await {
                 Ok(compacted) => {
-                    self.compacted.fetch_max(compacted, Ordering::AcqRel);
-                    Error::Compacted(compacted)
+                    self.history.learn(compacted);
+                    Error::Compacted(self.history.known())
                 }
                 Err(error) => error,
             },
@@ -234,7 +233,9 @@ impl EtcdStore {
     }
 
     fn marker(&self, lease: LeaseId) -> Bytes {
-        format!("{}{lease}", self.leases).into()
+        [&self.leases[..], lease.to_string().as_bytes()]
+            .concat()
+            .into()
     }
 
     /// Notes, under the lease itself, that it is this keyspace's.
@@ -267,13 +268,25 @@ impl EtcdStore {
         Ok(())
     }
 
+    /// Refuses ranges of revisions that this keyspace has forgotten.
+    fn check_revisions(&self, txn: &Txn) -> Result<()> {
+        for op in txn.then.iter().chain(&txn.otherwise) {
+            match op {
+                Op::Range(range) => self.history.check(range.rev)?,
+                Op::Txn(inner) => self.check_revisions(inner)?,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
     async fn size(&self) -> Result<u64> {
         if let Some((at, size)) = *self.size.lock()
             && at.elapsed() < SIZE_AGE
         {
             return Ok(size);
         }
-        let size = rev(self.client.status().await?.db_size);
+        let size = rev(self.history.status().await?.db_size);
         *self.size.lock() = Some((Instant::now(), size));
         Ok(size)
     }
@@ -293,7 +306,7 @@ impl Store for EtcdStore {
         let reply = self.client.range(request).await.map_err(plain)?;
         Ok(Head {
             rev: reply.header.map_or(0, |header| rev(header.revision)),
-            compact_rev: self.compacted.load(Ordering::Acquire),
+            compact_rev: self.history.now().await?,
             bytes: self.size().await?,
             keys: rev(reply.count),
         })
@@ -301,6 +314,7 @@ impl Store for EtcdStore {
 
     async fn txn(&self, txn: Txn) -> Result<TxnReply> {
         limits::check_txn(&txn)?;
+        self.check_revisions(&txn)?;
         let request = self.request(&txn);
         let reply = match self.client.txn(request).await {
             Ok(reply) => reply,
@@ -316,6 +330,7 @@ impl Store for EtcdStore {
 
     async fn range(&self, range: Range) -> Result<RangeReply> {
         limits::check_span(&range.lo, &range.hi)?;
+        self.history.check(range.rev)?;
         let wanted = if range.limit == 0 {
             usize::MAX
         } else {
@@ -368,10 +383,16 @@ impl Store for EtcdStore {
         limits::check_span(&watch.lo, &watch.hi)?;
         let (key, range_end) = self.span(&watch.lo, &watch.hi);
         let start = match watch.start_rev {
-            0 => self.client.head().await? + 1,
+            0 => self.client.head(&self.prefix).await? + 1,
             rev => rev,
         };
+        let compacted = self.history.now().await?;
+        if start < compacted {
+            let item = WatchItem::Compacted { rev: compacted };
+            return Ok(Box::pin(futures::stream::iter([Ok(item)])));
+        }
         let wanted = watch::Wanted {
+            compacted,
             key,
             range_end,
             next: start,
@@ -382,13 +403,7 @@ impl Store for EtcdStore {
     }
 
     async fn compact(&self, to: u64) -> Result<()> {
-        match self.client.compact(int(to)).await {
-            Ok(()) => {
-                self.compacted.fetch_max(to, Ordering::AcqRel);
-                Ok(())
-            }
-            Err(failure) => Err(self.explain(failure).await),
-        }
+        self.history.compact(to).await
     }
 
     async fn lease_grant(&self, ttl_seconds: u64) -> Result<LeaseId> {
@@ -441,7 +456,7 @@ impl Store for EtcdStore {
     }
 
     async fn leases(&self) -> Result<Vec<LeaseId>> {
-        let prefix = Bytes::from(self.leases.clone());
+        let prefix = self.leases.clone();
         let keys = self
             .client
             .keys(prefix.clone(), prefix_end(&prefix))
@@ -458,7 +473,7 @@ impl Store for EtcdStore {
     }
 
     async fn progress(&self) -> Result<()> {
-        self.progress.ask(self.client.head().await?);
+        self.progress.ask(self.client.head(&self.prefix).await?);
         Ok(())
     }
 }

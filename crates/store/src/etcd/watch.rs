@@ -37,6 +37,8 @@ pub(super) struct Wanted {
     pub(super) range_end: Bytes,
     pub(super) next: u64,
     pub(super) prev_kv: bool,
+    /// up to where the keyspace has forgotten what was before
+    pub(super) compacted: u64,
     pub(super) strip: usize,
 }
 
@@ -207,10 +209,14 @@ async fn deliver(answer: WatchResponse, wanted: &mut Wanted, items: &mut Items) 
     let mut events: Vec<Event> = Vec::new();
     for event in answer.events {
         let Some(kv) = event.kv else { continue };
+        let kv_rev = kv.mod_revision;
         let event = Event {
             kv: kv.into_kv(wanted.strip),
             deleted: event.r#type == 1,
-            prev: event.prev_kv.map(|kv| kv.into_kv(wanted.strip)),
+            prev: event
+                .prev_kv
+                .filter(|_| rev(kv_rev) > wanted.compacted)
+                .map(|kv| kv.into_kv(wanted.strip)),
         };
         let other = events
             .last()
@@ -233,9 +239,9 @@ async fn send(events: Vec<Event>, wanted: &mut Wanted, items: &mut Items) -> boo
 }
 
 /// The etcd's compact revision: a watch from the beginning is told.
-pub(super) async fn compact_revision(client: &Client) -> Result<u64> {
+pub(super) async fn compact_revision(client: &Client, key: &Bytes) -> Result<u64> {
     let create = WatchCreate {
-        key: "\0".into(),
+        key: key.clone(),
         start_revision: 1,
         ..Default::default()
     };

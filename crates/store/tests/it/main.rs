@@ -6,15 +6,18 @@
     reason = "everything in here is a test or serves one"
 )]
 
+mod certificates;
 mod contract;
 mod crash;
 mod drivers;
 mod durability;
 mod endpoint;
+mod etcd;
 mod faults;
 mod kube_apiserver;
 mod linear;
 mod measure;
+mod measure_postgres;
 mod postgres;
 mod proxy;
 mod random;

@@ -1,5 +1,6 @@
 //! What only PostgreSQL has: its conditions, roles, tables, and other processes.
 
+use crate::certificates::Authority;
 use crate::real_etcd::free_port;
 use crate::real_postgres::RealPostgres;
 use crate::support::{all, delete, next, next_events, put, until, watch_all};
@@ -80,33 +81,6 @@ async fn what_is_wrong_with_a_connection_is_said_in_one_sentence() {
         .map(|_| ())
         .expect_err("no right to make roles");
     assert!(error.to_string().contains("CREATEROLE"), "{error}");
-}
-
-struct Authority {
-    issuer: rcgen::Issuer<'static, rcgen::KeyPair>,
-    pem: String,
-}
-
-impl Authority {
-    fn new() -> Self {
-        let key = rcgen::KeyPair::generate().expect("key");
-        let mut params = rcgen::CertificateParams::new(Vec::<String>::new()).expect("params");
-        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-        let pem = params.self_signed(&key).expect("certificate").pem();
-        let issuer = rcgen::Issuer::new(params, key);
-        Self { issuer, pem }
-    }
-
-    /// Certificate and key for a name.
-    fn issue(&self, name: &str) -> (String, String) {
-        let key = rcgen::KeyPair::generate().expect("key");
-        let mut params = rcgen::CertificateParams::new([name.to_owned()]).expect("params");
-        params
-            .distinguished_name
-            .push(rcgen::DnType::CommonName, name);
-        let cert = params.signed_by(&key, &self.issuer).expect("certificate");
-        (cert.pem(), key.serialize_pem())
-    }
 }
 
 #[tokio::test]

@@ -183,6 +183,12 @@ impl RealPostgres {
         String::from_utf8_lossy(&output.stdout).trim().to_owned()
     }
 
+    /// As the superuser, as other programs write it.
+    pub(crate) fn url(&self, database: &str) -> String {
+        let port = self.port;
+        format!("postgres://postgres:{PASSWORD}@127.0.0.1:{port}/{database}?sslmode=disable")
+    }
+
     pub(crate) fn options(&self) -> Options {
         self.options_at(self.port)
     }

@@ -114,17 +114,6 @@ fn available(facts: &Facts<'_>) -> Result<(), Condition> {
             "spec.placement: Dedicated is not available in this version; use Pooled",
         );
     }
-    if let Some(store) = &spec.datastore
-        && store.name != "embedded"
-    {
-        return no(
-            reasons::UNSUPPORTED_DATASTORE,
-            &format!(
-                "spec.datastore.name: only \"embedded\" is available in this version, not {:?}",
-                store.name
-            ),
-        );
-    }
     Ok(())
 }
 
@@ -254,7 +243,7 @@ fn is_name_or_address(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use freehold_api::{ControlPlaneSpec, DataStoreChoice, TenantSpec};
+    use freehold_api::{ControlPlaneSpec, TenantSpec};
     use serde_json::json;
 
     fn config() -> OperatorConfig {
@@ -294,7 +283,7 @@ mod tests {
     #[test]
     fn what_cannot_be_done_yet_is_refused_by_field() {
         type Change = fn(&mut ControlPlaneSpec);
-        let cases: [(Change, &str, &str); 7] = [
+        let cases: [(Change, &str, &str); 6] = [
             (
                 |s| s.engine = Engine::Upstream,
                 reasons::UNSUPPORTED_ENGINE,
@@ -304,15 +293,6 @@ mod tests {
                 |s| s.placement = Placement::Dedicated,
                 reasons::UNSUPPORTED_PLACEMENT,
                 "spec.placement",
-            ),
-            (
-                |s| {
-                    s.datastore = Some(DataStoreChoice {
-                        name: "etcd".into(),
-                    })
-                },
-                reasons::UNSUPPORTED_DATASTORE,
-                "spec.datastore.name",
             ),
             (
                 |s| s.version = Some("v1.27.0".into()),

@@ -136,11 +136,6 @@ async fn what_cannot_be_done_is_said_and_no_secret_is_made_for_it() {
             reasons::UNSUPPORTED_PLACEMENT,
         ),
         (
-            "store",
-            json!({"datastore": {"name": "x"}}),
-            reasons::UNSUPPORTED_DATASTORE,
-        ),
-        (
             "version",
             json!({"version": "v1.2.3"}),
             reasons::UNSUPPORTED_VERSION,

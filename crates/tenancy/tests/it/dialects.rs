@@ -222,7 +222,12 @@ async fn kamajis_datastore_says_what_was_checked() {
     api.patch("tenant-acme-etcd", &PatchParams::default(), &poke)
         .await
         .unwrap();
-    until(&api, "tenant-acme-etcd", reason(reasons::NOT_YET_SUPPORTED)).await;
+    // What it is made into is the pool's to connect to; there is none here.
+    until(&api, "tenant-acme-etcd", reason(reasons::WAITING_FOR_POOL)).await;
+    let ours = host.all::<freehold_api::DataStore>();
+    let made = ours.get("tenant-acme-etcd").await.unwrap();
+    assert_eq!(made.spec.driver, freehold_api::DataStoreDriver::Etcd);
+    assert_eq!(made.spec.endpoints.len(), 3);
 }
 
 #[tokio::test]

@@ -149,12 +149,19 @@ fn kamaji_datastore_is_accepted_as_written() {
     sandbox
         .apply(&admin, &fixture("kamaji-datastore.yaml"))
         .done();
-    let table = sandbox.kubectl(&admin, &["get", "datastores"]).ok();
+    let table = sandbox
+        .kubectl(&admin, &["get", "datastores.kamaji.clastix.io"])
+        .ok();
     assert!(table.contains("tenant-acme-etcd"), "{table}");
     sandbox
         .kubectl(
             &admin,
-            &["delete", "datastore", "tenant-acme-etcd", "--timeout=60s"],
+            &[
+                "delete",
+                "datastores.kamaji.clastix.io",
+                "tenant-acme-etcd",
+                "--timeout=60s",
+            ],
         )
         .done();
 }

@@ -10,10 +10,17 @@
 )]
 
 mod cli;
+mod datastores;
 mod dialects;
 mod durability;
 mod host;
 mod kubectl;
 mod quickstart;
+#[allow(dead_code, reason = "shared with the tests of the datastore")]
+#[path = "../../../../crates/store/tests/it/real_etcd.rs"]
+mod real_etcd;
+#[allow(dead_code, reason = "shared with the tests of the datastore")]
+#[path = "../../../../crates/store/tests/it/real_postgres.rs"]
+mod real_postgres;
 mod store_serve;
 mod tenants;

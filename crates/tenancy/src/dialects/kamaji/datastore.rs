@@ -1,21 +1,21 @@
-//! Kamaji's DataStore: checked as far as that is possible, and said how far.
+//! Kamaji's DataStore: its form is checked, then it is ours; what becomes of ours is mirrored.
 
 use crate::Result;
 use crate::dialects::{again, bounded, key, tell};
 use crate::host::{self, Host};
-use freehold_api::Condition;
 use freehold_api::condition::{self, reasons, types};
 use freehold_api::dialects::kamaji::{
     CertificateAndKey, Content, DataStore, DataStoreSpec, DataStoreStatus, Driver,
     TenantControlPlane,
 };
+use freehold_api::{Condition, DataStoreDriver};
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::Secret;
-use kube::ResourceExt;
 use kube::api::{Api, ListParams};
 use kube::runtime::controller::{Action as Next, Controller};
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
+use kube::{Resource, ResourceExt};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -30,6 +30,10 @@ pub(super) async fn run(host: Arc<Host>, shutdown: CancellationToken) {
             Api::<TenantControlPlane>::all(host.client.clone()),
             any(),
             |tcp: TenantControlPlane| tcp.spec.data_store.map(|name| ObjectRef::new(&name)),
+        )
+        .owns(
+            Api::<freehold_api::DataStore>::all(host.client.clone()),
+            any(),
         )
         .graceful_shutdown_on(shutdown.cancelled_owned())
         .run(pass, again, host)
@@ -120,14 +124,15 @@ fn ill_formed(spec: &DataStoreSpec) -> Option<String> {
         })
 }
 
-async fn check(spec: &DataStoreSpec, host: &Host) -> Result<Condition> {
-    let no = |message: String| Ok(Condition::no(types::READY, reasons::INVALID_SPEC, message));
+async fn check(store: &DataStore, host: &Host) -> Result<Condition> {
+    let spec = &store.spec;
+    let no = |reason, message: String| Ok(Condition::no(types::READY, reason, message));
     if let Some(wrong) = ill_formed(spec) {
-        return no(wrong);
+        return no(reasons::INVALID_SPEC, wrong);
     }
     let named = match named(spec) {
         Ok(named) => named,
-        Err(wrong) => return no(wrong),
+        Err(wrong) => return no(reasons::INVALID_SPEC, wrong),
     };
     for Named { path, secret } in &named {
         let Some((namespace, name, key)) = secret else {
@@ -135,7 +140,8 @@ async fn check(spec: &DataStoreSpec, host: &Host) -> Result<Condition> {
         };
         let api: Api<Secret> = Api::namespaced(host.client.clone(), namespace);
         let Some(found) = host::get(&api, name).await? else {
-            return no(format!("{path}: there is no secret {namespace}/{name}"));
+            let message = format!("{path}: there is no secret {namespace}/{name}");
+            return no(reasons::INVALID_SPEC, message);
         };
         // a certificate authority kept as cert-manager and cluster-api keep it
         let other = key.replace("ca.", "tls.");
@@ -144,19 +150,74 @@ async fn check(spec: &DataStoreSpec, host: &Host) -> Result<Condition> {
             .as_ref()
             .is_some_and(|data| data.contains_key(key) || data.contains_key(&other));
         if !there {
-            return no(format!(
-                "{path}: the secret {namespace}/{name} has no key {key}"
-            ));
+            let message = format!("{path}: the secret {namespace}/{name} has no key {key}");
+            return no(reasons::INVALID_SPEC, message);
         }
     }
-    Ok(Condition::no(
-        types::READY,
-        reasons::NOT_YET_SUPPORTED,
-        format!(
-            "its form and the {} things it names were checked; no connection was made: control planes are kept in the host's own datastore only in this version",
-            named.len()
-        ),
-    ))
+    let Some(wanted) = ours(store) else {
+        return no(
+            reasons::NOT_YET_SUPPORTED,
+            format!(
+                "its form and the {} things it names were checked; this kind of datastore cannot be used in this version",
+                named.len()
+            ),
+        );
+    };
+    mirror(&wanted, host).await
+}
+
+/// Kamaji keeps its databases beside this one, which is always there.
+const DATABASE: &str = "postgres";
+
+/// The same in our words, if we can use it.
+fn ours(store: &DataStore) -> Option<freehold_api::DataStore> {
+    let spec = &store.spec;
+    let driver = match spec.driver {
+        Driver::Etcd => DataStoreDriver::Etcd,
+        Driver::PostgreSQL => DataStoreDriver::PostgreSQL,
+        Driver::MySQL | Driver::NATS => return None,
+    };
+    let wanted = freehold_api::DataStoreSpec {
+        driver,
+        endpoints: spec.endpoints.clone(),
+        database: (driver == DataStoreDriver::PostgreSQL).then(|| DATABASE.to_owned()),
+        prefix: None,
+        basic_auth: spec.basic_auth.clone(),
+        tls_config: spec.tls_config.clone(),
+        tls_server_name: None,
+    };
+    let mut ours = freehold_api::DataStore::new(&store.name_any(), wanted);
+    ours.metadata.owner_references = store.controller_owner_ref(&()).map(|owner| vec![owner]);
+    Some(ours)
+}
+
+/// Makes ours and says what is said of it.
+async fn mirror(wanted: &freehold_api::DataStore, host: &Host) -> Result<Condition> {
+    let api: Api<freehold_api::DataStore> = Api::all(host.client.clone());
+    let known = host::get(&api, &wanted.name_any()).await?;
+    let owner = |object: &freehold_api::DataStore| {
+        let owners = object.metadata.owner_references.iter().flatten();
+        owners.map(|owner| owner.uid.clone()).collect::<Vec<_>>()
+    };
+    if let Some(known) = &known
+        && owner(known) != owner(wanted)
+    {
+        return Ok(Condition::no(
+            types::READY,
+            reasons::NAME_CONFLICT,
+            "there is a DataStore of freehold.dev of that name which was not made from this one",
+        ));
+    }
+    host::ensure(&api, known.as_ref(), wanted).await?;
+    let conditions = known.and_then(|known| known.status).map(|s| s.conditions);
+    let ready = conditions.and_then(|all| condition::find(&all, types::READY).cloned());
+    Ok(ready.unwrap_or_else(|| {
+        Condition::unknown(
+            types::READY,
+            reasons::WAITING_FOR_POOL,
+            "nobody has connected to it yet",
+        )
+    }))
 }
 
 async fn pass(store: Arc<DataStore>, host: Arc<Host>) -> Result<Next> {
@@ -167,7 +228,7 @@ async fn reconcile(store: &DataStore, host: &Host) -> Result<Next> {
     if store.metadata.deletion_timestamp.is_some() {
         return Ok(Next::await_change());
     }
-    let ready = check(&store.spec, host).await?;
+    let ready = check(store, host).await?;
     let users: Api<TenantControlPlane> = Api::all(host.client.clone());
     let users = users
         .list(&ListParams::default())

@@ -1,0 +1,273 @@
+//! The datastores that DataStore objects name: opened at first use, looked at from time to time,
+//! opened anew when their settings change.
+
+use super::Pool;
+use super::settings::Settings;
+use freehold_api::condition::{self, reasons, types};
+use freehold_api::names::FINALIZER_POOL;
+use freehold_api::{Condition, ControlPlane, DataStore, DataStoreStatus};
+use freehold_store::Keyspaces;
+use futures::StreamExt as _;
+use kube::api::{ListParams, Patch, PatchParams};
+use kube::runtime::controller::{Action, Controller};
+use kube::runtime::reflector::ObjectRef;
+use kube::runtime::watcher;
+use kube::{Api, ResourceExt as _};
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::Mutex;
+
+/// The host's own datastore by name.
+pub(super) const EMBEDDED: &str = "embedded";
+/// How long an answer of a datastore is believed.
+const FRESH: Duration = Duration::from_secs(5);
+const LOOK: Duration = Duration::from_secs(10);
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
+const LIMIT: Duration = Duration::from_secs(15);
+
+/// The datastores in use, by name.
+pub(super) struct DataStores {
+    host: kube::Client,
+    embedded: Arc<dyn Keyspaces>,
+    known: Mutex<BTreeMap<String, Arc<Mutex<Slot>>>>,
+}
+
+/// What is known of one datastore.
+#[derive(Default)]
+struct Slot {
+    settings: Option<Settings>,
+    keyspaces: Option<Arc<dyn Keyspaces>>,
+    /// how often it was opened with other settings
+    opened: u64,
+    checked: Option<Instant>,
+}
+
+/// A datastore that can be used.
+#[derive(Clone)]
+pub(super) struct Chosen {
+    pub(super) keyspaces: Arc<dyn Keyspaces>,
+    /// changes when it was opened anew
+    pub(super) opened: u64,
+}
+
+/// Why a datastore cannot be used: a reason and a sentence.
+pub(super) struct Unusable {
+    pub(super) reason: &'static str,
+    pub(super) message: String,
+}
+
+impl Unusable {
+    fn new(reason: &'static str, message: impl Into<String>) -> Self {
+        let message = message.into();
+        Self { reason, message }
+    }
+}
+
+/// The datastore that a control plane's data is in, or is to be put in.
+pub(super) fn name_for(object: &ControlPlane) -> &str {
+    let there = object.status.as_ref().and_then(|s| s.datastore.as_deref());
+    there.unwrap_or_else(|| wanted_by(object))
+}
+
+/// The datastore that a control plane asks for.
+pub(super) fn wanted_by(object: &ControlPlane) -> &str {
+    let asked = object.spec.datastore.as_ref();
+    asked.map_or(EMBEDDED, |store| store.name.as_str())
+}
+
+impl DataStores {
+    pub(super) fn new(host: kube::Client, embedded: Arc<dyn Keyspaces>) -> Self {
+        Self {
+            host,
+            embedded,
+            known: Mutex::default(),
+        }
+    }
+
+    /// The datastore of that name, once it has answered.
+    pub(super) async fn get(&self, name: &str) -> Result<Chosen, Unusable> {
+        if name == EMBEDDED {
+            return Ok(Chosen {
+                keyspaces: self.embedded.clone(),
+                opened: 0,
+            });
+        }
+        let api: Api<DataStore> = Api::all(self.host.clone());
+        let object = api
+            .get_opt(name)
+            .await
+            .map_err(|e| Unusable::new(reasons::DATASTORE_UNAVAILABLE, crate::cli::said(&e)))?;
+        let Some(object) = object else {
+            return Err(Unusable::new(
+                reasons::DATASTORE_NOT_FOUND,
+                format!("there is no DataStore {name}"),
+            ));
+        };
+        self.open(&object).await
+    }
+
+    async fn open(&self, object: &DataStore) -> Result<Chosen, Unusable> {
+        let settings = Settings::read(&object.spec, &self.host)
+            .await
+            .map_err(|why| Unusable::new(reasons::INVALID_SPEC, why))?;
+        let name = object.name_any();
+        let slot = self.known.lock().await.entry(name).or_default().clone();
+        // Whoever else wants this datastore waits for this attempt, which is bounded.
+        let mut slot = slot.lock().await;
+        let attempt = tokio::time::timeout(LIMIT, slot.ready(settings)).await;
+        let done = attempt.unwrap_or_else(|_| Err("it does not answer in time".to_owned()));
+        done.map_err(|why| Unusable::new(reasons::DATASTORE_UNAVAILABLE, why))
+    }
+
+    async fn forget(&self, name: &str) {
+        self.known.lock().await.remove(name);
+    }
+}
+
+impl Slot {
+    async fn ready(&mut self, settings: Settings) -> Result<Chosen, String> {
+        if self.settings.as_ref() != Some(&settings) {
+            self.keyspaces = None;
+            self.settings = Some(settings.clone());
+            self.opened += 1;
+        }
+        let keyspaces = match &self.keyspaces {
+            Some(open) => {
+                if self.checked.is_none_or(|at| at.elapsed() > FRESH) {
+                    self.checked = None;
+                    open.list().await.map_err(|e| e.to_string())?;
+                }
+                open.clone()
+            }
+            None => {
+                let open = settings.connect().await.map_err(|e| e.to_string())?;
+                self.keyspaces = Some(open.clone());
+                open
+            }
+        };
+        self.checked = self.checked.or_else(|| Some(Instant::now()));
+        Ok(Chosen {
+            keyspaces,
+            opened: self.opened,
+        })
+    }
+}
+
+/// Says of every DataStore whether it answers and who uses it, until shutdown.
+pub(super) async fn run(pool: Arc<Pool>) {
+    let host = pool.around.host.clone();
+    let of_plane = |plane: ControlPlane| {
+        let name = name_for(&plane);
+        (name != EMBEDDED).then(|| ObjectRef::new(name))
+    };
+    let any = watcher::Config::default;
+    Controller::new(Api::<DataStore>::all(host.clone()), any())
+        .watches(Api::<ControlPlane>::all(host), any(), of_plane)
+        .run(reconcile, again, pool)
+        .for_each(|outcome| async {
+            if let Err(error) = outcome {
+                tracing::debug!(%error, "datastores");
+            }
+        })
+        .await;
+}
+
+fn again(_: Arc<DataStore>, _: &kube::Error, _: Arc<Pool>) -> Action {
+    Action::requeue(LOOK_AGAIN)
+}
+
+async fn reconcile(object: Arc<DataStore>, pool: Arc<Pool>) -> Result<Action, kube::Error> {
+    let name = object.name_any();
+    let used_by = used_by(&name, &pool).await?;
+    let going = object.metadata.deletion_timestamp.is_some();
+    if going && used_by.is_empty() {
+        pool.datastores.forget(&name).await;
+        return hold(&object, &pool, false).await;
+    }
+    if !going {
+        hold(&object, &pool, true).await?;
+    }
+    let ready = match pool.datastores.open(&object).await {
+        Ok(_) => Condition::yes(types::READY, reasons::AVAILABLE, "it answers"),
+        Err(why) => Condition::no(types::READY, why.reason, why.message),
+    };
+    let wait = if ready.holds() { LOOK } else { LOOK_AGAIN };
+    let mut said = vec![ready];
+    if going {
+        let message = format!(
+            "it is deleted when no control plane is in it: {}",
+            used_by.join(", ")
+        );
+        said.push(Condition::yes(types::TERMINATING, reasons::IN_USE, message));
+    }
+    say(&object, &pool, used_by, said).await?;
+    Ok(Action::requeue(wait))
+}
+
+async fn used_by(name: &str, pool: &Pool) -> Result<Vec<String>, kube::Error> {
+    let planes: Api<ControlPlane> = Api::all(pool.around.host.clone());
+    let planes = planes.list(&ListParams::default()).await?;
+    let shown = |plane: &ControlPlane| {
+        let namespace = plane.namespace().unwrap_or_default();
+        format!("{namespace}/{}", plane.name_any())
+    };
+    let uses = planes.items.iter().filter(|plane| name_for(plane) == name);
+    let mut used_by: Vec<String> = uses.map(shown).collect();
+    used_by.sort();
+    Ok(used_by)
+}
+
+/// A datastore with keyspaces in it is not forgotten before they are erased.
+async fn hold(object: &DataStore, pool: &Pool, wanted: bool) -> Result<Action, kube::Error> {
+    let mut finalizers = object.finalizers().to_vec();
+    let held = finalizers.iter().any(|f| f == FINALIZER_POOL);
+    if held == wanted {
+        return Ok(Action::await_change());
+    }
+    if wanted {
+        finalizers.push(FINALIZER_POOL.to_owned());
+    } else {
+        finalizers.retain(|f| f != FINALIZER_POOL);
+    }
+    let version = object.resource_version();
+    let patch = json!({"metadata": {"resourceVersion": version, "finalizers": finalizers}});
+    let api: Api<DataStore> = Api::all(pool.around.host.clone());
+    let patch = Patch::Merge(&patch);
+    api.patch(&object.name_any(), &PatchParams::default(), &patch)
+        .await?;
+    Ok(Action::await_change())
+}
+
+async fn say(
+    object: &DataStore,
+    pool: &Pool,
+    used_by: Vec<String>,
+    said: Vec<Condition>,
+) -> Result<(), kube::Error> {
+    let before = object.status.clone().unwrap_or_default();
+    let generation = object.metadata.generation;
+    let mut after = DataStoreStatus {
+        observed_generation: generation,
+        used_by,
+        ..before.clone()
+    };
+    let now = super::status::now();
+    for condition in said {
+        condition::set(&mut after.conditions, condition.at(generation), &now);
+    }
+    if after == before {
+        return Ok(());
+    }
+    let api: Api<DataStore> = Api::all(pool.around.host.clone());
+    let patch = json!({"status": {
+        "observedGeneration": after.observed_generation,
+        "usedBy": after.used_by,
+        "conditions": after.conditions,
+    }});
+    let patch = Patch::Merge(&patch);
+    api.patch_status(&object.name_any(), &PatchParams::default(), &patch)
+        .await?;
+    Ok(())
+}

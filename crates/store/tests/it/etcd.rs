@@ -1,0 +1,247 @@
+//! What only an etcd has: its conditions, users and certificates, one history for all.
+
+use crate::certificates::Authority;
+use crate::contract;
+use crate::real_etcd::{RealEtcd, free_port, upstream};
+use crate::support::{all, everything, next, put, watch_all};
+use freehold_store::etcd::{Etcd, Options, Tls};
+use freehold_store::{Error, Keyspaces, Watch, WatchItem};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+async fn refused(mut options: Options) -> String {
+    options.timeout = Duration::from_secs(2);
+    let start = Instant::now();
+    let error = match Etcd::connect(options).await {
+        Err(Error::Unavailable(text)) => text,
+        Err(other) => panic!("{other}"),
+        Ok(_) => panic!("connected"),
+    };
+    assert!(start.elapsed() < Duration::from_secs(6));
+    assert!(!error.contains('\n'), "one sentence: {error}");
+    error
+}
+
+fn options(url: &str) -> Options {
+    Options::new(vec![url.to_owned()], "/freehold")
+}
+
+#[tokio::test]
+async fn tls_is_checked_on_both_sides_and_what_is_wrong_is_said() {
+    let (ca, other) = (Authority::new(), Authority::new());
+    let dir = tempfile::tempdir().expect("dir");
+    let (cert, key) = ca.issue("localhost");
+    let file = |name: &str, text: &str| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, text).expect("write");
+        path.to_string_lossy().into_owned()
+    };
+    let args = [
+        "--cert-file",
+        &file("server.crt", &cert),
+        "--key-file",
+        &file("server.key", &key),
+        "--trusted-ca-file",
+        &file("ca.crt", &ca.pem),
+        "--client-cert-auth",
+    ];
+    let Some(etcd) = RealEtcd::start_with("https", &args) else {
+        return;
+    };
+    let url = format!("https://localhost:{}", etcd.port());
+    let with = |ca: &Authority, identity: Option<(String, String)>, name: Option<&str>| {
+        let mut options = options(&url);
+        options.tls = Some(Tls {
+            ca: ca.pem.clone().into_bytes(),
+            identity: identity.map(|(cert, key)| (cert.into_bytes(), key.into_bytes())),
+            server_name: name.map(str::to_owned),
+        });
+        options
+    };
+    let good = Some(ca.issue("freehold"));
+    let keyspaces = Etcd::connect(with(&ca, good.clone(), None))
+        .await
+        .expect("connect");
+    put(&*keyspaces.open("one").await.expect("open"), "a", "1").await;
+    for wrong in [
+        with(&other, good.clone(), None),
+        with(&ca, good, Some("elsewhere")),
+        with(&ca, None, None),
+        with(&ca, Some(other.issue("freehold")), None),
+    ] {
+        let text = refused(wrong).await;
+        assert!(
+            text.contains("no trusted TLS connection to etcd at"),
+            "{text}"
+        );
+    }
+    let text = refused(options(&format!("http://127.0.0.1:{}", free_port()))).await;
+    assert!(
+        text.contains("cannot be reached") && text.contains("check the address"),
+        "{text}"
+    );
+}
+
+/// Switches an etcd's authentication on; nothing when there is no etcdctl.
+fn with_users() -> Option<RealEtcd> {
+    let etcd = RealEtcd::start()?;
+    let Some(_) = upstream("etcdctl") else {
+        println!("skipped: run `cargo xtask upstream`");
+        return None;
+    };
+    let start = Instant::now();
+    while ctl(&etcd, &["endpoint", "health"]).is_err() {
+        assert!(
+            start.elapsed() < Duration::from_secs(30),
+            "etcd never answers"
+        );
+    }
+    for args in [
+        &["user", "add", "root:a-password-of-the-test"][..],
+        &["user", "grant-role", "root", "root"],
+        &["user", "add", "humble:a-password-of-the-test"],
+        &["auth", "enable"],
+    ] {
+        ctl(&etcd, args).expect("etcdctl");
+    }
+    Some(etcd)
+}
+
+fn ctl(etcd: &RealEtcd, args: &[&str]) -> Result<String, String> {
+    let program = upstream("etcdctl").expect("asked before");
+    let output = Command::new(program)
+        .args(["--endpoints", &etcd.url])
+        .args(args)
+        .output()
+        .expect("etcdctl runs");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    match output.status.success() {
+        true => Ok(text(&output.stdout)),
+        false => Err(text(&output.stderr)),
+    }
+}
+
+const ROOT: [&str; 2] = ["--user", "root:a-password-of-the-test"];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_keyspace_has_a_user_of_its_own_and_keeps_the_contract() {
+    let Some(etcd) = with_users() else {
+        return;
+    };
+    let login = |user: &str, password: &str| {
+        let mut options = options(&etcd.url);
+        options.login = Some((user.to_owned(), password.to_owned()));
+        options
+    };
+    let text = refused(login("root", "another")).await;
+    assert!(
+        text.contains("refuses the password of user \"root\""),
+        "{text}"
+    );
+    let text = refused(login("nobody", "x")).await;
+    assert!(text.contains("check the user and password"), "{text}");
+    let humble = Etcd::connect(login("humble", "a-password-of-the-test")).await;
+    if let Ok(humble) = humble {
+        let error = humble.open("one").await.map(|_| ()).expect_err("no rights");
+        assert!(matches!(error, Error::Unavailable(_)), "{error}");
+    }
+    let keyspaces = Etcd::connect(login("root", "a-password-of-the-test"));
+    let keyspaces = keyspaces.await.expect("connect");
+    let one = keyspaces.open("one").await.expect("open");
+    put(&*one, "a", "1").await;
+    let role = ctl(
+        &etcd,
+        &[&ROOT[..], &["role", "get", "freehold-one"]].concat(),
+    );
+    let role = role.expect("the role is there");
+    assert!(
+        role.contains("/freehold/d/one/") && !role.contains("two"),
+        "{role}"
+    );
+    let user = ctl(
+        &etcd,
+        &[&ROOT[..], &["user", "get", "freehold-one"]].concat(),
+    );
+    assert!(user.expect("user").contains("Roles: freehold-one"));
+    // Another process finds the same user again.
+    let again = Etcd::connect(login("root", "a-password-of-the-test"));
+    let again = again
+        .await
+        .expect("connect")
+        .open("one")
+        .await
+        .expect("open");
+    assert_eq!(all(&*again, 0).await.expect("range").count, 1);
+    keyspaces.delete("one").await.expect("delete");
+    let users = ctl(&etcd, &[&ROOT[..], &["user", "list"]].concat()).expect("list");
+    assert!(!users.contains("freehold-one"), "{users}");
+    contract::run("etcd with users", keyspaces).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_keyspaces_compaction_takes_no_others_history() {
+    let Some(etcd) = RealEtcd::start() else {
+        return;
+    };
+    let keyspaces = Etcd::connect(options(&etcd.url)).await.expect("connect");
+    let one = keyspaces.open("one").await.expect("open");
+    let two = keyspaces.open("two").await.expect("open");
+    let old = put(&*two, "a", "1").await;
+    put(&*two, "a", "2").await;
+    put(&*one, "a", "1").await;
+    let last = put(&*one, "a", "2").await;
+    one.compact(last).await.expect("compact");
+    assert_eq!(
+        all(&*one, old).await.map(|_| ()),
+        Err(Error::Compacted(last))
+    );
+    assert_eq!(all(&*two, old).await.expect("two's own").kvs[0].value, "1");
+    assert_eq!(two.head().await.expect("head").compact_rev, 0);
+    let watch = Watch {
+        start_rev: old,
+        lo: everything(0).lo,
+        hi: everything(0).hi,
+        prev_kv: true,
+    };
+    let mut stream = one.watch(watch.clone()).await.expect("watch");
+    assert_eq!(
+        next(&mut stream).await,
+        Some(Ok(WatchItem::Compacted { rev: last }))
+    );
+    let mut stream = two.watch(watch).await.expect("watch");
+    let first = next(&mut stream).await;
+    assert!(
+        matches!(first, Some(Ok(WatchItem::Events { rev, .. })) if rev == old),
+        "{first:?}"
+    );
+    // Also in another process.
+    let other = Etcd::connect(options(&etcd.url)).await.expect("connect");
+    let other = other.open("one").await.expect("open");
+    assert_eq!(other.head().await.expect("head").compact_rev, last);
+    assert_eq!(other.compact(last).await, Err(Error::Compacted(last)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_etcd_itself_is_compacted_when_nobody_needs_it() {
+    let Some(etcd) = RealEtcd::start() else {
+        return;
+    };
+    let mut options = options(&etcd.url);
+    options.history = Duration::from_millis(100);
+    let keyspaces = Etcd::connect(options).await.expect("connect");
+    let one = keyspaces.open("one").await.expect("open");
+    let two = keyspaces.open("two").await.expect("open");
+    let old = put(&*two, "a", "1").await;
+    for _ in 0..3 {
+        let rev = put(&*one, "a", "1").await;
+        one.compact(rev).await.expect("compact");
+        tokio::time::sleep(Duration::from_millis(150)).await;
+    }
+    let found = all(&*two, old).await;
+    assert!(matches!(found, Err(Error::Compacted(_))), "{found:?}");
+    let mut stream = watch_all(&*two, old).await;
+    assert!(matches!(
+        next(&mut stream).await,
+        Some(Ok(WatchItem::Compacted { .. }))
+    ));
+}

@@ -1,0 +1,187 @@
+//! Control planes whose data is in a datastore that somebody else runs.
+
+use crate::real_etcd::{RealEtcd, free_port};
+use crate::real_postgres::RealPostgres;
+use freehold_e2e::{Sandbox, json, needs_kubectl};
+use std::path::Path;
+
+fn plane(name: &str, datastore: &str) -> String {
+    format!(
+        "apiVersion: freehold.dev/v1alpha1\nkind: ControlPlane\nmetadata:\n  name: {name}\n  namespace: tenant-acme\nspec:\n  tenant: acme\n  datastore:\n    name: {datastore}\n"
+    )
+}
+
+fn condition(sandbox: &Sandbox, what: &str, condition: &str) -> String {
+    let path = format!(
+        "jsonpath={{.status.conditions[?(@.type==\"{condition}\")].status}}: {{.status.conditions[?(@.type==\"{condition}\")].message}}"
+    );
+    let args = ["get", what, "-n", "tenant-acme", "-o", &path];
+    sandbox.kubectl(&sandbox.admin(), &args).stdout
+}
+
+fn ready(sandbox: &Sandbox, name: &str) {
+    let what = format!("controlplanes.freehold.dev/{name}");
+    sandbox.until("the control plane is ready", || {
+        condition(sandbox, &what, "Ready").starts_with("True")
+    });
+}
+
+fn names(sandbox: &Sandbox, kubeconfig: &Path) -> Option<String> {
+    let args = ["get", "configmaps", "-o", "name", "--request-timeout=5s"];
+    let run = sandbox.kubectl(kubeconfig, &args);
+    (run.code == Some(0)).then_some(run.stdout)
+}
+
+fn create(sandbox: &Sandbox, kubeconfig: &Path, name: &str) {
+    sandbox
+        .kubectl(kubeconfig, &["create", "configmap", name])
+        .done();
+}
+
+/// The first part of every story: a control plane in `db`, written to, over a restart of the host.
+fn lives(sandbox: &mut Sandbox, datastore: &str) -> std::path::PathBuf {
+    let admin = sandbox.admin();
+    sandbox.apply(&admin, datastore).done();
+    sandbox.freehold(&["create", "tenant", "acme"]).done();
+    sandbox.apply(&admin, &plane("dev", "db")).done();
+    ready(sandbox, "dev");
+    let kubeconfig = sandbox.kubeconfig("acme", "dev");
+    create(sandbox, &kubeconfig, "first");
+    sandbox.kill();
+    sandbox.up_with(&[]);
+    sandbox.until("it is there again", || {
+        names(sandbox, &kubeconfig).is_some_and(|all| all.contains("configmap/first"))
+    });
+    let used = ["get", "fhds", "db", "-o", "jsonpath={.status.usedBy}"];
+    sandbox.until("its use is told", || {
+        sandbox
+            .kubectl(&admin, &used)
+            .stdout
+            .contains("tenant-acme/dev")
+    });
+    kubeconfig
+}
+
+/// The last part: the datastore stays as long as it is used, and keeps nothing.
+fn goes(sandbox: &Sandbox) {
+    let admin = sandbox.admin();
+    let delete = ["delete", "datastores.freehold.dev", "db", "--wait=false"];
+    sandbox.kubectl(&admin, &delete).done();
+    sandbox.until("it waits", || {
+        condition(sandbox, "datastores.freehold.dev/db", "Terminating").contains("tenant-acme/dev")
+    });
+    let delete = [
+        "delete",
+        "controlplanes.freehold.dev",
+        "dev",
+        "-n",
+        "tenant-acme",
+    ];
+    sandbox.kubectl(&admin, &delete).done();
+    let get = ["get", "datastores.freehold.dev", "-o", "name"];
+    sandbox.until("it goes", || {
+        sandbox.kubectl(&admin, &get).stdout.is_empty()
+    });
+}
+
+#[test]
+fn a_control_plane_lives_in_postgres_through_its_bad_days() {
+    needs_kubectl!();
+    let Some(mut postgres) = RealPostgres::start() else {
+        return;
+    };
+    let mut sandbox = Sandbox::with_host();
+    let datastore = format!(
+        "apiVersion: v1\nkind: Secret\nmetadata:\n  name: db\n  namespace: default\nstringData:\n  username: keeper\n  password: a-password-of-the-test\n---\napiVersion: freehold.dev/v1alpha1\nkind: DataStore\nmetadata:\n  name: db\nspec:\n  driver: PostgreSQL\n  endpoints: [\"127.0.0.1:{}\"]\n  basicAuth:\n    username: {{secretReference: {{name: db, namespace: default}}}}\n    password: {{secretReference: {{name: db, namespace: default}}}}\n",
+        postgres.port
+    );
+    let admin = sandbox.admin();
+    let kubeconfig = lives(&mut sandbox, &datastore);
+    let found = postgres.sql(
+        "freehold",
+        "SELECT count(*) FROM freehold.keyspace WHERE id LIKE 'cp-%'",
+    );
+    assert_eq!(found, "1");
+
+    // What cannot be is said.
+    sandbox.apply(&admin, &plane("lost", "nowhere")).done();
+    sandbox.until("the missing datastore is named", || {
+        condition(&sandbox, "controlplanes.freehold.dev/lost", "Serving")
+            == "False: datastore nowhere: there is no DataStore nowhere"
+    });
+    let patch = [
+        "patch",
+        "controlplanes.freehold.dev",
+        "dev",
+        "-n",
+        "tenant-acme",
+        "--type=merge",
+        "-p",
+    ];
+    let to = |name: &str| format!("{{\"spec\":{{\"datastore\":{{\"name\":\"{name}\"}}}}}}");
+    sandbox
+        .kubectl(&admin, &[&patch[..], &[&to("embedded")]].concat())
+        .done();
+    sandbox.until("moving is refused", || {
+        condition(&sandbox, "controlplanes.freehold.dev/dev", "Serving")
+            .contains("is not moved to embedded")
+    });
+    sandbox
+        .kubectl(&admin, &[&patch[..], &[&to("db")]].concat())
+        .done();
+    sandbox.until("it is served again", || {
+        names(&sandbox, &kubeconfig).is_some()
+    });
+
+    postgres.kill();
+    sandbox.until("the lost server is told", || {
+        let said = condition(&sandbox, "datastores.freehold.dev/db", "Ready");
+        said.starts_with("False") && said.contains("cannot be reached")
+    });
+    postgres.kill_and_restart();
+    sandbox.until("it answers again", || {
+        condition(&sandbox, "datastores.freehold.dev/db", "Ready").starts_with("True")
+    });
+    sandbox.until("its control plane, too", || {
+        names(&sandbox, &kubeconfig).is_some_and(|all| all.contains("configmap/first"))
+    });
+    create(&sandbox, &kubeconfig, "second");
+    goes(&sandbox);
+    let found = postgres.sql(
+        "freehold",
+        "SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'freehold_cp%'",
+    );
+    assert_eq!(found, "0", "nothing is left");
+}
+
+#[test]
+fn a_control_plane_lives_in_etcd() {
+    needs_kubectl!();
+    let Some(etcd) = RealEtcd::start() else {
+        return;
+    };
+    let mut sandbox = Sandbox::with_host();
+    let datastore = format!(
+        "apiVersion: freehold.dev/v1alpha1\nkind: DataStore\nmetadata:\n  name: db\nspec:\n  driver: etcd\n  endpoints: [\"127.0.0.1:{}\"]\n",
+        etcd.port()
+    );
+    lives(&mut sandbox, &datastore);
+    let wrong = datastore
+        .replace("name: db", "name: wrong")
+        .replace(&etcd.port().to_string(), &free_port().to_string());
+    let admin = sandbox.admin();
+    sandbox.apply(&admin, &wrong).done();
+    sandbox.until("what is wrong is told", || {
+        condition(&sandbox, "datastores.freehold.dev/wrong", "Ready").starts_with("False")
+    });
+    goes_but(&sandbox, "wrong");
+}
+
+fn goes_but(sandbox: &Sandbox, other: &str) {
+    let admin = sandbox.admin();
+    let delete = ["delete", "datastores.freehold.dev", other, "--timeout=30s"];
+    sandbox.kubectl(&admin, &delete).done();
+    goes(sandbox);
+    let left = json(&sandbox.kubectl(&admin, &["get", "fhds", "-o", "json"]).ok());
+    assert_eq!(left["items"].as_array().map(Vec::len), Some(0));
+}
