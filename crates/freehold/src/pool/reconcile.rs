@@ -98,15 +98,7 @@ async fn one(object: &ControlPlane, pool: &Pool) -> Result<Action, String> {
     let (recipe, store) = match found {
         Ok(found) => found,
         Err(serving) => {
-            let said = Said {
-                endpoint: None,
-                version: None,
-                datastore: None,
-                serving,
-            };
-            say(&api, object, &said)
-                .await
-                .map_err(|e| crate::cli::said(&e))?;
+            refuse(object, &api, serving).await?;
             return Ok(wait);
         }
     };
@@ -148,6 +140,22 @@ async fn one(object: &ControlPlane, pool: &Pool) -> Result<Action, String> {
         .await
         .map_err(|e| crate::cli::said(&e))?;
     Ok(Action::await_change())
+}
+
+/// It is not served, and says why.
+async fn refuse(
+    object: &ControlPlane,
+    api: &Api<ControlPlane>,
+    serving: Condition,
+) -> Result<(), String> {
+    let said = Said {
+        endpoint: None,
+        version: None,
+        datastore: None,
+        serving,
+    };
+    let said = say(api, object, &said).await;
+    said.map_err(|e| crate::cli::said(&e))
 }
 
 /// The datastore of a control plane, or the condition that says why there is none.
