@@ -136,9 +136,8 @@ async fn one(object: &ControlPlane, pool: &Pool) -> Result<Action, String> {
         datastore: Some(plane.recipe.datastore.0.clone()),
         serving,
     };
-    say(&api, object, &said)
-        .await
-        .map_err(|e| crate::cli::said(&e))?;
+    let said = say(&api, object, &said).await;
+    said.map_err(|e| crate::cli::said(&e))?;
     Ok(Action::await_change())
 }
 
