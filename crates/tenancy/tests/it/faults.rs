@@ -129,7 +129,7 @@ async fn preparing_a_host_twice_changes_nothing() {
             .collect::<Vec<_>>()
     };
     let before = versions().await;
-    assert_eq!(before.len(), 8);
+    assert_eq!(before.len(), 9);
     prepare(&client, &host.config).await.unwrap();
     assert_eq!(versions().await, before);
 }
