@@ -1,189 +1,191 @@
-//! A process under load is killed at random points, again and again on the same data: what it
-//! had acknowledged must be there, and nothing may be out of order. A hundred times here, ten
-//! thousand with `cargo xtask soak store --kills 10000`.
+//! A process under load is killed at random points, again and again on the same data: while it
+//! opens, writes, checkpoints, compacts. What it had acknowledged must be there, and nothing may
+//! be out of order. A hundred times here, ten thousand with `cargo xtask soak store`.
 
+use crate::crash_load::{DIR, Found, KEYSPACES, check, options};
 use crate::random::Random;
-use crate::support::{next, put, value, watch_all};
-use freehold_store::embedded::{Embedded, Options};
-use freehold_store::{Keyspaces, WatchItem};
-use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Write};
+use freehold_store::Keyspaces;
+use freehold_store::embedded::Embedded;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::{Duration, Instant};
 
-const DIR: &str = "FREEHOLD_CRASH_TEST_DIR";
 /// How often, if not as often as usual.
 const KILLS: &str = "FREEHOLD_KILLS";
 const SEED: &str = "FREEHOLD_SEED";
-const WRITERS: u32 = 6;
+/// Longer than any start takes on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
 
-fn options() -> Options {
-    Options {
-        segment_bytes: 256 << 10,
-        checkpoint_after: 512 << 10,
-        tail_bytes: 64 << 10,
-        inline_bytes: 4 << 10,
-        history: Duration::from_millis(500),
-        ..Options::default()
-    }
+/// What the whole run has seen.
+#[derive(Default)]
+struct Seen {
+    acknowledged: Found,
+    writes: u64,
+    /// kills before the process had checked what it found
+    opening: u64,
+    /// kills that left a checkpoint half-written
+    drafts: u64,
 }
 
-/// The process that is killed; does nothing unless the other test starts it.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn child() {
-    let Some(dir) = std::env::var_os(DIR) else {
-        return;
-    };
-    let engine = Embedded::open(Path::new(&dir), options())
-        .await
-        .expect("open");
-    let mut tasks = Vec::new();
-    for writer in 0..WRITERS {
-        let engine = engine.clone();
-        tasks.push(tokio::spawn(async move {
-            let store = engine
-                .open(&format!("ks{}", writer % 3))
-                .await
-                .expect("keyspace");
-            let key = format!("w{writer}");
-            let last = value(&*store, &key).await.map_or(0, |text| number(&text));
-            for n in last + 1.. {
-                let rev = put(&*store, &key, &format!("{n} {}", "x".repeat(200))).await;
-                let line = format!("{writer} {n} {rev}\n");
-                std::io::stdout()
-                    .write_all(line.as_bytes())
-                    .expect("the parent reads");
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sign {
+    /// it begins to open the directory
+    Started,
+    /// its first write is acknowledged
+    Written,
+}
+
+impl Seen {
+    /// Takes in one line of the child: what it found must be what was acknowledged, or one more.
+    fn line(&mut self, line: &str) -> Option<Sign> {
+        let mut words = line.split_ascii_whitespace();
+        let what = words.next()?;
+        if what == "start" {
+            return Some(Sign::Started);
+        }
+        let numbers: Vec<u64> = words.flat_map(str::parse).collect();
+        let [writer, n, rev] = numbers[..] else {
+            return None;
+        };
+        let known = self.acknowledged.entry(writer).or_default();
+        match what {
+            "found" => {
+                assert!(
+                    n == known.0 || n == known.0 + 1,
+                    "writer {writer}: {n} of {} are there",
+                    known.0
+                );
+                assert!(
+                    if n == known.0 {
+                        rev == known.1
+                    } else {
+                        rev > known.1
+                    },
+                    "writer {writer}: revision {rev}, not {}",
+                    known.1
+                );
+                *known = (n, rev);
+                None
             }
-        }));
-    }
-    loop {
-        for n in 0..3 {
-            tokio::time::sleep(Duration::from_millis(7)).await;
-            engine.sleep(&format!("ks{n}")).await.expect("sleep");
+            "ack" => {
+                assert!(n == known.0 + 1 && rev > known.1, "writer {writer}: {line}");
+                *known = (n, rev);
+                self.writes += 1;
+                Some(Sign::Written)
+            }
+            _ => None,
         }
     }
-}
 
-fn number(text: &str) -> u64 {
-    text.split(' ')
-        .next()
-        .and_then(|n| n.parse().ok())
-        .expect("a number comes first")
-}
+    /// Runs the child and kills it; `after` its first write, or else after it began to open.
+    fn run_and_kill(&mut self, dir: &Path, after: bool, time: Duration) {
+        let mut child = Command::new(std::env::current_exe().expect("this test"))
+            .args([
+                "--exact",
+                "crash_load::child",
+                "--nocapture",
+                "--test-threads=1",
+            ])
+            .env(DIR, dir)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            .spawn()
+            .expect("the child starts");
+        let out = child.stdout.take().expect("piped");
+        let (tell, told) = channel();
+        std::thread::scope(|scope| {
+            let reader = scope.spawn(|| self.listen(out, &tell));
+            let wanted = if after { Sign::Written } else { Sign::Started };
+            kill(&mut child, &told, wanted, time);
+            reader.join().expect("what the child tells is right");
+        });
+        let drafts = std::fs::read_dir(dir.join("keyspaces")).is_ok_and(|mut names| {
+            names.any(|name| name.is_ok_and(|n| n.path().extension().is_some_and(|e| e == "new")))
+        });
+        self.drafts += u64::from(drafts);
+    }
 
-/// Runs the child for a while; what it said was acknowledged: number and revision by writer.
-fn run_and_kill(dir: &Path, time: Duration, acknowledged: &mut BTreeMap<u32, (u64, u64)>) -> u64 {
-    let mut child = Command::new(std::env::current_exe().expect("this test"))
-        .args(["--exact", "crash::child", "--nocapture", "--test-threads=1"])
-        .env(DIR, dir)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::inherit())
-        .spawn()
-        .expect("the child starts");
-    let mut lines = BufReader::new(child.stdout.take().expect("piped"));
-    let reader = std::thread::spawn(move || {
-        let mut found = Vec::new();
-        let mut line = String::new();
+    fn listen(&mut self, out: ChildStdout, tell: &Sender<Sign>) {
+        let (mut lines, mut line) = (BufReader::new(out), String::new());
+        let mut checked = false;
         while lines.read_line(&mut line).expect("text") > 0 {
-            let numbers: Vec<u64> = line.split(' ').flat_map(|n| n.trim().parse()).collect();
-            if let ([writer, n, rev], true) = (&numbers[..], line.ends_with('\n')) {
-                found.push((u32::try_from(*writer).expect("small"), (*n, *rev)));
+            checked |= line == "checked\n";
+            // Half a line was not told.
+            if line.ends_with('\n')
+                && let Some(sign) = self.line(&line)
+            {
+                let _ = tell.send(sign);
             }
             line.clear();
         }
-        found
-    });
-    std::thread::sleep(time);
-    assert!(
-        child.try_wait().expect("wait").is_none(),
-        "the child ended by itself"
-    );
-    child.kill().expect("kill");
-    child.wait().expect("wait");
-    let found = reader.join().expect("reader");
-    let count = found.len() as u64;
-    acknowledged.extend(found);
-    count
+        self.opening += u64::from(!checked);
+    }
 }
 
-async fn check(dir: &Path, acknowledged: &mut BTreeMap<u32, (u64, u64)>) {
-    let engine = Embedded::open(dir, options())
-        .await
-        .expect("a kill is no damage");
-    for n in 0..3 {
-        let store = engine.open(&format!("ks{n}")).await.expect("keyspace");
-        let head = store.head().await.expect("head");
-        for writer in (0..WRITERS).filter(|writer| writer % 3 == n) {
-            let (last, rev) = acknowledged.entry(writer).or_default();
-            let found = value(&*store, &format!("w{writer}"))
-                .await
-                .map_or(0, |v| number(&v));
-            assert!(
-                found == *last || found == *last + 1,
-                "writer {writer}: {found}, not {last}"
-            );
-            assert!(head.rev >= *rev);
-            // What is there now must stay, told or not.
-            *last = found;
-        }
-        let mut stream = watch_all(&*store, head.compact_rev.max(1)).await;
-        let mut seen: BTreeMap<bytes::Bytes, (u64, u64)> = BTreeMap::new();
-        let mut expected = None;
-        while let Some(Ok(WatchItem::Events { rev, events })) = next(&mut stream).await {
-            assert!(
-                expected.is_none_or(|expected| rev == expected),
-                "no revision is missing"
-            );
-            expected = Some(rev + 1);
-            for event in events {
-                let n = number(std::str::from_utf8(&event.kv.value).expect("text"));
-                let before = seen.insert(event.kv.key, (n, rev));
-                assert!(
-                    before.is_none_or(|(m, _)| n == m + 1),
-                    "one after the other"
-                );
-            }
+fn kill(child: &mut Child, told: &Receiver<Sign>, wanted: Sign, time: Duration) {
+    let deadline = Instant::now() + PATIENCE;
+    while let Ok(sign) = told.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+        if sign == wanted {
+            break;
         }
     }
+    std::thread::sleep(time);
+    let ended = child.try_wait().expect("wait");
+    child.kill().expect("kill");
+    child.wait().expect("wait");
+    assert!(ended.is_none(), "the child ended by itself: {ended:?}");
+    assert!(Instant::now() < deadline, "the child did not get that far");
 }
 
 fn setting(name: &str) -> Option<u64> {
     std::env::var_os(name)?.to_str()?.parse().ok()
 }
 
+/// The whole directory, every block of it.
+async fn fsck(dir: &Path) {
+    let checked = Embedded::check(dir, options()).await.expect("check");
+    assert!(checked.damage.is_empty(), "{:?}", checked.damage);
+}
+
 #[tokio::test]
 async fn acknowledged_writes_survive_a_hundred_kills() {
-    let kills = setting(KILLS).unwrap_or(100);
+    let kills = setting(KILLS).unwrap_or(150);
     let seed = setting(SEED).unwrap_or_else(|| u64::from(std::process::id()));
     println!("{SEED}={seed}");
     let mut random = Random::new(seed);
     let dir = tempfile::tempdir().expect("dir");
-    let (mut acknowledged, mut writes) = (BTreeMap::new(), 0);
-    let began = std::time::Instant::now();
+    let mut seen = Seen::default();
+    let began = Instant::now();
     for n in 1..=kills {
-        // From the first moments of a start, when the log is read, to well under load.
-        let time = Duration::from_millis(5 + random.below(40) * (1 + random.below(3)));
-        let path = dir.path().to_owned();
-        let known = acknowledged;
-        (acknowledged, writes) = tokio::task::spawn_blocking(move || {
-            let mut known = known;
-            let count = run_and_kill(&path, time, &mut known);
-            (known, writes + count)
-        })
-        .await
-        .expect("run");
-        check(dir.path(), &mut acknowledged).await;
+        // A quarter while it opens, the others while it writes.
+        let after = random.below(4) > 0;
+        let most = if after { 40_000 } else { 12_000 };
+        let time = Duration::from_micros(random.below(most));
+        seen.run_and_kill(dir.path(), after, time);
         if n % 500 == 0 {
+            fsck(dir.path()).await;
+        }
+        if n % 500 == 0 || n == kills {
             println!(
-                "{n} kills, {writes} acknowledged writes, {:?}",
+                "{n} kills ({} while opening, {} amid a checkpoint), {} acknowledged writes, {:?}",
+                seen.opening,
+                seen.drafts,
+                seen.writes,
                 began.elapsed()
             );
         }
     }
-    println!(
-        "{kills} kills, {writes} acknowledged writes, {:?}",
-        began.elapsed()
-    );
-    assert!(writes > kills, "the child hardly wrote anything");
+    fsck(dir.path()).await;
+    let engine = Embedded::open(dir.path(), options()).await.expect("open");
+    for n in 0..KEYSPACES {
+        let store = engine.open(&format!("ks{n}")).await.expect("keyspace");
+        for (writer, (done, rev)) in check(&*store, n).await {
+            let _ = seen.line(&format!("found {writer} {done} {rev}"));
+        }
+    }
+    assert!(seen.writes > kills, "the child hardly wrote anything");
+    assert!(seen.opening > kills / 10, "hardly any kill hit an opening");
+    assert!(seen.drafts > 0, "no kill hit a checkpoint");
 }

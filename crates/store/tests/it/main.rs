@@ -9,6 +9,7 @@
 mod certificates;
 mod contract;
 mod crash;
+mod crash_load;
 mod drivers;
 mod durability;
 mod endpoint;
