@@ -10,14 +10,15 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 async fn refused(mut options: Options) -> String {
-    options.timeout = Duration::from_secs(2);
+    // Long enough for a machine that does much else.
+    options.timeout = Duration::from_secs(8);
     let start = Instant::now();
     let error = match Etcd::connect(options).await {
         Err(Error::Unavailable(text)) => text,
         Err(other) => panic!("{other}"),
         Ok(_) => panic!("connected"),
     };
-    assert!(start.elapsed() < Duration::from_secs(6));
+    assert!(start.elapsed() < Duration::from_secs(30));
     assert!(!error.contains('\n'), "one sentence: {error}");
     error
 }
@@ -110,7 +111,7 @@ fn with_users() -> Option<RealEtcd> {
 fn ctl(etcd: &RealEtcd, args: &[&str]) -> Result<String, String> {
     let program = upstream("etcdctl").expect("asked before");
     let output = Command::new(program)
-        .args(["--endpoints", &etcd.url])
+        .args(["--endpoints", &etcd.url, "--command-timeout", "30s"])
         .args(args)
         .output()
         .expect("etcdctl runs");

@@ -1,8 +1,9 @@
 //! A real etcd for a test: on a free port, in a directory of its own, ended with the test.
 
-use std::net::TcpListener;
-use std::path::PathBuf;
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 pub(crate) struct RealEtcd {
     child: Child,
@@ -42,6 +43,13 @@ impl RealEtcd {
             println!("skipped: run `cargo xtask upstream`");
             return None;
         };
+        // Somebody else may take a port before this etcd does: then it ends, and has others.
+        let etcd = (0..5).find_map(|_| Self::attempt(&program, scheme, more));
+        assert!(etcd.is_some(), "etcd never listens");
+        etcd
+    }
+
+    fn attempt(program: &Path, scheme: &str, more: &[&str]) -> Option<Self> {
         let dir = tempfile::tempdir().expect("dir");
         let (client, peer) = (free_port(), free_port());
         let url = format!("{scheme}://127.0.0.1:{client}");
@@ -63,13 +71,29 @@ impl RealEtcd {
         .map(|arg| (*arg).to_owned())
         .collect();
         args.extend(more.iter().map(|arg| (*arg).to_owned()));
-        Some(Self {
-            child: run(&program, &args),
+        let mut etcd = Self {
+            child: run(program, &args),
             url,
-            program,
+            program: program.to_owned(),
             args,
             _dir: dir,
-        })
+        };
+        etcd.listens().then_some(etcd)
+    }
+
+    /// Waits until it takes connections; false when it ended instead.
+    fn listens(&mut self) -> bool {
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_secs(60) {
+            if self.child.try_wait().expect("a child").is_some() {
+                return false;
+            }
+            if TcpStream::connect(("127.0.0.1", self.port())).is_ok() {
+                return true;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        false
     }
 
     pub(crate) fn port(&self) -> u16 {
@@ -89,7 +113,7 @@ impl RealEtcd {
     }
 }
 
-fn run(program: &std::path::Path, args: &[String]) -> Child {
+fn run(program: &Path, args: &[String]) -> Child {
     Command::new(program)
         .args(args)
         .stdout(Stdio::null())

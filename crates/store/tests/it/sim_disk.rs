@@ -15,6 +15,8 @@ struct Contents {
     durable: Vec<u8>,
     /// where the two may differ
     dirty: std::ops::Range<usize>,
+    /// handles; what is open stays readable without a name
+    open: usize,
 }
 
 #[derive(Default)]
@@ -73,6 +75,7 @@ impl SimDisk {
                     durable: now.clone(),
                     now,
                     dirty: 0..0,
+                    open: 0,
                 }
             });
             let files = files.collect();
@@ -130,6 +133,14 @@ impl Inner {
         }
     }
 
+    /// Frees what has neither a name nor a handle left.
+    fn forget_if_unused(&mut self, file: usize) {
+        let named = |names: &BTreeMap<PathBuf, usize>| names.values().any(|f| *f == file);
+        if self.files[file].open == 0 && !named(&self.names) && !named(&self.durable_names) {
+            self.files[file] = Contents::default();
+        }
+    }
+
     fn find(&self, path: &Path) -> io::Result<usize> {
         self.names
             .get(path)
@@ -170,7 +181,11 @@ impl Disk for SimDisk {
     }
 
     fn open_existing(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
-        let file = self.with(|inner| inner.find(path))?;
+        let file = self.with(|inner| {
+            let file = inner.find(path)?;
+            inner.files[file].open += 1;
+            io::Result::Ok(file)
+        })?;
         Ok(Box::new(SimFile {
             disk: self.clone(),
             file,
@@ -208,11 +223,8 @@ impl Disk for SimDisk {
             let now = inner.names.iter().filter(|(name, _)| inside(name));
             let now: Vec<_> = now.map(|(name, file)| (name.clone(), *file)).collect();
             inner.durable_names.extend(now);
-            for (n, file) in inner.files.iter_mut().enumerate() {
-                let named = |names: &BTreeMap<PathBuf, usize>| names.values().any(|f| *f == n);
-                if !named(&inner.names) && !named(&inner.durable_names) {
-                    *file = Contents::default();
-                }
+            for file in 0..inner.files.len() {
+                inner.forget_if_unused(file);
             }
             Ok(())
         })
@@ -222,6 +234,16 @@ impl Disk for SimDisk {
 struct SimFile {
     disk: SimDisk,
     file: usize,
+}
+
+impl Drop for SimFile {
+    fn drop(&mut self) {
+        let file = self.file;
+        self.disk.with(|inner| {
+            inner.files[file].open -= 1;
+            inner.forget_if_unused(file);
+        });
+    }
 }
 
 impl DiskFile for SimFile {

@@ -127,13 +127,8 @@ impl Simulation {
         let replies = join_all(txns.iter().map(|txn| store.txn(txn.clone()))).await;
         let mut unknown = Vec::new();
         for (txn, reply) in txns.into_iter().zip(replies) {
-            if let Err(Error::Unavailable(why)) = &reply {
-                // Durable, like those behind it; only what it replaced could not be read any more.
-                if unknown.is_empty() && why.starts_with("done, but") {
-                    self.model[keyspace].txn(txn).await.expect("it is done");
-                } else {
-                    unknown.push(txn);
-                }
+            if let Err(Error::Unavailable(_)) = reply {
+                unknown.push(txn);
                 continue;
             }
             if let Err(Error::Invalid(_)) = reply {
