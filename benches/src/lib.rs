@@ -9,10 +9,10 @@ pub mod peer;
 
 use std::path::{Path, PathBuf};
 
-/// Where `cargo xtask upstream` leaves a program, whether or not it is there.
+/// A program that `cargo xtask upstream` builds.
 ///
 /// # Errors
-/// There is no home directory.
+/// It is not there; the message says how to build it.
 pub fn upstream(program: &str) -> anyhow::Result<PathBuf> {
     #[allow(
         clippy::disallowed_methods,
@@ -21,5 +21,9 @@ pub fn upstream(program: &str) -> anyhow::Result<PathBuf> {
     let base = std::env::var("XDG_CACHE_HOME")
         .map(PathBuf::from)
         .or_else(|_| std::env::var("HOME").map(|home| Path::new(&home).join(".cache")))?;
-    Ok(base.join("freehold/upstream/v1.36.3").join(program))
+    let path = base.join("freehold/upstream/v1.36.3").join(program);
+    if !path.is_file() {
+        anyhow::bail!("upstream's {program} is not built yet. Run: cargo xtask upstream");
+    }
+    Ok(path)
 }

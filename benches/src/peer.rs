@@ -3,7 +3,7 @@
 use crate::client::{Client, Target};
 use anyhow::{Context as _, Result, bail};
 use std::net::{SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -53,25 +53,6 @@ pub fn free_port() -> Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
-/// Where `cargo xtask upstream` leaves its programs.
-///
-/// # Errors
-/// They are not there; the message says how to build them.
-pub fn upstream_dir() -> Result<PathBuf> {
-    #[allow(
-        clippy::disallowed_methods,
-        reason = "a benchmark has no module of its own for the environment"
-    )]
-    let base = std::env::var("XDG_CACHE_HOME")
-        .map(PathBuf::from)
-        .or_else(|_| std::env::var("HOME").map(|home| Path::new(&home).join(".cache")))?;
-    let dir = base.join("freehold/upstream/v1.36.3");
-    if !dir.join("kube-apiserver").is_file() {
-        bail!("upstream's kube-apiserver is not built yet. Run: cargo xtask upstream");
-    }
-    Ok(dir)
-}
-
 fn spawn(program: &Path, args: &[String], log: &Path) -> Result<Child> {
     let out = std::fs::File::create(log)?;
     Command::new(program)
@@ -88,7 +69,7 @@ fn spawn(program: &Path, args: &[String], log: &Path) -> Result<Child> {
 /// # Errors
 /// A program is missing or does not become ready within a minute.
 pub async fn kube_apiserver(dir: &Path) -> Result<Running> {
-    let programs = upstream_dir()?;
+    let (etcd, kube_apiserver) = (crate::upstream("etcd")?, crate::upstream("kube-apiserver")?);
     let (etcd_port, peer_port, port) = (free_port()?, free_port()?, free_port()?);
     let etcd_url = format!("http://127.0.0.1:{etcd_port}");
     let etcd_args = [
@@ -98,7 +79,7 @@ pub async fn kube_apiserver(dir: &Path) -> Result<Running> {
         format!("--listen-peer-urls=http://127.0.0.1:{peer_port}"),
         "--log-level=error".into(),
     ];
-    let etcd = spawn(&programs.join("etcd"), &etcd_args, &dir.join("etcd.log"))?;
+    let etcd = spawn(&etcd, &etcd_args, &dir.join("etcd.log"))?;
     let target = write_pki(dir, port)?;
     let file = |name: &str| dir.join(name).display().to_string();
     let args = [
@@ -117,11 +98,7 @@ pub async fn kube_apiserver(dir: &Path) -> Result<Running> {
         "--endpoint-reconciler-type=none".into(),
     ];
     let started = Instant::now();
-    let server = spawn(
-        &programs.join("kube-apiserver"),
-        &args,
-        &dir.join("kube-apiserver.log"),
-    )?;
+    let server = spawn(&kube_apiserver, &args, &dir.join("kube-apiserver.log"))?;
     let mut running = Running {
         children: vec![etcd, server],
         target,

@@ -2,7 +2,6 @@
 //! the same run. Words after it: `ours` leaves upstream out, any other picks one measurement.
 
 use anyhow::{Context as _, Result, ensure};
-use freehold_benches::peer;
 use freehold_model::apply::{Applier, apply};
 use freehold_model::catalogue::{DEFAULT_MINOR, NEWEST_MINOR, OLDEST_MINOR};
 use freehold_model::select::LabelSelector;
@@ -287,11 +286,7 @@ fn definition(_: &Catalogue) -> Result<Vec<Line>> {
 
 /// The same measurements by upstream's code.
 fn upstream() -> Result<BTreeMap<String, Duration>> {
-    let program = peer::upstream_dir()?.join("bench");
-    ensure!(
-        program.is_file(),
-        "run `cargo xtask upstream` to compare with upstream's code"
-    );
+    let program = freehold_benches::upstream("bench")?;
     let inputs = Path::new(env!("CARGO_MANIFEST_DIR")).join("inputs");
     let output = Command::new(program).arg(inputs).output()?;
     ensure!(

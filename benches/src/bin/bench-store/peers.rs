@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result, bail};
 use freehold_store::embedded::{Embedded, Options};
 use freehold_store::{Keyspaces, Store, etcd, server};
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -127,14 +127,6 @@ async fn client(url: String) -> Result<Arc<etcd::Etcd>> {
     }
 }
 
-fn program() -> Result<PathBuf> {
-    let path = freehold_benches::upstream("etcd")?;
-    if !path.is_file() {
-        bail!("etcd is not built yet. Run: cargo xtask upstream");
-    }
-    Ok(path)
-}
-
 fn free_url() -> Result<String> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     Ok(format!("http://{}", listener.local_addr()?))
@@ -142,7 +134,7 @@ fn free_url() -> Result<String> {
 
 fn start(dir: &Path) -> Result<(Server, String)> {
     let (url, peer) = (free_url()?, free_url()?);
-    let child = Command::new(program()?)
+    let child = Command::new(freehold_benches::upstream("etcd")?)
         .args(["--name", "bench", "--log-level", "error", "--data-dir"])
         .arg(dir)
         .args(["--listen-client-urls", &url])

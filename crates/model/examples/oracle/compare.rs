@@ -196,7 +196,7 @@ fn converted(
 
 /// Upstream shows structs with the field names of its internal Go types, and diffs of them: what is
 /// compared is where, what kind of error, and why.
-fn comparable(error: &str) -> String {
+pub(crate) fn comparable(error: &str) -> String {
     let error = error.split('\n').next().unwrap_or_default();
     let error = &error.replacen("value: null", "value: {}", 1);
     let Some(start) = ["value: {", "value: ["].iter().find_map(|s| error.find(s)) else {

@@ -84,21 +84,26 @@ impl Decl {
     /// An object whose fields can be named as they are.
     #[must_use]
     pub fn fields<'f>(name: &str, fields: impl IntoIterator<Item = (&'f str, Self)>) -> Self {
-        let fields = fields
-            .into_iter()
-            .map(|(name, decl)| {
-                let field = Field {
-                    name: name.into(),
-                    decl: Arc::new(decl),
-                };
-                (Str::from(name), field)
-            })
-            .collect();
         let object = Object {
             name: name.into(),
-            fields,
+            fields: BTreeMap::new(),
         };
-        Self::plain(DeclKind::Object(object), 2, 0)
+        let mut decl = Self::plain(DeclKind::Object(object), 2, 0);
+        for (name, field) in fields {
+            decl.declare(name, field);
+        }
+        decl
+    }
+
+    /// Gives an object one more field, in place of one of that name.
+    pub(crate) fn declare(&mut self, name: &str, decl: Self) {
+        if let DeclKind::Object(object) = &mut self.kind {
+            let field = Field {
+                name: name.into(),
+                decl: Arc::new(decl),
+            };
+            object.fields.insert(name.into(), field);
+        }
     }
 
     /// The type of such values; objects without a name of their own get `name`.

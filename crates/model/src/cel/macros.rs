@@ -254,7 +254,6 @@ fn transform(p: &mut Parser, at: u32, function: &str, target: Expr, mut args: Ve
     about.fold(p, init, condition, step, result)
 }
 
-/// `target.optMap(v, expr)`: `target.hasValue() ? optional.of(let v = target.value(); expr) : …`
 /// `list.sortBy(e, key)`: the keys of all elements, and the elements in the order of their keys.
 fn sort_by(p: &mut Parser, at: u32, target: Expr, args: Vec<Expr>) -> Step {
     if matches!(

@@ -6,7 +6,7 @@ use super::check::Checked;
 use super::ctx::{
     Authorizer, Ctx, MATCH_CONDITIONS_LIMIT, PER_CALL_LIMIT, PER_REQUEST_LIMIT, REQUEST_FUEL,
 };
-use super::decl::{Decl, DeclKind, Field, ListKind, Object};
+use super::decl::{Decl, DeclKind, ListKind};
 use super::env::Env;
 use super::eval::{Scope, evaluate, instantiate};
 use super::types::Type;
@@ -58,8 +58,8 @@ pub struct Refusal {
 #[derive(Clone, Debug)]
 pub struct Compiler {
     env: Env,
-    variables: Vec<(Str, Type)>,
-    composed: bool,
+    /// the object `variables`, once there may be any
+    variables: Option<Arc<Decl>>,
 }
 
 impl Compiler {
@@ -109,16 +109,20 @@ impl Compiler {
         }
         Self {
             env,
-            variables: Vec::new(),
-            composed: false,
+            variables: None,
         }
     }
 
     /// Declares `variables`, which have no fields yet.
     #[must_use]
     pub fn composed(mut self) -> Self {
-        self.composed = true;
+        self.variables();
         self
+    }
+
+    fn variables(&mut self) -> &mut Arc<Decl> {
+        self.variables
+            .get_or_insert_with(|| Arc::new(Decl::fields(VARIABLES, [])))
     }
 
     /// For the mutations of a policy.
@@ -131,15 +135,10 @@ impl Compiler {
     /// What expressions may refer to.
     #[must_use]
     pub fn env(&self) -> Env {
-        if !self.composed {
-            return self.env.clone();
+        match &self.variables {
+            None => self.env.clone(),
+            Some(decl) => self.env.clone().with("variables", decl.type_named("")),
         }
-        let fields = self
-            .variables
-            .iter()
-            .map(|(name, t)| (name.as_str(), of_type(t)));
-        let decl = Arc::new(Decl::fields(VARIABLES, fields));
-        self.env.clone().with("variables", decl.type_named(""))
     }
 
     /// Compiles an expression.
@@ -188,10 +187,12 @@ impl Compiler {
     /// # Errors
     /// It is wrong; it is declared nevertheless, as anything.
     pub fn variable(&mut self, name: &str, source: &str) -> Result<Checked, Refusal> {
-        self.composed = true;
+        self.variables();
         let compiled = self.compile(source, Returns::Any);
-        let t = compiled.as_ref().map_or(Type::Dyn, |c| c.output().clone());
-        self.variables.push((name.into(), t));
+        let decl = compiled
+            .as_ref()
+            .map_or(DYNAMIC, |checked| of_type(checked.output()));
+        Arc::make_mut(self.variables()).declare(name, decl);
         compiled
     }
 }
@@ -282,6 +283,9 @@ fn full_name(t: &Type) -> String {
     }
 }
 
+/// A variable of which nothing is known.
+const DYNAMIC: Decl = Decl::plain(DeclKind::Dyn, 1, 0);
+
 /// What the type of a variable tells later expressions; everything else is anything.
 fn of_type(t: &Type) -> Decl {
     let plain = |kind| Decl::plain(kind, 1, 0);
@@ -295,26 +299,8 @@ fn of_type(t: &Type) -> Decl {
         Type::Duration => plain(DeclKind::Duration),
         Type::List(of) => plain(DeclKind::List(Arc::new(of_type(of)), ListKind::Atomic)),
         Type::Map(k, of) if **k == Type::String => plain(DeclKind::Map(Arc::new(of_type(of)))),
-        _ => plain(DeclKind::Dyn),
+        _ => DYNAMIC,
     }
-}
-
-fn object(name: &str, fields: Vec<(&str, Decl)>) -> Decl {
-    let fields: BTreeMap<Str, Field> = fields
-        .into_iter()
-        .map(|(name, decl)| {
-            let field = Field {
-                name: name.into(),
-                decl: Arc::new(decl),
-            };
-            (Str::from(name), field)
-        })
-        .collect();
-    let object = Object {
-        name: name.into(),
-        fields,
-    };
-    Decl::plain(DeclKind::Object(object), 2, 0)
 }
 
 fn text() -> Decl {
@@ -332,13 +318,13 @@ fn map(of: Decl) -> Decl {
 static REQUEST: LazyLock<Arc<Decl>> = LazyLock::new(|| {
     let kind = || {
         let fields = ["group", "version", "kind"].map(|name| (name, text()));
-        object("kubernetes.GroupVersionKind", fields.into())
+        Decl::fields("kubernetes.GroupVersionKind", fields)
     };
     let resource = || {
         let fields = ["group", "version", "resource"].map(|name| (name, text()));
-        object("kubernetes.GroupVersionResource", fields.into())
+        Decl::fields("kubernetes.GroupVersionResource", fields)
     };
-    let user = object(
+    let user = Decl::fields(
         "kubernetes.UserInfo",
         vec![
             ("username", text()),
@@ -347,7 +333,7 @@ static REQUEST: LazyLock<Arc<Decl>> = LazyLock::new(|| {
             ("extra", map(texts())),
         ],
     );
-    Arc::new(object(
+    Arc::new(Decl::fields(
         "kubernetes.AdmissionRequest",
         vec![
             ("kind", kind()),
@@ -369,7 +355,7 @@ static REQUEST: LazyLock<Arc<Decl>> = LazyLock::new(|| {
 static NAMESPACE: LazyLock<Arc<Decl>> = LazyLock::new(|| {
     let time = || Decl::plain(DeclKind::Timestamp, 21, 0);
     let int = || Decl::plain(DeclKind::Int, 1, 0);
-    let condition = object(
+    let condition = Decl::fields(
         "kubernetes.NamespaceCondition",
         vec![
             ("status", text()),
@@ -394,17 +380,20 @@ static NAMESPACE: LazyLock<Arc<Decl>> = LazyLock::new(|| {
         ("resourceVersion", text()),
         ("finalizers", texts()),
     ];
-    let spec = object("kubernetes.NamespaceSpec", vec![("finalizers", texts())]);
+    let spec = Decl::fields("kubernetes.NamespaceSpec", vec![("finalizers", texts())]);
     let status = vec![
         ("conditions", Decl::plain(conditions, 2, 0)),
         ("phase", text()),
     ];
-    Arc::new(object(
+    Arc::new(Decl::fields(
         "kubernetes.Namespace",
         vec![
-            ("metadata", object("kubernetes.NamespaceMetadata", metadata)),
+            (
+                "metadata",
+                Decl::fields("kubernetes.NamespaceMetadata", metadata),
+            ),
             ("spec", spec),
-            ("status", object("kubernetes.NamespaceStatus", status)),
+            ("status", Decl::fields("kubernetes.NamespaceStatus", status)),
         ],
     ))
 });

@@ -3,6 +3,7 @@
 use super::decl::{Decl, DeclKind, ListKind, Object};
 use super::message::Message;
 use super::types::{OPTIONAL, Type};
+use crate::strategic::go_type;
 use crate::time::{Instant, parse_duration};
 use crate::{Map, Value, bytes64};
 use std::any::Any;
@@ -461,19 +462,6 @@ impl<'a> Val<'a> {
             Self::Opaque(o) => o.as_any().downcast_ref(),
             _ => None,
         }
-    }
-}
-
-/// What Go's `%T` says of decoded JSON.
-fn go_type(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "<nil>",
-        Value::Bool(_) => "bool",
-        Value::Int(_) => "int64",
-        Value::Float(_) => "float64",
-        Value::String(_) => "string",
-        Value::Array(_) => "[]interface {}",
-        Value::Object(_) => "map[string]interface {}",
     }
 }
 

@@ -2,6 +2,7 @@
 //! apiextensions `pkg/apiserver/conversion/webhook_converter.go`. The call itself is the caller's.
 
 use crate::field::{Path, quote};
+use crate::strategic::go_type;
 use crate::{Map, Resource, Str, Value, bytes64, crd, limits, meta, value};
 
 /// `spec.conversion` of a CRD whose strategy is `Webhook`.
@@ -243,18 +244,6 @@ fn check(key: &str, new: &Value) -> Result<(), String> {
         [] => Ok(()),
         [one] => Err(one.clone()),
         many => Err(format!("[{}]", many.join(", "))),
-    }
-}
-
-fn go_type(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "<nil>",
-        Value::Bool(_) => "bool",
-        Value::Int(_) => "int64",
-        Value::Float(_) => "float64",
-        Value::String(_) => "string",
-        Value::Array(_) => "[]interface {}",
-        Value::Object(_) => "map[string]interface {}",
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::read::Report;
 use crate::Value;
+use crate::cel::escape::is_reserved;
 use crate::cel::policy::{Compiler, Declares, Returns, check_expression};
 use crate::field::{ErrorKind, FieldError, Path};
 use crate::rules;
@@ -124,30 +125,6 @@ pub(super) fn variable(
     }
 }
 
-const RESERVED: [&str; 21] = [
-    "true",
-    "false",
-    "null",
-    "in",
-    "as",
-    "break",
-    "const",
-    "continue",
-    "else",
-    "for",
-    "function",
-    "if",
-    "import",
-    "let",
-    "loop",
-    "package",
-    "namespace",
-    "return",
-    "var",
-    "void",
-    "while",
-];
-
 pub(super) fn is_identifier(name: &str) -> bool {
-    rules::c_identifier(name).is_empty() && !RESERVED.contains(&name)
+    rules::c_identifier(name).is_empty() && !is_reserved(name)
 }

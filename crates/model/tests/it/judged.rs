@@ -2,7 +2,7 @@
 //! sort. `cargo xtask oracle` compares as many more as one likes.
 
 #[path = "../../examples/oracle/compare.rs"]
-mod compare;
+pub(crate) mod compare;
 
 use freehold_model::catalogue::{Catalogue, DEFAULT_MINOR};
 

@@ -1,37 +1,12 @@
 //! What upstream's strategies say of wrong objects (`upstream/cmd/validations`).
 
+use crate::judged::compare::comparable;
 use freehold_model::{Catalogue, Value, json, validate};
 
 const RECORDED: &str = include_str!("../fixtures/validations.txt");
 
 /// Messages that are known to differ, by what they have in common, and why.
 const KNOWN: [(&str, &str); 1] = [("unknown time zone", "this crate has no list of time zones")];
-
-/// Upstream shows structs with the field names of its internal Go types, and diffs of them: what is
-/// compared is where, what kind of error, and why.
-fn comparable(error: &str) -> String {
-    let error = error.split('\n').next().unwrap_or_default();
-    let error = &error.replacen("value: null", "value: {}", 1);
-    let Some(start) = ["value: {", "value: ["].iter().find_map(|s| error.find(s)) else {
-        return error.into();
-    };
-    let start = start + "value: ".len();
-    let (mut depth, mut quoted, mut escaped) = (0, false, false);
-    for (i, c) in error[start..].char_indices() {
-        match c {
-            _ if escaped => escaped = false,
-            '\\' if quoted => escaped = true,
-            '"' => quoted = !quoted,
-            '{' | '[' if !quoted => depth += 1,
-            '}' | ']' if !quoted => depth -= 1,
-            _ => {}
-        }
-        if depth == 0 {
-            return format!("{}…{}", &error[..start], &error[start + i + 1..]);
-        }
-    }
-    error.into()
-}
 
 fn errors(catalogue: &Catalogue, line: &str) -> (String, Vec<String>, Vec<String>) {
     let parts: Vec<Value> = line
