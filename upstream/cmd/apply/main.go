@@ -14,7 +14,6 @@ import (
 	"fmt"
 	"math/rand"
 	"os"
-	"sort"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -29,22 +28,8 @@ import (
 	"k8s.io/kubernetes/pkg/api/legacyscheme"
 	generated "k8s.io/kubernetes/pkg/generated/openapi"
 
-	_ "k8s.io/kubernetes/pkg/apis/admissionregistration/install"
-	_ "k8s.io/kubernetes/pkg/apis/apps/install"
-	_ "k8s.io/kubernetes/pkg/apis/autoscaling/install"
-	_ "k8s.io/kubernetes/pkg/apis/batch/install"
-	_ "k8s.io/kubernetes/pkg/apis/certificates/install"
-	_ "k8s.io/kubernetes/pkg/apis/coordination/install"
-	_ "k8s.io/kubernetes/pkg/apis/core/install"
-	_ "k8s.io/kubernetes/pkg/apis/discovery/install"
-	_ "k8s.io/kubernetes/pkg/apis/events/install"
-	_ "k8s.io/kubernetes/pkg/apis/flowcontrol/install"
-	_ "k8s.io/kubernetes/pkg/apis/networking/install"
-	_ "k8s.io/kubernetes/pkg/apis/node/install"
-	_ "k8s.io/kubernetes/pkg/apis/policy/install"
-	_ "k8s.io/kubernetes/pkg/apis/rbac/install"
-	_ "k8s.io/kubernetes/pkg/apis/scheduling/install"
-	_ "k8s.io/kubernetes/pkg/apis/storage/install"
+	_ "freehold.dev/upstream/internal/install"
+	"freehold.dev/upstream/internal/random"
 )
 
 type step struct {
@@ -132,7 +117,7 @@ func sequence(gvk schema.GroupVersionKind, c managedfields.TypeConverter, a, b m
 		if r.Intn(4) == 0 {
 			st.Op, st.Force = "update", false
 		}
-		body := part(a, b, r, 0)
+		body := random.Part(a, b, r, 0)
 		m := map[string]any{"name": "n"}
 		if given, ok := body["metadata"].(map[string]any); ok {
 			for _, k := range []string{"labels", "annotations", "finalizers", "ownerReferences"} {
@@ -190,57 +175,4 @@ func encode(object runtime.Object, gvk schema.GroupVersionKind) ([]byte, error) 
 	var out bytes.Buffer
 	err := legacyscheme.Codecs.EncoderForVersion(serializer, gvk.GroupVersion()).Encode(object, &out)
 	return bytes.TrimSpace(out.Bytes()), err
-}
-
-// A part of one object with values of the other mixed in.
-func part(a, b map[string]any, r *rand.Rand, depth int) map[string]any {
-	out := map[string]any{}
-	for _, k := range keys(a) {
-		if r.Intn(10) < 3 && depth > 0 {
-			continue
-		}
-		v := a[k]
-		other, both := b[k]
-		if both && r.Intn(10) < 2 {
-			v = other
-		}
-		out[k] = piece(v, other, r, depth+1)
-	}
-	return out
-}
-
-func piece(v, other any, r *rand.Rand, depth int) any {
-	switch v := v.(type) {
-	case map[string]any:
-		o, _ := other.(map[string]any)
-		return part(v, o, r, depth)
-	case []any:
-		o, _ := other.([]any)
-		list := []any{}
-		for i, item := range append(append([]any{}, v...), o...) {
-			if r.Intn(3) == 0 {
-				continue
-			}
-			// keep items whole mostly: they need their keys
-			if m, ok := item.(map[string]any); ok && r.Intn(4) == 0 {
-				list = append(list, part(m, nil, r, depth))
-			} else {
-				list = append(list, item)
-			}
-			if i > 20 {
-				break
-			}
-		}
-		return list
-	}
-	return v
-}
-
-func keys(m map[string]any) []string {
-	out := make([]string, 0, len(m))
-	for k := range m {
-		out = append(out, k)
-	}
-	sort.Strings(out)
-	return out
 }

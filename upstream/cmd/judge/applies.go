@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"math/rand"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -16,6 +15,8 @@ import (
 	"k8s.io/kubernetes/pkg/api/legacyscheme"
 	generated "k8s.io/kubernetes/pkg/generated/openapi"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
+
+	"freehold.dev/upstream/internal/random"
 )
 
 // The field managers of a kind, and an object that several managers write in turn.
@@ -87,9 +88,9 @@ func (j *judge) applied(k *kind, a, b map[string]any) {
 
 func (j *judge) write(k *kind, sort string, manager *managedfields.FieldManager, a, b map[string]any) {
 	r, s := j.r, k.applies
-	body := part(a, b, r, 0)
+	body := random.Part(a, b, r, 0)
 	if sort == "applied-status" {
-		for _, key := range keys(body) {
+		for _, key := range random.Keys(body) {
 			if key != "status" {
 				delete(body, key)
 			}
@@ -147,48 +148,4 @@ func perform(manager *managedfields.FieldManager, sort string, live runtime.Obje
 		return nil, fmt.Errorf("decode: %w", err)
 	}
 	return manager.Update(live.DeepCopyObject(), updated, by)
-}
-
-// A part of one object with values of the other mixed in.
-func part(a, b map[string]any, r *rand.Rand, depth int) map[string]any {
-	out := map[string]any{}
-	for _, k := range keys(a) {
-		if r.Intn(10) < 3 && depth > 0 {
-			continue
-		}
-		v := a[k]
-		other, both := b[k]
-		if both && r.Intn(10) < 2 {
-			v = other
-		}
-		out[k] = piece(v, other, r, depth+1)
-	}
-	return out
-}
-
-func piece(v, other any, r *rand.Rand, depth int) any {
-	switch v := v.(type) {
-	case map[string]any:
-		o, _ := other.(map[string]any)
-		return part(v, o, r, depth)
-	case []any:
-		o, _ := other.([]any)
-		list := []any{}
-		for i, item := range append(append([]any{}, v...), o...) {
-			if r.Intn(3) == 0 {
-				continue
-			}
-			// keep items whole mostly: they need their keys
-			if m, ok := item.(map[string]any); ok && r.Intn(4) == 0 {
-				list = append(list, part(m, nil, r, depth))
-			} else {
-				list = append(list, item)
-			}
-			if i > 20 {
-				break
-			}
-		}
-		return list
-	}
-	return v
 }

@@ -4,8 +4,9 @@ import (
 	"fmt"
 	"math/rand"
 	"reflect"
-	"sort"
 	"strings"
+
+	"freehold.dev/upstream/internal/random"
 )
 
 // Values that upstream accepted in a field, by `Struct.field`: most of them fit there again.
@@ -29,7 +30,7 @@ func (h harvest) learn(v any, t reflect.Type, key string, r *rand.Rand) {
 	}
 	switch x := v.(type) {
 	case map[string]any:
-		for _, k := range keys(x) {
+		for _, k := range random.Keys(x) {
 			switch t.Kind() {
 			case reflect.Struct:
 				if f := fieldOf(t, k); f != nil {
@@ -269,19 +270,10 @@ func clone(v any) any {
 	return v
 }
 
-func keys(m map[string]any) []string {
-	out := make([]string, 0, len(m))
-	for k := range m {
-		out = append(out, k)
-	}
-	sort.Strings(out)
-	return out
-}
-
 func strs(v any, out []string) []string {
 	switch v := v.(type) {
 	case map[string]any:
-		for _, k := range keys(v) {
+		for _, k := range random.Keys(v) {
 			out = strs(v[k], out)
 		}
 	case []any:

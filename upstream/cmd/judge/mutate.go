@@ -4,6 +4,8 @@ import (
 	"math/rand"
 	"reflect"
 	"strings"
+
+	"freehold.dev/upstream/internal/random"
 )
 
 // A place in an object that can be changed.
@@ -27,7 +29,7 @@ func places(v any, t reflect.Type, at place, out *[]place) {
 	}
 	switch x := v.(type) {
 	case map[string]any:
-		for _, k := range keys(x) {
+		for _, k := range random.Keys(x) {
 			inner := place{name: k, set: func(v any) { x[k] = v }, remove: func() { delete(x, k) }}
 			inner.meta = at.meta || at.name == "" && k == "metadata"
 			switch t.Kind() {
@@ -94,14 +96,14 @@ func (g *generator) change(at place) {
 				}
 				return
 			}
-			if k := keys(x); len(k) > 0 && r.Intn(2) == 0 {
+			if k := random.Keys(x); len(k) > 0 && r.Intn(2) == 0 {
 				name := k[r.Intn(len(k))]
 				x[junk[r.Intn(len(junk))]] = x[name]
 			}
 			return
 		}
 		if at.t.Kind() == reflect.Map {
-			k := keys(x)
+			k := random.Keys(x)
 			key := g.mapKey(at.t, at.name, at.key)
 			if len(k) > 0 && r.Intn(3) == 0 {
 				old := k[r.Intn(len(k))]

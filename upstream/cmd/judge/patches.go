@@ -2,7 +2,6 @@ package main
 
 import (
 	"encoding/json"
-	"fmt"
 	"math/rand"
 	"reflect"
 	"strings"
@@ -11,6 +10,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/jsonmergepatch"
 	"k8s.io/apimachinery/pkg/util/strategicpatch"
 	"k8s.io/kubernetes/pkg/api/legacyscheme"
+
+	"freehold.dev/upstream/internal/random"
 )
 
 // Patches from one object to another: as clients make them, and with something random in them.
@@ -30,7 +31,7 @@ func (j *judge) patched(k *kind, from, to map[string]any) {
 		if r.Intn(3) > 0 {
 			var v any
 			must(json.Unmarshal(two, &v))
-			direct(v, r)
+			random.Direct(v, r)
 			patch = text(v)
 		}
 		quietly(func() { j.patchLine("strategic", k, a, patch, strategic(a, patch, metadata)) })
@@ -82,55 +83,11 @@ func strategic(object, patch string, metadata strategicpatch.LookupPatchMeta) fu
 	}
 }
 
-// Puts directives into a patch at random.
-func direct(v any, r *rand.Rand) {
-	switch v := v.(type) {
-	case map[string]any:
-		for _, k := range keys(v) {
-			direct(v[k], r)
-			if list, ok := v[k].([]any); ok && r.Intn(6) == 0 && !strings.HasPrefix(k, "$") {
-				switch r.Intn(3) {
-				case 0:
-					v["$deleteFromPrimitiveList/"+k] = list
-					delete(v, k)
-				case 1:
-					v["$setElementOrder/"+k] = list
-				case 2:
-					delete(v, "$setElementOrder/"+k)
-				}
-			}
-			if r.Intn(25) == 0 {
-				v[k] = nil
-			}
-		}
-		switch r.Intn(30) {
-		case 0:
-			v["$patch"] = "delete"
-		case 1:
-			v["$patch"] = "replace"
-		case 2:
-			v["$patch"] = "merge"
-		case 3:
-			names := []any{}
-			for _, k := range keys(v) {
-				if r.Intn(4) > 0 && !strings.HasPrefix(k, "$") {
-					names = append(names, k)
-				}
-			}
-			v["$retainKeys"] = names
-		}
-	case []any:
-		for _, item := range v {
-			direct(item, r)
-		}
-	}
-}
-
 // Puts nulls and other types into a merge patch at random.
 func scatter(v any, r *rand.Rand) {
 	switch v := v.(type) {
 	case map[string]any:
-		for _, k := range keys(v) {
+		for _, k := range random.Keys(v) {
 			scatter(v[k], r)
 			if r.Intn(12) == 0 {
 				v[k] = []any{nil, "x", 1.0, map[string]any{"a": nil, "b": map[string]any{"c": nil}}, []any{nil, 1.0}}[r.Intn(5)]
@@ -149,10 +106,10 @@ func scatter(v any, r *rand.Rand) {
 func jsonPatch(v map[string]any, t reflect.Type, r *rand.Rand) string {
 	ops := []map[string]any{}
 	for i := 0; i <= r.Intn(4); i++ {
-		op := map[string]any{"op": []string{"add", "remove", "replace", "move", "copy", "test"}[r.Intn(6)], "path": path(v, r)}
+		op := map[string]any{"op": []string{"add", "remove", "replace", "move", "copy", "test"}[r.Intn(6)], "path": random.Path(v, r)}
 		if r.Intn(10) > 0 {
-			op["from"] = path(v, r)
-			op["value"] = []any{1, "x", nil, true, map[string]any{"a": 1.5}, []any{1, 2}, at(v, op["path"].(string))}[r.Intn(7)]
+			op["from"] = random.Path(v, r)
+			op["value"] = []any{1, "x", nil, true, map[string]any{"a": 1.5}, []any{1, 2}, random.At(v, op["path"].(string))}[r.Intn(7)]
 		}
 		if op["op"] != "move" && op["op"] != "copy" {
 			delete(op, "from")
@@ -162,43 +119,4 @@ func jsonPatch(v map[string]any, t reflect.Type, r *rand.Rand) string {
 		ops = append(ops, op)
 	}
 	return text(ops)
-}
-
-// A path that mostly exists.
-func path(v any, r *rand.Rand) string {
-	out := ""
-	for depth := 0; depth < 1+r.Intn(5); depth++ {
-		switch x := v.(type) {
-		case map[string]any:
-			k := append(keys(x), "none", "")
-			name := k[r.Intn(len(k))]
-			out += "/" + strings.NewReplacer("~", "~0", "/", "~1").Replace(name)
-			v = x[name]
-		case []any:
-			i := r.Intn(len(x)+2) - 1
-			step := fmt.Sprint(i)
-			if r.Intn(6) == 0 {
-				step = []string{"-", "x", "01", "+1", "-2"}[r.Intn(5)]
-			}
-			out += "/" + step
-			v = nil
-			if i >= 0 && i < len(x) {
-				v = x[i]
-			}
-		default:
-			return out
-		}
-	}
-	return out
-}
-
-func at(v any, path string) any {
-	for _, step := range strings.Split(path, "/")[1:] {
-		m, ok := v.(map[string]any)
-		if !ok {
-			return nil
-		}
-		v = m[strings.NewReplacer("~1", "/", "~0", "~").Replace(step)]
-	}
-	return v
 }

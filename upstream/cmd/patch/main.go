@@ -13,14 +13,14 @@ import (
 	"fmt"
 	"math/rand"
 	"os"
-	"sort"
-	"strings"
 
 	jsonpatch "gopkg.in/evanphx/json-patch.v4"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/strategicpatch"
 	"k8s.io/client-go/kubernetes/scheme"
+
+	"freehold.dev/upstream/internal/random"
 )
 
 type line struct {
@@ -69,7 +69,7 @@ func between(a, b []byte, r *rand.Rand) []line {
 		for i := 0; i < 3; i++ {
 			var v any
 			_ = json.Unmarshal(p, &v)
-			direct(v, r)
+			random.Direct(v, r)
 			if q, err := json.Marshal(v); err == nil {
 				out = append(out, strategic(a, q, typed))
 			}
@@ -111,68 +111,15 @@ func merge(object, patch []byte, typed runtime.Object) (out []byte, err error) {
 	return strategicpatch.StrategicMergePatch(object, patch, typed)
 }
 
-// Puts directives into a patch at random.
-func direct(v any, r *rand.Rand) {
-	switch v := v.(type) {
-	case map[string]any:
-		for _, k := range keys(v) {
-			direct(v[k], r)
-			if list, ok := v[k].([]any); ok && r.Intn(6) == 0 && !strings.HasPrefix(k, "$") {
-				switch r.Intn(3) {
-				case 0:
-					v["$deleteFromPrimitiveList/"+k] = list
-					delete(v, k)
-				case 1:
-					v["$setElementOrder/"+k] = list
-				case 2:
-					delete(v, "$setElementOrder/"+k)
-				}
-			}
-			if r.Intn(25) == 0 {
-				v[k] = nil
-			}
-		}
-		switch r.Intn(30) {
-		case 0:
-			v["$patch"] = "delete"
-		case 1:
-			v["$patch"] = "replace"
-		case 2:
-			v["$patch"] = "merge"
-		case 3:
-			names := []any{}
-			for _, k := range keys(v) {
-				if r.Intn(4) > 0 && !strings.HasPrefix(k, "$") {
-					names = append(names, k)
-				}
-			}
-			v["$retainKeys"] = names
-		}
-	case []any:
-		for _, item := range v {
-			direct(item, r)
-		}
-	}
-}
-
-func keys(m map[string]any) []string {
-	out := make([]string, 0, len(m))
-	for k := range m {
-		out = append(out, k)
-	}
-	sort.Strings(out)
-	return out
-}
-
 func jsonPatch(object []byte, r *rand.Rand) line {
 	var v any
 	_ = json.Unmarshal(object, &v)
 	var ops []map[string]any
 	for i := 0; i <= r.Intn(4); i++ {
-		op := map[string]any{"op": []string{"add", "remove", "replace", "move", "copy", "test"}[r.Intn(6)], "path": path(v, r)}
+		op := map[string]any{"op": []string{"add", "remove", "replace", "move", "copy", "test"}[r.Intn(6)], "path": random.Path(v, r)}
 		if r.Intn(10) > 0 {
-			op["from"] = path(v, r)
-			op["value"] = []any{1, "x", nil, true, map[string]any{"a": 1.5}, []any{1, 2}, at(v, op["path"].(string))}[r.Intn(7)]
+			op["from"] = random.Path(v, r)
+			op["value"] = []any{1, "x", nil, true, map[string]any{"a": 1.5}, []any{1, 2}, random.At(v, op["path"].(string))}[r.Intn(7)]
 		}
 		ops = append(ops, op)
 	}
@@ -196,44 +143,4 @@ func apply(p jsonpatch.Patch, object []byte) (out []byte, err error) {
 		}
 	}()
 	return p.Apply(object)
-}
-
-// A path that mostly exists.
-func path(v any, r *rand.Rand) string {
-	out := ""
-	for depth := 0; depth < 1+r.Intn(5); depth++ {
-		switch x := v.(type) {
-		case map[string]any:
-			k := append(keys(x), "none", "")
-			name := k[r.Intn(len(k))]
-			out += "/" + strings.NewReplacer("~", "~0", "/", "~1").Replace(name)
-			v = x[name]
-		case []any:
-			i := r.Intn(len(x)+2) - 1
-			step := fmt.Sprint(i)
-			if r.Intn(6) == 0 {
-				step = []string{"-", "x", "01", "+1", "-2"}[r.Intn(5)]
-			}
-			out += "/" + step
-			v = nil
-			if i >= 0 && i < len(x) {
-				v = x[i]
-			}
-		default:
-			return out
-		}
-	}
-	return out
-}
-
-func at(v any, path string) any {
-	steps := strings.Split(path, "/")
-	for _, step := range steps[1:] {
-		m, ok := v.(map[string]any)
-		if !ok {
-			return nil
-		}
-		v = m[strings.NewReplacer("~1", "/", "~0", "~").Replace(step)]
-	}
-	return v
 }
