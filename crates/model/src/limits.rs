@@ -22,6 +22,8 @@ pub const MAX_COPIED: usize = 2 * MAX_BODY;
 /// Versions of one CRD, and selectable fields of one of them.
 pub const MAX_VERSIONS: usize = 32;
 pub const MAX_SELECTABLE: usize = 8;
+/// Variables of one admission policy: each is compiled among those before it.
+pub const MAX_POLICY_VARIABLES: usize = 128;
 /// Places that validation of one custom object may visit.
 pub const MAX_VISITS: usize = 20_000_000;
 /// Steps of all patterns on one custom object, at worst.

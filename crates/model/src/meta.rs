@@ -275,8 +275,13 @@ fn checks_names_again(resource: &Resource) -> bool {
                     | "apiregistration.k8s.io"
                     | "flowcontrol.apiserver.k8s.io",
                 _
-            ) | ("networking.k8s.io", "IPAddress" | "IngressClass")
-                | ("apps", "ControllerRevision")
+            ) | (
+                "networking.k8s.io",
+                "IPAddress" | "IngressClass" | "Ingress"
+            ) | (
+                "node.k8s.io" | "discovery.k8s.io",
+                "RuntimeClass" | "EndpointSlice"
+            ) | ("apps", "ControllerRevision")
                 | ("batch", "Job")
                 | (
                     "",
@@ -286,6 +291,10 @@ fn checks_names_again(resource: &Resource) -> bool {
                         | "Endpoints"
                         | "Node"
                         | "Namespace"
+                        | "Secret"
+                        | "ConfigMap"
+                        | "ServiceAccount"
+                        | "LimitRange"
                 )
                 | (
                     "storage.k8s.io",

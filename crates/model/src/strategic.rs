@@ -263,7 +263,7 @@ fn set_element_orders(original: &mut Map, patch: &mut Map, at: At<'_>) -> Result
             }
             (Some(_), Some(wanted)) => wanted,
         };
-        let live = live.unwrap_or_default();
+        let mut live = live.unwrap_or_default();
         let kind = element_kind(&[&live, wanted.as_deref().unwrap_or_default()])?;
         if kind == Kind::Map && field.patch_merge_key.is_none() {
             // maps without a merge key have no order that could be set
@@ -271,6 +271,11 @@ fn set_element_orders(original: &mut Map, patch: &mut Map, at: At<'_>) -> Result
             if let Some(map) = all.filter_map(Value::as_object).next() {
                 return Err(no_merge_key(map, ""));
             }
+        }
+        if let (Some(wanted), Some(merge_key)) = (&wanted, &field.patch_merge_key)
+            && field.patch_merge
+        {
+            live = live_order(&live, wanted, merge_key);
         }
         let merged = arrange(merged, &order, &live, field.patch_merge_key.as_deref())?;
         original.insert(name, Value::Array(merged));
@@ -408,6 +413,36 @@ fn keys_only(items: &[Value], merge_key: &str) -> Vec<Value> {
                 .map_or_else(|| v.clone(), |m| Value::Object(keep(m)))
         })
         .collect()
+}
+
+/// The order of the live list as upstream sees it after the merge: items that the patch deletes make
+/// room at the end of Go's array, and items that it adds are written there.
+fn live_order(live: &[Value], patch: &[Value], merge_key: &str) -> Vec<Value> {
+    let directive = |item: &Value| item.get(PATCH).and_then(Value::as_str).map(str::to_owned);
+    let is = |item: &Value, what| directive(item).as_deref() == Some(what);
+    let mut order = keys_only(live, merge_key);
+    if patch.iter().any(|item| is(item, "replace")) {
+        return order;
+    }
+    let key = |item: &Value| item.get(merge_key).map(OwnedScalar::of);
+    let gone: HashSet<OwnedScalar> = patch
+        .iter()
+        .filter(|item| is(item, "delete"))
+        .filter_map(key)
+        .collect();
+    order.retain(|item| key(item).is_none_or(|k| !gone.contains(&k)));
+    let mut known: HashSet<OwnedScalar> = order.iter().filter_map(key).collect();
+    for item in keys_only(patch, merge_key)
+        .into_iter()
+        .zip(patch)
+        .filter(|(_, given)| given.get(PATCH).is_none())
+        .map(|(item, _)| item)
+    {
+        if order.len() < live.len() && key(&item).is_some_and(|k| known.insert(k)) {
+            order.push(item);
+        }
+    }
+    order
 }
 
 /// Handles `$patch` in list elements: deletes what is named, or replaces the whole list.

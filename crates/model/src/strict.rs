@@ -283,6 +283,16 @@ impl Checker<'_> {
         }
     }
 
+    /// What a type's own decoder finds ends the decoding of everything around it.
+    fn by_its_own_decoder(&mut self, decode: impl FnOnce(&mut Self)) {
+        let outside = self.mismatch.take();
+        decode(self);
+        let inside = std::mem::replace(&mut self.mismatch, outside);
+        if self.refused.is_none() {
+            self.refused = inside;
+        }
+    }
+
     fn report_unknown(&mut self, key: &str, at: &At<'_>) {
         if self.unknown.len() < MAX_REPORTED {
             let mut path = String::new();
@@ -332,12 +342,14 @@ impl Checker<'_> {
             (
                 Shape::SchemaOrBool(id) | Shape::SchemaOrArray(id) | Shape::SchemaOrStrings(id),
                 value @ Value::Object(_),
-            ) => self.value(*id, value, at),
-            (Shape::SchemaOrArray(id), Value::Array(items)) => self.list(*id, items, at),
+            ) => self.by_its_own_decoder(|checker| checker.value(*id, value, at)),
+            (Shape::SchemaOrArray(id), Value::Array(items)) => {
+                self.by_its_own_decoder(|checker| checker.list(*id, items, at));
+            }
             (Shape::SchemaOrStrings(_), Value::Array(items)) => {
                 if let Some(other) = items.iter().find(|v| v.as_str().is_none()) {
                     let kind = json_kind(other);
-                    self.mismatch(&kind, "string", at);
+                    self.by_its_own_decoder(|checker| checker.mismatch(&kind, "string", at));
                 }
             }
             // Go's decoder of these looks at objects and lists only.
@@ -345,6 +357,7 @@ impl Checker<'_> {
                 *other = Value::Null;
             }
             (Shape::SchemaOrBool(_), _) => self.refuse("boolean or JSON schema expected"),
+            (Shape::Bytes, value @ Value::Array(_)) if !self.custom => self.byte_list(value, at),
             (
                 Shape::Bytes | Shape::Quantity | Shape::Time | Shape::MicroTime | Shape::Duration,
                 value,
@@ -356,6 +369,27 @@ impl Checker<'_> {
                 self.mismatch(&kind, &go_type(types, id), at);
             }
         }
+    }
+
+    /// Go reads a list of numbers into bytes, too.
+    fn byte_list(&mut self, value: &mut Value, at: &At<'_>) {
+        let mut bytes = Vec::new();
+        for item in value.as_array().unwrap_or_default() {
+            match item {
+                Value::Null => bytes.push(0),
+                Value::Int(i) => match u8::try_from(*i) {
+                    Ok(byte) => bytes.push(byte),
+                    Err(_) => return self.mismatch(&format!("number {i}"), "uint8", at),
+                },
+                Value::Float(_) => {
+                    let shown = json::to_vec(item);
+                    let shown = format!("number {}", String::from_utf8_lossy(&shown));
+                    return self.mismatch(&shown, "uint8", at);
+                }
+                other => return self.mismatch(&json_kind(other), "uint8", at),
+            }
+        }
+        *value = Value::String(Str::from(bytes64::encode(&bytes)));
     }
 
     /// Types with a text form of their own, brought to their canonical text.

@@ -45,8 +45,8 @@ pub(crate) fn line(
             let by = applier(by, *force == "true", subresource);
             applied(catalogue, resource, &by, live, body, result)
         }
-        ("updated", [live, by, _, _, result]) => {
-            updated(resource, &applier(by, false, ""), live, result)
+        ("updated", [live, by, _, body, result]) => {
+            updated(resource, &applier(by, false, ""), live, body, result)
         }
         _ => bail!("unknown sort or wrong number of parts"),
     }
@@ -167,7 +167,19 @@ fn protobuf(catalogue: &Catalogue, object: &str, wire: &str) -> Result<Vec<Strin
         Ok(back) => back,
         Err(e) => return Ok(vec![format!("cannot decode: {}", e.message)]),
     };
-    // an empty list has no form of its own, nor have apiVersion and kind of an embedded object
+    // an empty list has no form of its own, nor have apiVersion and kind of an embedded object, nor
+    // bytes that are null
+    let mut object = object;
+    for value in object
+        .get_mut("data")
+        .and_then(Value::as_object_mut)
+        .into_iter()
+        .flat_map(|data| data.iter_mut().map(|(_, value)| value))
+    {
+        if value.is_null() {
+            *value = "".into();
+        }
+    }
     let mut out = values_differ(&settled(&back), &settled(&object));
     match proto::decode(catalogue, &theirs) {
         Ok(theirs) => out.extend(values_differ(&back, &theirs)),
@@ -188,17 +200,28 @@ fn converted(
     let to = catalogue
         .by_kind(group, version, &from.kind)
         .context("kind")?;
+    // upstream reads it first
+    defaults::apply(from, &mut object);
     if let Err(e) = convert::convert(from, to, &mut object) {
         return Ok(vec![format!("not converted: {}", e.message)]);
     }
     Ok(values_differ(&object, &theirs))
 }
 
+/// Values of Go's own string types are shown as JSON with the escapes for HTML; which types those
+/// are the catalogue does not know.
+fn html_unescaped(error: &str) -> String {
+    error
+        .replace("\\u003c", "<")
+        .replace("\\u003e", ">")
+        .replace("\\u0026", "&")
+}
+
 /// Upstream shows structs with the field names of its internal Go types, and diffs of them: what is
 /// compared is where, what kind of error, and why.
 pub(crate) fn comparable(error: &str) -> String {
     let error = error.split('\n').next().unwrap_or_default();
-    let error = &error.replacen("value: null", "value: {}", 1);
+    let error = &html_unescaped(error).replacen("value: null", "value: {}", 1);
     let Some(start) = ["value: {", "value: ["].iter().find_map(|s| error.find(s)) else {
         return error.into();
     };
@@ -381,7 +404,27 @@ fn applied(
     })
 }
 
-fn updated(resource: &Resource, by: &Applier<'_>, live: &str, result: &str) -> Result<Vec<String>> {
+/// Whether something inside a list is null, or has no items: decoding leaves it out.
+fn has_nothing_in_a_list(value: &Value, in_list: bool) -> bool {
+    match value {
+        Value::Null => in_list,
+        Value::Array(items) => {
+            in_list && items.is_empty() || items.iter().any(|v| has_nothing_in_a_list(v, true))
+        }
+        Value::Object(map) => {
+            in_list && map.is_empty() || map.iter().any(|(_, v)| has_nothing_in_a_list(v, in_list))
+        }
+        _ => false,
+    }
+}
+
+fn updated(
+    resource: &Resource,
+    by: &Applier<'_>,
+    live: &str,
+    body: &str,
+    result: &str,
+) -> Result<Vec<String>> {
     if result.starts_with('!') {
         return Ok(Vec::new());
     }
@@ -397,5 +440,10 @@ fn updated(resource: &Resource, by: &Applier<'_>, live: &str, result: &str) -> R
         &mut out,
     );
     out.truncate(3);
+    if has_nothing_in_a_list(&parse(body)?, false) {
+        for difference in &mut out {
+            difference.insert_str(0, "nothing in a list of the request: ");
+        }
+    }
     Ok(out)
 }

@@ -46,7 +46,10 @@ impl ObjectType {
         let DeclKind::Object(object) = &self.decl.kind else {
             return false;
         };
-        self.name.starts_with("kubernetes.") && object.fields.is_empty()
+        // A policy without variables still has a place for them.
+        self.name.starts_with("kubernetes.")
+            && self.name != "kubernetes.variables"
+            && object.fields.is_empty()
     }
 
     #[must_use]

@@ -9,6 +9,7 @@ use super::{check, prune, rules, rules_check, validate};
 use crate::field::{ErrorKind, FieldError, Path, quote};
 use crate::limits::{MAX_SELECTABLE, MAX_VERSIONS};
 use crate::{Value, json, rules as names};
+use std::collections::BTreeSet;
 
 const APPROVED: &str = "api-approved.kubernetes.io";
 /// Bytes of rules that are compiled to check defaults: those of inner defaults count again and again.
@@ -21,7 +22,8 @@ pub fn validate_create(crd: &Value) -> Vec<FieldError> {
     let plural = crd.str_at(&["spec", "names", "plural"]).unwrap_or_default();
     let group = crd.str_at(&["spec", "group"]).unwrap_or_default();
     let name = crd.str_at(&["metadata", "name"]).unwrap_or_default();
-    if name != format!("{plural}.{group}") {
+    // Without a name, its absence is what is wrong.
+    if !name.is_empty() && name != format!("{plural}.{group}") {
         errors.push(FieldError::invalid_str(
             "metadata.name",
             name,
@@ -81,12 +83,11 @@ fn stored_versions(crd: &Value, errors: &mut Vec<FieldError>) {
         ));
         return;
     }
-    for version in versions(crd)
-        .iter()
-        .filter(|v| v.get("storage") == Some(&Value::Bool(true)))
-    {
+    let mut left: BTreeSet<&str> = list.iter().filter_map(Value::as_str).collect();
+    for version in versions(crd) {
         let name = text(version, &["name"]);
-        if !list.iter().any(|v| v.as_str() == Some(name)) {
+        // Of two versions of one name the second has none left.
+        if !left.remove(name) && version.get("storage") == Some(&Value::Bool(true)) {
             errors.push(FieldError::invalid(
                 PATH,
                 &stored,
@@ -279,7 +280,12 @@ fn each_version(crd: &Value, errors: &mut Vec<FieldError>) {
         deprecation(version, i, errors);
         let path = format!("spec.versions[{i}]");
         if !common(crd, "schema") {
-            schema(version, &format!("{path}.schema"), errors);
+            schema(
+                version,
+                has_status(version),
+                &format!("{path}.schema"),
+                errors,
+            );
         }
         if !common(crd, "subresources") {
             subresources(version, &format!("{path}.subresources"), errors);
@@ -288,7 +294,7 @@ fn each_version(crd: &Value, errors: &mut Vec<FieldError>) {
             columns(version, &format!("{path}.additionalPrinterColumns"), errors);
         }
         if !common(crd, "selectableFields") {
-            selectable(version, &format!("{path}.selectableFields"), errors);
+            selectable(version, false, &path, errors);
         }
     }
 }
@@ -298,7 +304,8 @@ fn common_parts(crd: &Value, errors: &mut Vec<FieldError>) {
         return;
     };
     if common(crd, "schema") {
-        schema(version, "spec.validation", errors);
+        let status = versions(crd).iter().any(has_status);
+        schema(version, status, "spec.validation", errors);
     }
     if common(crd, "subresources") {
         subresources(version, "spec.subresources", errors);
@@ -307,8 +314,14 @@ fn common_parts(crd: &Value, errors: &mut Vec<FieldError>) {
         columns(version, "spec.additionalPrinterColumns", errors);
     }
     if common(crd, "selectableFields") {
-        selectable(version, "spec.selectableFields", errors);
+        selectable(version, !common(crd, "schema"), "spec", errors);
     }
+}
+
+fn has_status(version: &Value) -> bool {
+    version
+        .at(&["subresources", "status"])
+        .is_some_and(|s| !s.is_null())
 }
 
 fn deprecation(version: &Value, i: usize, errors: &mut Vec<FieldError>) {
@@ -343,7 +356,7 @@ fn deprecation(version: &Value, i: usize, errors: &mut Vec<FieldError>) {
 }
 
 /// The schema of one version at `path` (`….schema` or `spec.validation`).
-fn schema(version: &Value, path: &str, errors: &mut Vec<FieldError>) {
+fn schema(version: &Value, status: bool, path: &str, errors: &mut Vec<FieldError>) {
     let Some(raw) = version
         .at(&["schema", "openAPIV3Schema"])
         .filter(|v| !v.is_null())
@@ -352,9 +365,6 @@ fn schema(version: &Value, path: &str, errors: &mut Vec<FieldError>) {
     };
     let before = errors.len();
     let path = format!("{path}.openAPIV3Schema");
-    let status = version
-        .at(&["subresources", "status"])
-        .is_some_and(|s| !s.is_null());
     if status {
         root_with_status(raw, &path, errors);
     }
@@ -395,6 +405,8 @@ fn schema(version: &Value, path: &str, errors: &mut Vec<FieldError>) {
 
 /// With a status subresource, the root may only carry what survives looking at `status` alone.
 fn root_with_status(raw: &Value, path: &str, errors: &mut Vec<FieldError>) {
+    /// What comes before the type.
+    const FIRST: [&str; 3] = ["$ref", "$schema", "id"];
     const FORBIDDEN: [&str; 14] = [
         "additionalItems",
         "additionalProperties",
@@ -404,18 +416,32 @@ fn root_with_status(raw: &Value, path: &str, errors: &mut Vec<FieldError>) {
         "definitions",
         "dependencies",
         "enum",
-        "id",
         "maxProperties",
         "minProperties",
         "not",
+        "nullable",
         "oneOf",
         "patternProperties",
     ];
     const ALLOWED: &str = "[Description Type Format Title Maximum ExclusiveMaximum Minimum ExclusiveMinimum \
                            MaxLength MinLength Pattern MaxItems MinItems UniqueItems MultipleOf Required Items \
                            Properties ExternalDocs Example XPreserveUnknownFields XValidations]";
+    let present = |k: &str, v: &Value| match v {
+        Value::Null => false,
+        // schemas may be a boolean, and a default may be one
+        Value::Bool(false) => matches!(
+            k,
+            "additionalItems" | "additionalProperties" | "default" | "x-kubernetes-validations"
+        ),
+        Value::String(s) => !s.is_empty() || k.starts_with("x-") || k == "default",
+        _ => true,
+    };
+    let any = |is: &dyn Fn(&str) -> bool| {
+        raw.as_object()
+            .is_some_and(|m| m.iter().any(|(k, v)| is(k) && present(k, v)))
+    };
     let kind = text(raw, &["type"]);
-    if !kind.is_empty() && kind != "object" {
+    if !any(&|k| FIRST.contains(&k)) && !kind.is_empty() && kind != "object" {
         let why = "only \"object\" is allowed as the type at the root of the schema if the status subresource is \
                    enabled";
         errors.push(FieldError::invalid_str(format!("{path}.type"), kind, why));
@@ -426,12 +452,7 @@ fn root_with_status(raw: &Value, path: &str, errors: &mut Vec<FieldError>) {
             && k != "x-kubernetes-preserve-unknown-fields"
             && k != "x-kubernetes-validations"
     };
-    let present = |v: &Value| !matches!(v, Value::Null | Value::Bool(false));
-    let forbidden = raw.as_object().is_some_and(|m| {
-        m.iter()
-            .any(|(k, v)| (FORBIDDEN.contains(&k) || extension(k)) && present(v))
-    });
-    if forbidden {
+    if any(&|k| FIRST.contains(&k) || FORBIDDEN.contains(&k) || extension(k)) {
         let why = format!(
             "only {ALLOWED} fields are allowed at the root of the schema if the status subresource is enabled"
         );
@@ -587,7 +608,9 @@ fn resolve<'a>(path: &'a str, raw: &'a Value) -> Result<(Vec<&'a str>, &'a Value
     Ok((names, here))
 }
 
-fn selectable(version: &Value, path: &str, errors: &mut Vec<FieldError>) {
+/// `elsewhere`: the fields are common to all versions, their schemas are not.
+fn selectable(version: &Value, elsewhere: bool, parent: &str, errors: &mut Vec<FieldError>) {
+    let path = &format!("{parent}.selectableFields");
     let all = version
         .at(&["selectableFields"])
         .and_then(Value::as_array)
@@ -596,15 +619,20 @@ fn selectable(version: &Value, path: &str, errors: &mut Vec<FieldError>) {
         return;
     }
     let schema = version.at(&["schema", "openAPIV3Schema"]);
-    let Some(raw) = schema.filter(|v| !v.is_null()) else {
+    let Some(raw) = schema.filter(|v| !v.is_null() && !elsewhere) else {
         let why = if path.starts_with("spec.versions") {
             "may only be set when `version.schema.openAPIV3Schema` is not included"
         } else {
             "may only be set when validations.schema is included"
         };
-        errors.push(FieldError::invalid_str(path, "", why));
+        errors.push(FieldError::invalid_str(path.as_str(), "", why));
         return;
     };
+    let at = format!("{parent}.schema.openAPIV3Schema");
+    match Schema::read(raw, &at, &mut MAX_NODES.clone()) {
+        Err(e) if e.kind != ErrorKind::Forbidden => errors.push(e),
+        _ => {}
+    }
     let mut seen: Vec<Vec<&str>> = Vec::new();
     for (i, field) in all.iter().enumerate() {
         let (value, at) = (text(field, &["jsonPath"]), format!("{path}[{i}].jsonPath"));

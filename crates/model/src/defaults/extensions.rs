@@ -34,7 +34,7 @@ fn definition(crd: &mut Map) {
         .flatten();
     let storage = storage.filter(|v| v.get("storage").and_then(Value::as_bool) == Some(true));
     let stored: Vec<Value> = storage
-        .filter_map(|v| v.get("name").cloned())
+        .map(|v| v.get("name").cloned().unwrap_or_else(|| "".into()))
         .take(1)
         .collect();
     if let Some(names) = object(spec, "names") {

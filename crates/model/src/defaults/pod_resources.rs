@@ -6,7 +6,8 @@ use crate::quantity::Quantity;
 use crate::{Map, Str, Value};
 use std::collections::BTreeMap;
 
-type Amounts = BTreeMap<Str, Quantity>;
+/// Amounts by the name of the resource.
+pub(crate) type Amounts = BTreeMap<Str, Quantity>;
 
 /// Fills in what the containers say, where the pod says something already.
 pub(super) fn fill(spec: &mut Map) {
@@ -77,7 +78,7 @@ fn is_huge_page(name: &str) -> bool {
 }
 
 /// What the containers need together: all that run at once, or the largest need while starting.
-fn aggregate(spec: &Map, list: &str) -> Amounts {
+pub(crate) fn aggregate(spec: &Map, list: &str) -> Amounts {
     let containers = |key: &str| {
         spec.get(key)
             .and_then(Value::as_array)

@@ -60,6 +60,11 @@ pub(super) fn autoscaler(report: &mut Report, object: &Value, old: Option<&Value
     for (i, metric) in spec.list("metrics").iter().enumerate() {
         self::metric(report, metric, metrics.index(i));
     }
+    let counts = |metric: &Value| matches!(metric.text("type"), "Object" | "External");
+    if min == Some(0) && !spec.list("metrics").iter().any(counts) {
+        let detail = "must specify at least one Object or External metric to support scaling to zero replicas";
+        report.forbidden(metrics, detail);
+    }
     if let Some(behavior) = spec.part("behavior") {
         let at = path.child("behavior");
         for field in ["scaleUp", "scaleDown"] {

@@ -574,7 +574,7 @@ fn cron_job(report: &mut Report, object: &Value, old: Option<&Value>) {
     }
 }
 
-/// The form of a time zone's name; whether it exists is known to whoever runs the job.
+/// A time zone must be in the database of zones.
 fn time_zone(report: &mut Report, spec: &Value, at: Path<'_>) {
     let Some(zone) = spec.string("timeZone") else {
         return;
@@ -598,5 +598,8 @@ fn time_zone(report: &mut Report, spec: &Value, at: Path<'_>) {
         let detail =
             "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones";
         report.invalid_str(at, zone, detail);
+    }
+    if let Err(why) = cron::location(zone) {
+        report.invalid_str(at, zone, why);
     }
 }

@@ -3,9 +3,13 @@
 //! Of certificates and requests the PEM frame is checked here; the server parses requests when it signs.
 
 use super::read::{NOTHING, Read, Report, same};
-use crate::field::Path;
+use crate::field::{FieldError, Path, quote};
 use crate::{Value, bytes64, rules};
 use std::collections::BTreeSet;
+
+/// Longest domain of a signer's name, and longest name of a signer.
+const MAX_DOMAIN: usize = 253;
+const MAX_SIGNER: usize = 571;
 
 const USAGES: [&str; 23] = [
     "any",
@@ -174,7 +178,17 @@ fn signer_name(report: &mut Report, name: &str, legacy: bool, at: Path<'_>) {
             "must be a fully qualified domain and path of the form 'example.com/signer-name'";
         return report.invalid_str(at, name, detail);
     };
-    report.problems(at, domain, rules::dns1123_subdomain(domain));
+    if domain.len() > MAX_DOMAIN {
+        report.errors.push(FieldError::too_long(at, MAX_DOMAIN));
+    }
+    // One label that is wrong is enough.
+    let wrong =
+        |label: &str, problem: String| format!("validating label {}: {problem}", quote(label));
+    let labels = domain.split('.').map(|l| (l, rules::dns1123_label(l)));
+    if let Some((label, problems)) = labels.into_iter().find(|(_, p)| !p.is_empty()) {
+        let problems = problems.into_iter().map(|p| wrong(label, p)).collect();
+        report.problems(at, domain, problems);
+    }
     if !domain.contains('.') {
         report.invalid_str(
             at,
@@ -182,8 +196,13 @@ fn signer_name(report: &mut Report, name: &str, legacy: bool, at: Path<'_>) {
             "should be a domain with at least two segments separated by dots",
         );
     }
-    for part in path.split('.') {
-        report.problems(at, part, rules::dns1123_subdomain(part));
+    let parts = path.split('.').map(|l| (l, rules::dns1123_subdomain(l)));
+    if let Some((part, problems)) = parts.into_iter().find(|(_, p)| !p.is_empty()) {
+        let problems = problems.into_iter().map(|p| wrong(part, p)).collect();
+        report.problems(at, path, problems);
+    }
+    if name.len() > MAX_SIGNER {
+        report.errors.push(FieldError::too_long(at, MAX_SIGNER));
     }
 }
 

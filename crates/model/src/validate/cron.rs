@@ -45,9 +45,11 @@ const FIELDS: [Bounds; 5] = [
 pub(super) fn check(schedule: &str) -> Result<(), String> {
     let mut rest = schedule;
     if rest.starts_with("TZ=") || rest.starts_with("CRON_TZ=") {
-        let Some((_, after)) = rest.split_once(' ') else {
+        let Some((zone, after)) = rest.split_once(' ') else {
             return Err("runtime error: slice bounds out of range".into());
         };
+        let zone = zone.split_once('=').map_or("", |(_, zone)| zone);
+        location(zone).map_err(|why| format!("provided bad location {zone}: {why}"))?;
         rest = after.trim();
     }
     if rest.is_empty() {
@@ -70,6 +72,20 @@ pub(super) fn check(schedule: &str) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// The names of the IANA time zone database.
+const ZONES: &str = include_str!("time_zones.txt");
+
+/// As Go's `time.LoadLocation` answers.
+pub(super) fn location(zone: &str) -> Result<(), String> {
+    if matches!(zone, "" | "UTC" | "Local") || ZONES.lines().any(|known| known == zone) {
+        Ok(())
+    } else if zone.contains("..") || zone.starts_with(['/', '\\']) {
+        Err("time: invalid location name".into())
+    } else {
+        Err(format!("unknown time zone {zone}"))
+    }
 }
 
 fn descriptor(text: &str) -> Result<(), String> {

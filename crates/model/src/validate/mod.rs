@@ -63,7 +63,7 @@ fn create_spec(report: &mut Report, resource: &Resource, object: &Value) {
         ("policy", "PodDisruptionBudget") => small::disruption_budget(report, object),
         ("scheduling.k8s.io", "PriorityClass") => small::priority_class(report, object),
         ("coordination.k8s.io", "Lease") => small::lease(report, object),
-        ("discovery.k8s.io", "EndpointSlice") => small::endpoint_slice(report, object),
+        ("discovery.k8s.io", "EndpointSlice") => small::endpoint_slice(report, object, None),
         ("storage.k8s.io", _) => storage::create(report, kind, object),
         ("node.k8s.io", "RuntimeClass") => small::runtime_class(report, object),
         ("certificates.k8s.io", "CertificateSigningRequest") => {
@@ -149,12 +149,7 @@ pub fn update(resource: &Resource, new: &Value, old: &Value) -> Vec<FieldError> 
             report.immutable_text(at, new.text("handler"), old.text("handler"));
         }
         ("discovery.k8s.io", "EndpointSlice") => {
-            // Addresses are judged by the type that they cannot leave.
-            let mut as_before = new.clone();
-            if matches!(new.text("addressType"), "IPv4" | "IPv6" | "FQDN") {
-                as_before.set(&["addressType"], old.text("addressType"));
-            }
-            create_spec(&mut report, resource, &as_before);
+            small::endpoint_slice(&mut report, new, Some(old));
             let at = crate::field::Path::root("addressType");
             report.immutable(at, new.get("addressType"), old.get("addressType"));
         }

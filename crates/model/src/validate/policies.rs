@@ -4,7 +4,8 @@
 use super::admission::{self, match_conditions, match_resources};
 use super::expressions::{self, Env};
 use super::read::{NOTHING, Read, Report, same};
-use crate::field::Path;
+use crate::field::{FieldError, Path};
+use crate::limits::MAX_POLICY_VARIABLES;
 use crate::meta::check_label_selector;
 use crate::{Value, rules};
 use std::collections::BTreeSet;
@@ -136,7 +137,12 @@ fn group_version(report: &mut Report, text: &str, group: &str, version: &str, pa
 
 fn variables(report: &mut Report, spec: &Value, env: &mut Env, path: Path<'_>) {
     let path = path.child("variables");
-    for (i, variable) in spec.list("variables").iter().enumerate() {
+    let given = spec.list("variables");
+    if given.len() > MAX_POLICY_VARIABLES {
+        let error = FieldError::too_many(path, given.len(), MAX_POLICY_VARIABLES);
+        return report.errors.push(error);
+    }
+    for (i, variable) in given.iter().enumerate() {
         let path = path.index(i);
         let (name, expression) = (variable.text("name"), variable.text("expression"));
         if name.trim().is_empty() {

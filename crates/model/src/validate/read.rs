@@ -219,12 +219,12 @@ impl Report {
     }
 }
 
-/// Semantic equality: nothing and empty are the same.
+/// Semantic equality: nothing and an empty list are the same. An empty object is a struct that is
+/// there: empty maps are not in objects that were defaulted.
 pub(crate) fn same(a: &Value, b: &Value) -> bool {
     let empty = |v: &Value| match v {
         Value::Null => true,
         Value::Array(items) => items.is_empty(),
-        Value::Object(map) => map.is_empty(),
         _ => false,
     };
     match (a, b) {

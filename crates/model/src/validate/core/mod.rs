@@ -5,6 +5,7 @@ mod containers;
 mod events;
 mod misc;
 mod nodes;
+mod plugins;
 pub(crate) mod pod;
 mod quota;
 pub(super) mod resources;

@@ -6,6 +6,7 @@ use crate::meta;
 use crate::validate::net;
 use crate::validate::read::{NOTHING, Read, Report, same};
 use crate::{Value, rules};
+use std::collections::BTreeSet;
 
 pub(crate) fn create(report: &mut Report, pod: &Value) {
     let root = Path::root("spec");
@@ -157,7 +158,7 @@ pub(crate) fn template(report: &mut Report, template: &Value, path: Path<'_>) {
 fn context<'a>(
     report: &mut Report,
     spec: &'a Value,
-    pod_name: &str,
+    pod_name: Option<&str>,
     path: Path<'_>,
 ) -> containers::Pod<'a> {
     containers::Pod {
@@ -171,6 +172,8 @@ fn context<'a>(
             .list("resourceClaims")
             .iter()
             .map(|c| c.text("name"))
+            .collect::<BTreeSet<_>>()
+            .into_iter()
             .collect(),
         grace: spec.int("terminationGracePeriodSeconds"),
         restart_policy: spec.text("restartPolicy"),
@@ -183,7 +186,7 @@ fn spec(report: &mut Report, spec: &Value, pod_name: &str, is_pod: bool, path: P
     if !spec.has("terminationGracePeriodSeconds") {
         report.required(path.child("terminationGracePeriodSeconds"), "");
     }
-    let pod = context(report, spec, pod_name, path);
+    let pod = context(report, spec, is_pod.then_some(pod_name), path);
     resource_claims(report, spec, path.child("resourceClaims"));
     let regular = spec.list("containers");
     containers::containers(report, regular, &pod, path.child("containers"));
@@ -202,9 +205,7 @@ fn spec(report: &mut Report, spec: &Value, pod_name: &str, is_pod: bool, path: P
         &pod,
         path.child("ephemeralContainers"),
     );
-    if let Some(given) = spec.part("resources") {
-        resources::of_pod(report, given, path.child("resources"));
-    }
+    resources::of_pod(report, spec, &pod.claims, path.child("resources"));
     host_network(report, spec, is_pod, path);
     report.one_of(
         path.child("restartPolicy"),

@@ -1,11 +1,13 @@
 //! Resource names and amounts: kubernetes `pkg/apis/core/validation/validation.go` and
 //! `pkg/apis/core/helper/helpers.go`.
 
+use crate::defaults::pod_resources::aggregate;
 use crate::field::{FieldError, Path};
 use crate::quantity::Quantity;
 use crate::rules;
 use crate::validate::read::{Read, Report, quantity};
 use crate::{Map, Value};
+use std::collections::HashSet;
 
 const STANDARD: [&str; 20] = [
     "cpu",
@@ -128,14 +130,62 @@ fn pod_resource_name(report: &mut Report, name: &str, path: Path<'_>) {
     }
 }
 
-/// `resources` of a pod.
-pub(crate) fn of_pod(report: &mut Report, given: &Value, path: Path<'_>) {
-    requirements(report, given, pod_resource_name, path);
-    let claims = path.child("claims");
-    if !given.list("claims").is_empty() {
-        report.forbidden(claims, "claims may not be set for Resources at pod-level");
+/// `resources` of a pod, whose spec has claims of the names in `claims`.
+pub(crate) fn of_pod(report: &mut Report, spec: &Value, claims: &[&str], path: Path<'_>) {
+    let Some(given) = spec.part("resources") else {
+        return;
+    };
+    if spec.str_at(&["os", "name"]) == Some("windows") {
+        return report.forbidden(path, "may not be set for a windows pod");
     }
-    self::claims(report, given, &[], claims);
+    let claims_at = path.child("claims");
+    if given.has("claims") {
+        report.forbidden(
+            claims_at,
+            "claims may not be set for Resources at pod-level",
+        );
+    }
+    requirements(report, given, pod_resource_name, path);
+    self::claims(report, given, claims, claims_at);
+    if let Some(spec) = spec.as_object() {
+        pod_consistency(report, spec, given, path);
+    }
+}
+
+/// What the pod asks for as a whole must be enough for its containers.
+fn pod_consistency(report: &mut Report, spec: &Map, given: &Value, path: Path<'_>) {
+    for list in ["requests", "limits"] {
+        let at = path.child(list);
+        for (name, needed) in &aggregate(spec, list) {
+            if list == "limits" && !is_huge_pages(name) {
+                continue;
+            }
+            let of_pod = given.map(list).and_then(|m| m.get(name)).map(quantity);
+            if let Some(of_pod) = of_pod.filter(|of_pod| needed > of_pod) {
+                let detail = format!(
+                    "must be greater than or equal to aggregate container {list} of {needed}"
+                );
+                report.invalid_str(at.key(name), &of_pod.to_string(), detail);
+            }
+        }
+    }
+    let limits = given.map("limits");
+    let containers = spec.get("containers").and_then(Value::as_array);
+    let list = path.child("containers");
+    for (i, container) in containers.unwrap_or_default().iter().enumerate() {
+        let own = container.at(&["resources", "limits"]);
+        let own = own.and_then(Value::as_object);
+        for (name, limit) in own.iter().flat_map(|m| m.iter()) {
+            let limit = quantity(limit);
+            let of_pod = limits.and_then(|m| m.get(name)).map(quantity);
+            if let Some(of_pod) = of_pod.filter(|of_pod| limit > *of_pod) {
+                let item = list.index(i);
+                let key = item.key(name);
+                let detail = format!("must be less than or equal to pod limits of {of_pod}");
+                report.invalid_str(key.child("limits"), &limit.to_string(), detail);
+            }
+        }
+    }
 }
 
 /// `resources` of a container.
@@ -193,28 +243,28 @@ fn requirements(
 
 /// `claims` of a container: names out of the pod's `resourceClaims`.
 pub(crate) fn claims(report: &mut Report, given: &Value, of_pod: &[&str], path: Path<'_>) {
-    let mut names: Vec<String> = Vec::new();
+    let mut whole: HashSet<&str> = HashSet::new();
+    let mut requests: HashSet<(&str, &str)> = HashSet::new();
     for (i, claim) in given.list("claims").iter().enumerate() {
         let at = path.index(i);
-        let name = claim.text("name");
+        let (name, request) = (claim.text("name"), claim.text("request"));
         if name.is_empty() {
             report.required(at, "");
             continue;
         }
-        let request = claim.text("request");
-        let key = if request.is_empty() {
-            name.to_owned()
+        if whole.contains(name) {
+            report.duplicate(at, name);
+        } else if request.is_empty() {
+            if requests.iter().any(|(of, _)| *of == name) {
+                report.duplicate(at, name);
+            }
+            whole.insert(name);
         } else {
-            format!("{name}/{request}")
-        };
-        if !request.is_empty() {
             report.problems(at.child("request"), request, rules::dns1123_label(request));
+            if !requests.insert((name, request)) {
+                report.duplicate(at, &format!("{name}/{request}"));
+            }
         }
-        let whole = request.is_empty() && names.iter().any(|n| n.split('/').next() == Some(name));
-        if names.contains(&key) || names.iter().any(|n| n == name) || whole {
-            report.duplicate(at, if whole { name } else { &key });
-        }
-        names.push(key);
         if !of_pod.contains(&name) {
             let mut error = FieldError::not_found(at, &name.into());
             let known = if of_pod.is_empty() {

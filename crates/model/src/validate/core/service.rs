@@ -409,7 +409,7 @@ fn kept(report: &mut Report, spec: &Value, before: &Value, field: &'static str, 
         }
         return;
     }
-    if none_left {
+    if none_left && (field == "clusterIPs" || then.len() > now.len()) {
         report.invalid(
             list.index(0),
             all,

@@ -1,5 +1,6 @@
 //! Claims and volumes: kubernetes `pkg/apis/core/validation/validation.go`.
 
+use super::plugins::{self, Place};
 use super::{resources, scheduling, volumes};
 use crate::field::{FieldError, Path};
 use crate::meta::{self, check_label_selector};
@@ -215,6 +216,30 @@ pub(crate) fn claim_update(report: &mut Report, new: &Value, old: &Value) {
         spec.get("volumeMode"),
         before.get("volumeMode"),
     );
+    attributes_class_update(report, spec, old, before);
+}
+
+/// A class that was applied stays one.
+fn attributes_class_update(report: &mut Report, spec: &Value, old: &Value, before: &Value) {
+    const FIELD: &str = "volumeAttributesClassName";
+    let applied = old
+        .at(&["status", "currentVolumeAttributesClassName"])
+        .is_some_and(|v| !v.is_null());
+    if !applied || spec.string(FIELD) == before.string(FIELD) {
+        return;
+    }
+    let what = match spec.string(FIELD) {
+        None => "nil",
+        Some("") => "empty string",
+        Some(_) => return,
+    };
+    let root = Path::root("spec");
+    report.forbidden(
+        root.child(FIELD),
+        format!(
+            "update to {what} is forbidden when status.currentVolumeAttributesClassName is not nil"
+        ),
+    );
 }
 
 const SOURCES: [&str; 22] = [
@@ -267,7 +292,8 @@ pub(crate) fn volume(report: &mut Report, volume: &Value) {
             ),
         }
     }
-    sources(report, spec, path);
+    let name = volume.str_at(&["metadata", "name"]).unwrap_or_default();
+    sources(report, spec, name, path);
     class_name(report, spec, "storageClassName", path);
     volume_mode(report, spec, path);
     attributes_class(report, spec, path);
@@ -312,7 +338,7 @@ pub(in crate::validate) fn inline_volume(report: &mut Report, spec: &Value, path
         let detail = "may only be Retain in the context of inline volumes";
         report.forbidden(path.child("persistentVolumeReclaimPolicy"), detail);
     }
-    sources(report, spec, path);
+    sources(report, spec, "", path);
     if !spec.text("storageClassName").is_empty() {
         report.forbidden(path.child("storageClassName"), NOT_INLINE);
     }
@@ -353,7 +379,7 @@ fn capacity(report: &mut Report, spec: &Value, at: Path<'_>) {
     }
 }
 
-fn sources(report: &mut Report, spec: &Value, path: Path<'_>) {
+fn sources(report: &mut Report, spec: &Value, name: &str, path: Path<'_>) {
     let mut found = false;
     for kind in SOURCES {
         let Some(source) = spec.part(kind) else {
@@ -384,13 +410,7 @@ fn sources(report: &mut Report, spec: &Value, path: Path<'_>) {
                     );
                 }
             }
-            "csi" => {
-                volumes::csi_driver_name(report, source.text("driver"), at.child("driver"));
-                if source.text("volumeHandle").is_empty() {
-                    report.required(at.child("volumeHandle"), "");
-                }
-            }
-            _ => {}
+            _ => plugins::plugin(report, kind, source, Place::Persistent { name }, path),
         }
     }
     if !found {

@@ -3,6 +3,7 @@
 use crate::Value;
 use crate::field::Path;
 use crate::rules;
+use crate::validate::core::plugins::{self, Place};
 use crate::validate::core::storage;
 use crate::validate::read::{Read, Report};
 use std::collections::{HashMap, HashSet};
@@ -47,14 +48,16 @@ const SOURCES: [&str; 31] = [
     "",
 ];
 
-/// `pod_name`: empty for templates.
+/// `pod_name`: none for templates.
 pub(crate) fn volumes<'a>(
     report: &mut Report,
     list: &'a [Value],
-    pod_name: &str,
+    pod_name: Option<&str>,
     path: Path<'_>,
 ) -> Volumes<'a> {
     let mut good = Volumes::new();
+    let is_pod = pod_name.is_some();
+    let pod_name = pod_name.unwrap_or_default();
     let created: HashSet<String> = list
         .iter()
         .filter(|v| !pod_name.is_empty() && v.has("ephemeral"))
@@ -65,6 +68,12 @@ pub(crate) fn volumes<'a>(
         let before = report.errors.len();
         let name = volume.text("name");
         source(report, volume, pod_name, path);
+        if let (true, Some(image)) = (is_pod, volume.part("image"))
+            && is_first(volume, "image")
+            && image.text("reference").is_empty()
+        {
+            report.required(path.child("image").child("reference"), "");
+        }
         report.required_name(path.child("name"), name, rules::dns1123_label);
         if good.contains_key(name) {
             report.duplicate(path.child("name"), name);
@@ -83,12 +92,23 @@ pub(crate) fn volumes<'a>(
     good
 }
 
+/// Of several sources only the first is looked at.
+fn is_first(volume: &Value, kind: &str) -> bool {
+    SOURCES.iter().find(|source| volume.has(source)) == Some(&kind)
+}
+
 fn source(report: &mut Report, volume: &Value, pod_name: &str, path: Path<'_>) {
     let mut found = false;
     for kind in SOURCES {
         let Some(source) = volume.part(kind) else {
             continue;
         };
+        if kind == "iscsi" && source.has("initiatorName") {
+            let name = volume.text("name");
+            if name.len() + 1 + source.text("targetPortal").len() > 64 {
+                report.invalid_str(path.child("name"), name, plugins::PORTAL_TOO_LONG);
+            }
+        }
         if found {
             let shown = match kind {
                 "downwardAPI" => "downwarAPI",
@@ -113,7 +133,6 @@ fn source(report: &mut Report, volume: &Value, pod_name: &str, path: Path<'_>) {
     }
 }
 
-#[expect(clippy::too_many_lines, reason = "one arm per volume source")]
 fn one_source(report: &mut Report, kind: &'static str, source: &Value, path: Path<'_>) {
     let at = path.child(kind);
     let mut need = |fields: &[&str]| {
@@ -135,7 +154,6 @@ fn one_source(report: &mut Report, kind: &'static str, source: &Value, path: Pat
             );
         }
         "hostPath" => host_path(report, source, at),
-        "gitRepo" => need(&["repository"]),
         "secret" => {
             need(&["secretName"]);
             items(report, source, at);
@@ -156,38 +174,18 @@ fn one_source(report: &mut Report, kind: &'static str, source: &Value, path: Pat
             mode(report, source, "defaultMode", at);
             projections(report, source, at);
         }
-        "csi" => {
-            csi_driver_name(report, source.text("driver"), at.child("driver"));
-            if source
-                .part("nodePublishSecretRef")
-                .is_some_and(|s| s.text("name").is_empty())
-            {
-                report.required(at.child("nodePublishSecretRef").child("name"), "");
-            }
-        }
         "ephemeral" => match source.part("volumeClaimTemplate") {
             None => report.required(at.child("volumeClaimTemplate"), ""),
             Some(template) => {
                 storage::claim_template(report, template, at.child("volumeClaimTemplate"))
             }
         },
-        "gcePersistentDisk" if source.text("pdName").is_empty() => {
-            report.required(path.child("persistentDisk").child("pdName"), "");
-        }
-        "awsElasticBlockStore" => need(&["volumeID"]),
-        "iscsi" => need(&["targetPortal", "iqn"]),
-        "glusterfs" => need(&["endpoints", "path"]),
-        "rbd" => need(&["image"]),
-        "cinder" => need(&["volumeID"]),
-        "quobyte" => need(&["registry", "volume"]),
-        "flexVolume" => need(&["driver"]),
-        "azureFile" => need(&["secretName", "shareName"]),
-        "vsphereVolume" => need(&["volumePath"]),
-        "photonPersistentDisk" => need(&["pdID"]),
-        "portworxVolume" => need(&["volumeID"]),
-        "azureDisk" => need(&["diskName", "diskURI"]),
-        "scaleIO" => need(&["gateway", "system", "volumeName"]),
-        _ => {}
+        "image" => report.one_of(
+            at.child("pullPolicy"),
+            source.text("pullPolicy"),
+            &["Always", "IfNotPresent", "Never"],
+        ),
+        _ => plugins::plugin(report, kind, source, Place::Pod, path),
     }
 }
 

@@ -286,7 +286,11 @@ fn ips(
     if given.len() < 2 {
         return;
     }
-    let parsed: Vec<_> = given.iter().map(|ip| net::sloppy(ip)).collect();
+    // An IPv4 address in IPv6's clothes is one of IPv4.
+    let parsed: Vec<_> = given
+        .iter()
+        .map(|ip| net::sloppy(ip).map(|ip| ip.to_canonical()))
+        .collect();
     let bad = parsed.iter().position(Option::is_none);
     if let Some(i) = bad {
         let detail = format!(
