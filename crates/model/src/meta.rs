@@ -125,6 +125,8 @@ enum NameRule {
     Subdomain,
     Label,
     PathSegment,
+    /// a subdomain; upstream leaves generateName to the name that comes of it
+    OnlyName,
     /// certificate signing requests: anything that fits into a path
     Any,
     /// the canonical form of an IP address
@@ -146,6 +148,7 @@ fn name_rule(resource: &Resource, object: &Value) -> NameRule {
             NameRule::PathSegment
         }
         ("certificates.k8s.io", "CertificateSigningRequest") => NameRule::Any,
+        ("resource.k8s.io", "DeviceClass") => NameRule::OnlyName,
         ("networking.k8s.io", "IPAddress") => NameRule::Address,
         ("apiextensions.k8s.io", "CustomResourceDefinition") => {
             let spec = |path: &[&str]| object.str_at(path).unwrap_or_default();
@@ -192,8 +195,9 @@ impl NameRule {
         match self {
             Self::Subdomain => rules::dns1123_subdomain(&masked),
             Self::Label => rules::dns1123_label(&masked),
-            Self::PathSegment if prefix => rules::path_segment_prefix(name),
-            Self::PathSegment => rules::path_segment(name),
+            Self::OnlyName if !prefix => rules::dns1123_subdomain(&masked),
+            Self::PathSegment | Self::OnlyName if prefix => rules::path_segment_prefix(name),
+            Self::PathSegment | Self::OnlyName => rules::path_segment(name),
             Self::Any => Problems::new(),
             Self::Address => address_problems(name),
             Self::CustomResource(want) => {
@@ -253,16 +257,19 @@ fn check_names(meta: Option<&Map>, rule: &NameRule, path: &Path<'_>, errors: &mu
                 .into_iter()
                 .map(|p| FieldError::invalid_str(path.child("name"), name, p)),
         );
-        if *rule == NameRule::Any {
-            // The generic check behind every kind: a name is a segment of a path.
-            let problems = rules::path_segment(name);
-            errors.extend(
-                problems
-                    .into_iter()
-                    .map(|p| FieldError::invalid_str(path.child("name"), name, p)),
-            );
-        }
     }
+}
+
+/// The generic check behind every kind, when the kind's own finds nothing: a name is a segment of a
+/// path.
+pub(crate) fn validate_name_in_path(object: &Value, errors: &mut Vec<FieldError>) {
+    let name = text(of(object), "name");
+    let problems = rules::path_segment(name);
+    errors.extend(
+        problems
+            .into_iter()
+            .map(|p| FieldError::invalid_str("metadata.name", name, p)),
+    );
 }
 
 /// Kinds whose updates go through the checks of a new object again.

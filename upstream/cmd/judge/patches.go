@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"math/rand"
 	"reflect"
+	"slices"
 	"strings"
 
 	jsonpatch "gopkg.in/evanphx/json-patch.v4"
@@ -75,6 +76,7 @@ func strategic(object, patch string, metadata strategicpatch.LookupPatchMeta) fu
 		var o, p map[string]any
 		must(json.Unmarshal([]byte(object), &o))
 		must(json.Unmarshal([]byte(patch), &p))
+		clip(o)
 		out, err := strategicpatch.StrategicMergeMapPatchUsingLookupPatchMeta(o, p, metadata)
 		if err != nil {
 			return nil, err
@@ -119,4 +121,25 @@ func jsonPatch(v map[string]any, t reflect.Type, r *rand.Rand) string {
 		ops = append(ops, op)
 	}
 	return text(ops)
+}
+
+// Takes the room at the end of lists away, which the lists of a server do not have either: upstream
+// appends to them, and looks at what was there before again.
+func clip(v any) {
+	switch v := v.(type) {
+	case map[string]any:
+		for k, item := range v {
+			if list, ok := item.([]any); ok {
+				v[k] = slices.Clip(list)
+			}
+			clip(item)
+		}
+	case []any:
+		for i, item := range v {
+			if list, ok := item.([]any); ok {
+				v[i] = slices.Clip(list)
+			}
+			clip(item)
+		}
+	}
 }

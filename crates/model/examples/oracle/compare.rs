@@ -28,14 +28,17 @@ pub(crate) fn line(
             let errors_here = validate::create(resource, &parse(object)?);
             errors_differ(&errors_here, errors)
         }
-        ("update", [object, old, errors]) => {
-            let errors_here = validate::update(resource, &parse(object)?, &parse(old)?);
-            errors_differ(&errors_here, errors)
-        }
-        ("status", [object, old, errors]) => {
-            let errors_here =
-                validate::update_subresource(resource, "status", &parse(object)?, &parse(old)?);
-            errors_differ(&errors_here, errors)
+        ("update" | "status", [object, old, errors]) => {
+            let subresource = if sort == "status" { sort } else { "" };
+            let (object, old) = (parse(object)?, parse(old)?);
+            let errors_here = validate::update_subresource(resource, subresource, &object, &old);
+            let mut out = errors_differ(&errors_here, errors)?;
+            if object.get("spec") == old.get("spec") && object.get("status") == old.get("status") {
+                for difference in &mut out {
+                    difference.insert_str(0, "what JSON does not show: ");
+                }
+            }
+            Ok(out)
         }
         ("json" | "merge" | "strategic", [object, change, result]) => {
             patched(resource, sort, object, change, result)

@@ -224,7 +224,11 @@ fn fill(ty: Ty<'_>, value: &Value, set: &mut Set) -> bool {
                     }
                 }
             }
-            let members = elems.iter().map(|(elem, _)| elem.clone()).collect();
+            let mut members: Vec<Elem> = elems.iter().map(|(elem, _)| elem.clone()).collect();
+            // What is no item of such a list (a pruned one) has a place in it all the same.
+            if elems.len() < items(Some(value)).len() {
+                members.push(Elem::Index(-1));
+            }
             // the set of a list has nothing else in it
             *set = Set::collected(members, children);
             false

@@ -5,7 +5,7 @@
 //! `spec.validation`, `spec.subresources` and so on, not at `spec.versions[0]`.
 
 use super::schema::{MAX_NODES, Schema};
-use super::{check, prune, rules, rules_check, validate};
+use super::{check, prune, rules, rules_check, unsupported, validate};
 use crate::field::{ErrorKind, FieldError, Path, quote};
 use crate::limits::{MAX_SELECTABLE, MAX_VERSIONS};
 use crate::{Value, json, rules as names};
@@ -628,10 +628,9 @@ fn selectable(version: &Value, elsewhere: bool, parent: &str, errors: &mut Vec<F
         errors.push(FieldError::invalid_str(path.as_str(), "", why));
         return;
     };
-    let at = format!("{parent}.schema.openAPIV3Schema");
-    match Schema::read(raw, &at, &mut MAX_NODES.clone()) {
-        Err(e) if e.kind != ErrorKind::Forbidden => errors.push(e),
-        _ => {}
+    if let Some(why) = unsupported::reason(raw) {
+        let at = format!("{parent}.schema.openAPIV3Schema");
+        errors.push(FieldError::invalid_str(at, "", why));
     }
     let mut seen: Vec<Vec<&str>> = Vec::new();
     for (i, field) in all.iter().enumerate() {

@@ -11,6 +11,7 @@ mod scale;
 pub(crate) mod schema;
 mod status;
 mod types;
+mod unsupported;
 mod validate;
 
 pub use definition::{validate_create, validate_update};

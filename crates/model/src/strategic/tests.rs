@@ -340,3 +340,31 @@ fn long_lists_merge_in_linear_time() {
         Some("n19999")
     );
 }
+
+/// Upstream keeps the live order in the array that it deletes from and appends to.
+#[test]
+fn items_that_are_added_take_the_place_of_deleted_ones_in_the_live_order() {
+    let live = |keys: &[&str]| -> Vec<Value> {
+        keys.iter()
+            .map(|key| crate::value!({"name": (*key)}))
+            .collect()
+    };
+    let patch = [
+        crate::value!({"name": null, "image": "x"}),
+        crate::value!({"$patch": "delete", "name": "side"}),
+        crate::value!({"name": "late"}),
+    ];
+    let order = super::live_order(&live(&["app", "side"]), &patch, "name");
+    assert_eq!(
+        order,
+        [
+            crate::value!({"name": "app"}),
+            crate::value!({"name": null})
+        ]
+    );
+    let replaced = [crate::value!({"$patch": "replace"})];
+    assert_eq!(
+        super::live_order(&live(&["a", "b"]), &replaced, "name"),
+        live(&["a", "b"])
+    );
+}

@@ -208,4 +208,30 @@ mod tests {
             assert_eq!(check(bad), Err(want.to_owned()), "{bad}");
         }
     }
+
+    /// Go `time.LoadLocation`, robfig/cron `parser.go`
+    #[test]
+    fn zones_must_be_in_the_database() {
+        for zone in [
+            "",
+            "UTC",
+            "Local",
+            "Etc/UTC",
+            "Europe/Berlin",
+            "America/Argentina/Ushuaia",
+        ] {
+            assert_eq!(location(zone), Ok(()), "{zone}");
+        }
+        for (zone, why) in [
+            ("Nowhere", "unknown time zone Nowhere"),
+            ("etc/utc", "unknown time zone etc/utc"),
+            ("../x", "time: invalid location name"),
+        ] {
+            assert_eq!(location(zone), Err(why.to_owned()));
+        }
+        assert_eq!(
+            check("TZ=Nowhere * * * * *"),
+            Err("provided bad location Nowhere: unknown time zone Nowhere".into())
+        );
+    }
 }

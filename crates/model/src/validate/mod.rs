@@ -44,6 +44,9 @@ pub fn create(resource: &Resource, object: &Value) -> Vec<FieldError> {
     let of_metadata = report.errors.len();
     create_spec(&mut report, resource, object);
     // Upstream looks at the metadata of this kind when everything else is fine.
+    if report.errors.is_empty() && resource.kind == "CertificateSigningRequest" {
+        meta::validate_name_in_path(object, &mut report.errors);
+    }
     let late = resource.group == "policy" || resource.group.is_empty() && resource.kind == "Event";
     if late && report.errors.len() > of_metadata {
         report.errors.drain(..of_metadata);

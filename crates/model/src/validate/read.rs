@@ -222,6 +222,23 @@ impl Report {
 /// Semantic equality: nothing and an empty list are the same. An empty object is a struct that is
 /// there: empty maps are not in objects that were defaulted.
 pub(crate) fn same(a: &Value, b: &Value) -> bool {
+    equal(a, b, false)
+}
+
+/// Fields that hold quantities, or maps of them: `1` and `+1` are the same there.
+const AMOUNTS: [&str; 9] = [
+    "allocatedResources",
+    "capacity",
+    "divisor",
+    "limits",
+    "maximumVolumeSize",
+    "overhead",
+    "podFixed",
+    "requests",
+    "sizeLimit",
+];
+
+fn equal(a: &Value, b: &Value, amounts: bool) -> bool {
     let empty = |v: &Value| match v {
         Value::Null => true,
         Value::Array(items) => items.is_empty(),
@@ -230,14 +247,44 @@ pub(crate) fn same(a: &Value, b: &Value) -> bool {
     match (a, b) {
         _ if empty(a) && empty(b) => true,
         (Value::Array(a), Value::Array(b)) => {
-            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b))
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| equal(a, b, false))
         }
         (Value::Object(x), Value::Object(y)) => {
             let nothing = Value::Null;
-            x.keys()
-                .chain(y.keys())
-                .all(|k| same(x.get(k).unwrap_or(&nothing), y.get(k).unwrap_or(&nothing)))
+            x.keys().chain(y.keys()).all(|k| {
+                let (x, y) = (x.get(k).unwrap_or(&nothing), y.get(k).unwrap_or(&nothing));
+                equal(x, y, amounts || AMOUNTS.contains(&k))
+            })
+        }
+        (Value::String(x), Value::String(y)) if amounts && x != y => {
+            Quantity::parse(x).is_ok_and(|x| Quantity::parse(y).is_ok_and(|y| x == y))
         }
         (a, b) => a == b,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::same;
+    use crate::value;
+
+    #[test]
+    fn amounts_are_compared_as_such_and_structs_that_are_there_are_not_absent() {
+        for (a, b, equal) in [
+            (
+                value!({"limits": {"cpu": "1"}}),
+                value!({"limits": {"cpu": "+1"}}),
+                true,
+            ),
+            (
+                value!({"labels": {"cpu": "1"}}),
+                value!({"labels": {"cpu": "+1"}}),
+                false,
+            ),
+            (value!({"list": []}), value!({}), true),
+            (value!({"windowsOptions": {}}), value!({}), false),
+        ] {
+            assert_eq!(same(&a, &b), equal, "{a:?} {b:?}");
+        }
     }
 }

@@ -61,8 +61,10 @@ pub(super) fn init_containers(
         }
         let sidecar = container.text("restartPolicy") == "Always";
         let name = container.text("name");
-        if !names.insert(name) && !name.is_empty() {
+        if names.contains(name) {
             report.duplicate(at.child("name"), name);
+        } else if !name.is_empty() {
+            names.insert(name);
         }
         host_ports(report, std::slice::from_ref(container), path);
         if sidecar {

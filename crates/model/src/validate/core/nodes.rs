@@ -31,11 +31,21 @@ fn taints(report: &mut Report, node: &Value) {
     }
 }
 
+fn swap(report: &mut Report, node: &Value) {
+    let swap = node.at(&["status", "nodeInfo", "swap"]);
+    if let Some(capacity) = swap.and_then(|s| s.int("capacity")) {
+        let root = Path::root("metadata");
+        let at = root.child("nodeSwapStatus");
+        report.positive(at.child("capacity"), capacity);
+    }
+}
+
 pub(super) fn node(report: &mut Report, node: &Value) {
     taints(report, node);
     let spec = node.part("spec").unwrap_or(&NOTHING);
     amounts(report, node);
     features(report, node);
+    swap(report, node);
     let root = Path::root("spec");
     let path = root.child("podCIDRs");
     let given: Vec<&str> = spec.texts("podCIDRs").collect();

@@ -433,6 +433,11 @@ mod tests {
         ] {
             assert_eq!(wrong(kind, &source, place), want, "{kind}");
         }
+    }
+
+    /// Go `net.SplitHostPort`
+    #[test]
+    fn hosts_and_ports_are_told_apart_as_go_does() {
         for (pair, good) in [
             ("a:1", true),
             (":", true),

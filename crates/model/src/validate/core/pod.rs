@@ -788,7 +788,11 @@ fn removed_gates(report: &mut Report, spec: &Value, before: &Value, at: Path<'_>
         .collect();
     for (i, gate) in spec.list("schedulingGates").iter().enumerate() {
         let name = gate.text("name");
-        if !old.contains(&name) {
+        // Of gates of one name upstream reports the last.
+        let last = !spec.list("schedulingGates")[i + 1..]
+            .iter()
+            .any(|g| g.text("name") == name);
+        if last && !old.contains(&name) {
             let detail =
                 format!("only deletion is allowed, but found new scheduling gate '{name}'");
             report.forbidden(at.index(i).child("name"), detail);

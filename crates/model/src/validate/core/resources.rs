@@ -241,10 +241,18 @@ fn requirements(
     }
 }
 
+fn note(names: &mut HashSet<String>, partly: &mut HashSet<String>, key: String) {
+    if let Some((before, _)) = key.split_once('/') {
+        partly.insert(before.to_owned());
+    }
+    names.insert(key);
+}
+
 /// `claims` of a container: names out of the pod's `resourceClaims`.
 pub(crate) fn claims(report: &mut Report, given: &Value, of_pod: &[&str], path: Path<'_>) {
-    let mut whole: HashSet<&str> = HashSet::new();
-    let mut requests: HashSet<(&str, &str)> = HashSet::new();
+    let mut names: HashSet<String> = HashSet::new();
+    // Claims of which requests are named; upstream takes what stands before the first slash.
+    let mut partly: HashSet<String> = HashSet::new();
     for (i, claim) in given.list("claims").iter().enumerate() {
         let at = path.index(i);
         let (name, request) = (claim.text("name"), claim.text("request"));
@@ -252,18 +260,20 @@ pub(crate) fn claims(report: &mut Report, given: &Value, of_pod: &[&str], path: 
             report.required(at, "");
             continue;
         }
-        if whole.contains(name) {
+        if names.contains(name) {
             report.duplicate(at, name);
         } else if request.is_empty() {
-            if requests.iter().any(|(of, _)| *of == name) {
+            if partly.contains(name) {
                 report.duplicate(at, name);
             }
-            whole.insert(name);
+            note(&mut names, &mut partly, name.to_owned());
         } else {
             report.problems(at.child("request"), request, rules::dns1123_label(request));
-            if !requests.insert((name, request)) {
-                report.duplicate(at, &format!("{name}/{request}"));
+            let key = format!("{name}/{request}");
+            if names.contains(&key) {
+                report.duplicate(at, &key);
             }
+            note(&mut names, &mut partly, key);
         }
         if !of_pod.contains(&name) {
             let mut error = FieldError::not_found(at, &name.into());

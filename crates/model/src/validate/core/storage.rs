@@ -418,11 +418,24 @@ fn sources(report: &mut Report, spec: &Value, name: &str, path: Path<'_>) {
     }
     let root = spec
         .part("hostPath")
-        .is_some_and(|h| h.text("path").trim_end_matches('/').is_empty());
+        .is_some_and(|h| is_root(h.text("path")));
     if root && spec.text("persistentVolumeReclaimPolicy") == "Recycle" {
         let detail = "may not be 'recycle' for a hostPath mount of '/'";
         report.forbidden(path.child("persistentVolumeReclaimPolicy"), detail);
     }
+}
+
+/// Whether a path comes to `/` when it is cleaned.
+fn is_root(path: &str) -> bool {
+    let mut depth = 0;
+    for step in path.split('/') {
+        match step {
+            "" | "." => {}
+            ".." => depth = std::cmp::max(depth, 1) - 1,
+            _ => depth += 1,
+        }
+    }
+    path.starts_with('/') && depth == 0
 }
 
 pub(crate) fn volume_update(report: &mut Report, new: &Value, old: &Value) {
