@@ -172,7 +172,7 @@ fn number(text: &str) -> Result<u32, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::check;
+    use super::{check, location};
 
     /// robfig/cron `parser_test.go`
     #[test]
