@@ -62,6 +62,8 @@ pub(crate) async fn create_value(
         let done = call
             .modify(&target, |existing| {
                 hooks::namespace_accepts(call, &name)?;
+                let mut new = value.clone();
+                call.prepare_create(&mut new, true)?;
                 if existing.is_some() {
                     return Err(ApiError::already_exists(
                         &call.info.group,
@@ -69,8 +71,6 @@ pub(crate) async fn create_value(
                         &name,
                     ));
                 }
-                let mut new = value.clone();
-                call.prepare_create(&mut new, true)?;
                 Ok(Change::Put(new))
             })
             .await;

@@ -10,6 +10,7 @@
 mod access;
 mod conversion;
 mod crds;
+mod golden;
 mod harness;
 mod kinds;
 mod kubectl;
