@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 
 /// What would answer differently from run to run or needs controllers is left out of the real one.
 const FLAGS: &[&str] = &[
+    "--allow-privileged=true",
     "--bind-address=127.0.0.1",
     "--advertise-address=127.0.0.1",
     "--authorization-mode=RBAC",

@@ -7,6 +7,7 @@ use crate::conversion::Converter;
 use crate::registry::Served;
 use crate::request::{Query, RequestInfo};
 use crate::{Body, Identity, authn, clock, discovery, metrics, respond, verbs};
+use freehold_model::field::{ErrorKind, FieldError};
 use freehold_model::{ApiError, Resource};
 use freehold_policy::User;
 use futures::FutureExt as _;
@@ -97,23 +98,18 @@ impl Call {
         let mut on = false;
         for v in self.query.all("dryRun").filter(|v| !v.is_empty()) {
             if v != "All" {
-                return Err(invalid_option("dryRun", v, "All"));
+                let e = FieldError::new(
+                    ErrorKind::NotSupported,
+                    "dryRun",
+                    format!("[{v:?}]"),
+                    "supported values: \"All\"",
+                );
+                return Err(self.invalid_options(&[e]));
             }
             on = true;
         }
         Ok(on)
     }
-}
-
-fn invalid_option(field: &str, value: &str, allowed: &str) -> ApiError {
-    use freehold_model::field::{ErrorKind, FieldError};
-    let e = FieldError::new(
-        ErrorKind::NotSupported,
-        field,
-        format!("[{value:?}]"),
-        format!("supported values: {allowed:?}"),
-    );
-    ApiError::invalid("meta.k8s.io", "CreateOptions", "", &[e])
 }
 
 /// Answers a request; nothing that goes wrong inside leaves here as anything but a response.

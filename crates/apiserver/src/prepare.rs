@@ -30,9 +30,20 @@ impl Call {
                     format!("{other:?}"),
                     "supported values: \"\", \"Ignore\", \"Strict\", \"Warn\"",
                 );
-                Err(ApiError::invalid("meta.k8s.io", "CreateOptions", "", &[e]))
+                Err(self.invalid_options(&[e]))
             }
         }
+    }
+
+    /// 422 for parameters, in the name of the verb's options.
+    pub(crate) fn invalid_options(&self, errors: &[FieldError]) -> ApiError {
+        let kind = match self.info.verb.as_str() {
+            "create" => "CreateOptions",
+            "update" => "UpdateOptions",
+            "patch" => "PatchOptions",
+            _ => "DeleteOptions",
+        };
+        ApiError::invalid("meta.k8s.io", kind, "", errors)
     }
 
     /// Checks the parameters of a write; whether it is a dry run.
@@ -41,12 +52,7 @@ impl Call {
         let mut errors = Vec::new();
         meta::check_field_manager(manager, &Path::root("fieldManager"), &mut errors);
         if !manager.is_empty() && !errors.is_empty() {
-            return Err(ApiError::invalid(
-                "meta.k8s.io",
-                "CreateOptions",
-                "",
-                &errors,
-            ));
+            return Err(self.invalid_options(&errors));
         }
         self.strictness()?;
         self.dry_run()
@@ -111,10 +117,21 @@ impl Call {
             )));
         }
         if !kind.is_empty() && kind != self.resource.kind {
+            let own = &self.resource.kind;
             let short = version.rsplit('/').next().unwrap_or(version);
             return Err(ApiError::bad_request(format!(
-                "{kind} in version {short:?} cannot be handled as a {}: converting ({version}.{kind}) to ({expected}.{}): unknown conversion",
-                self.resource.kind, self.resource.kind
+                "{kind} in version {short:?} cannot be handled as a {own}: converting ({short}.{kind}) to ({}.{own}): unknown conversion",
+                package(&self.resource.group)
+            )));
+        }
+        if !version.is_empty()
+            && version != expected
+            && self.resource.custom.is_none()
+            && !self.served.knows(version, &self.resource.kind)
+        {
+            let (own, short) = (&self.resource.kind, version.rsplit('/').next().unwrap_or(version));
+            return Err(ApiError::bad_request(format!(
+                "{own} in version {short:?} cannot be handled as a {own}: no kind {own:?} is registered for version {version:?} in scheme \"pkg/runtime/scheme.go:111\""
             )));
         }
         if !version.is_empty() && version != expected {
@@ -134,16 +151,19 @@ impl Call {
         duplicates: Vec<Str>,
     ) -> Result<(), ApiError> {
         let unknown = strict::check_and_prune(&self.resource, value)?;
+        let duplicates = duplicates.iter().map(|p| format!("duplicate field {p:?}"));
+        let unknown = unknown.iter().map(|p| format!("unknown field {p:?}"));
+        self.report_fields(duplicates.chain(unknown))
+    }
+
+    /// Warns of fields, or refuses them, as `fieldValidation` says.
+    pub(crate) fn report_fields(
+        &self,
+        problems: impl Iterator<Item = String>,
+    ) -> Result<(), ApiError> {
         let strictness = self.strictness()?;
-        if strictness == Strictness::Ignore {
-            return Ok(());
-        }
-        let problems: Vec<String> = duplicates
-            .iter()
-            .map(|p| format!("duplicate field {p:?}"))
-            .chain(unknown.iter().map(|p| format!("unknown field {p:?}")))
-            .collect();
-        if problems.is_empty() {
+        let problems: Vec<String> = problems.collect();
+        if strictness == Strictness::Ignore || problems.is_empty() {
             return Ok(());
         }
         if strictness == Strictness::Warn {
@@ -185,14 +205,6 @@ impl Call {
     /// Everything between the decoded body of a create and the bytes that are stored.
     pub(crate) fn prepare_create(&self, value: &mut Value, track: bool) -> Result<(), ApiError> {
         self.settle_namespace(value)?;
-        if value
-            .str_at(&["metadata", "resourceVersion"])
-            .is_some_and(|v| !v.is_empty())
-        {
-            return Err(ApiError::bad_request(
-                "resourceVersion should not be set on objects to be created",
-            ));
-        }
         for field in [
             "deletionTimestamp",
             "deletionGracePeriodSeconds",
@@ -224,7 +236,8 @@ impl Call {
         } else {
             validate::create(&self.resource, value)
         };
-        self.reject(value, errors)
+        self.reject(value, errors)?;
+        hooks::allocate(self, value, None)
     }
 
     /// Everything between the new state of an object and the bytes that are stored.
@@ -270,6 +283,7 @@ impl Call {
             validate::update_subresource(&self.resource, subresource, value, previous)
         };
         self.reject(value, errors)?;
+        hooks::allocate(self, value, Some(previous))?;
         apply::keep_times_of_unchanged(previous, value);
         Ok(())
     }
@@ -278,7 +292,9 @@ impl Call {
         if self.resource.custom.is_some() {
             crd::prune_and_default(&self.resource, value);
         } else {
+            strict::normalise(&self.resource, value);
             defaults::apply(&self.resource, value);
+            strict::normalise(&self.resource, value);
         }
     }
 
@@ -325,7 +341,10 @@ impl Call {
         }
         let rev = value.str_at(&["metadata", "resourceVersion"]).unwrap_or("");
         if rev.is_empty() || rev == "0" {
-            if self.resource.custom.is_some() && self.info.verb == "update" {
+            if hooks::needs_version(&self.resource)
+                && self.info.verb == "update"
+                && self.info.subresource != "scale"
+            {
                 let e = FieldError::new(
                     ErrorKind::Invalid,
                     "metadata.resourceVersion",
@@ -355,15 +374,19 @@ impl Call {
     /// The main resource leaves status alone; a subresource leaves all but its part alone.
     fn split_status(&self, value: &mut Value, old: &Value) {
         let part: &[&str] = match self.info.subresource.as_str() {
-            "" if self.resource.has_status() => {
+            "" | "finalize" if self.resource.has_status() => {
                 move_field(value, old.clone(), &["status"]);
                 return;
             }
             "status" => &["status"],
             "approval" => &["status", "conditions"],
-            "finalize" => &["spec", "finalizers"],
             "ephemeralcontainers" => &["spec", "ephemeralContainers"],
-            "resize" => &["spec", "containers"],
+            "resize" => {
+                let given = std::mem::replace(value, old.clone());
+                hooks::resize(value, &given);
+                keep_given_managers(value, given);
+                return;
+            }
             _ => return,
         };
         let given = std::mem::replace(value, old.clone());
@@ -405,12 +428,27 @@ fn move_field(to: &mut Value, mut from: Value, path: &[&str]) {
     }
 }
 
+/// What a subresource was sent about ownership.
+fn keep_given_managers(value: &mut Value, mut given: Value) {
+    if let Some(managed) = given.unset(&["metadata", "managedFields"]) {
+        value.set(&["metadata", "managedFields"], managed);
+    }
+}
+
 fn keep(value: &mut Value, old: &Value, field: &str) {
     match old.at(&["metadata", field]) {
         Some(v) => value.set(&["metadata", field], v.clone()),
         None => {
             value.unset(&["metadata", field]);
         }
+    }
+}
+
+/// Upstream's Go package of a group's own types.
+pub(crate) fn package(group: &str) -> &str {
+    match group.split('.').next().unwrap_or("") {
+        "" | "events" => "core",
+        first => first,
     }
 }
 

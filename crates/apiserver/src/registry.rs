@@ -32,6 +32,12 @@ pub(crate) struct Served {
 }
 
 impl Served {
+    /// Whether some group serves this kind in this `group/version`.
+    pub(crate) fn knows(&self, api_version: &str, kind: &str) -> bool {
+        let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+        self.catalogue.by_kind(group, version, kind).is_some()
+    }
+
     pub(crate) fn lookup(
         &self,
         group: &str,

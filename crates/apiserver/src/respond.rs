@@ -97,7 +97,12 @@ impl Call {
         let shaped = match self.accept.shape {
             Shape::Plain => value,
             Shape::Partial => self.partial(value),
-            Shape::Table => self.table(vec![value], list_meta(None), true),
+            Shape::Table => {
+                let rev = value.str_at(&["metadata", "resourceVersion"]);
+                let rev = rev.and_then(|r| r.parse().ok());
+                self.check_include()?;
+                self.table(vec![value], list_meta(rev), true)
+            }
         };
         self.answer_value(code, &shaped)
     }
@@ -155,6 +160,16 @@ impl Call {
         })
     }
 
+    /// What rows of a Table may carry.
+    fn check_include(&self) -> Result<(), ApiError> {
+        match self.query.text("includeObject") {
+            "" | "None" | "Metadata" | "Object" => Ok(()),
+            other => Err(ApiError::bad_request(format!(
+                "Unable to convert to Table as requested: includeObject: Invalid value: {other:?}: must be 'Metadata', 'Object', 'None', or empty"
+            ))),
+        }
+    }
+
     /// A Table with one row per object.
     pub(crate) fn table(&self, objects: Vec<Value>, metadata: Value, with_columns: bool) -> Value {
         let columns: Vec<Value> = if with_columns {
@@ -169,8 +184,14 @@ impl Call {
                 let cells = table::cells(&self.resource, &object, self.now);
                 let mut row = Map::new();
                 row.insert("cells", Value::Array(cells));
+                let conditions = table::row_conditions(&self.resource, &object);
+                if !conditions.is_empty() {
+                    row.insert("conditions", Value::Array(conditions));
+                }
                 match include {
-                    "None" => {}
+                    "None" => {
+                        row.insert("object", Value::Null);
+                    }
                     "Object" => {
                         row.insert("object", object);
                     }
@@ -200,7 +221,10 @@ impl Call {
         self.convert(&self.storage, &self.resource, &mut values)
             .await?;
         let list = match self.accept.shape {
-            Shape::Table => self.table(values, metadata, true),
+            Shape::Table => {
+                self.check_include()?;
+                self.table(values, metadata, true)
+            }
             Shape::Partial => value!({
                 "apiVersion": (self.meta_version()),
                 "kind": "PartialObjectMetadataList",

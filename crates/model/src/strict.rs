@@ -28,7 +28,7 @@ pub fn check_and_prune(resource: &Resource, object: &mut Value) -> Result<Vec<St
         resource.custom.is_some(),
     )
     .map_err(|why| {
-        let (kind, version) = (&resource.kind, resource.api_version());
+        let (kind, version) = (&resource.kind, &resource.version);
         ApiError::bad_request(format!(
             "{kind} in version \"{version}\" cannot be handled as a {kind}: {why}"
         ))

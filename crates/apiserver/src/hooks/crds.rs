@@ -149,6 +149,7 @@ pub(super) fn mark_deleting(call: &Call, object: &mut Value) {
         "lastTransitionTime": (call.rfc3339())
     }));
     object.set(&["status", "conditions"], Value::Array(all));
+    object.unset(&["metadata", "deletionGracePeriodSeconds"]);
 }
 
 fn is_waiting(crd: &Value) -> bool {

@@ -3,6 +3,7 @@
 
 mod certificates;
 pub(crate) mod crds;
+mod daemons;
 mod events;
 mod jobs;
 mod namespaces;
@@ -218,11 +219,12 @@ pub(crate) fn before_create(call: &Call, object: &mut Value) -> Result<(), ApiEr
     let r = &call.resource;
     match (r.group.as_str(), r.plural.as_str()) {
         ("", "namespaces") => namespaces::create(object),
-        ("", "pods") => pods::create(call, object),
+        ("", "pods") => pods::create(call, object)?,
         ("", "persistentvolumes" | "persistentvolumeclaims") => {
             object.set(&["status"], value!({"phase": "Pending"}));
         }
-        ("", "services") => services::create(call, object)?,
+        ("", "services") => services::create(object),
+        ("apps", "daemonsets") => daemons::create(object),
         ("batch", "jobs") => jobs::create(object),
         ("certificates.k8s.io", "certificatesigningrequests") => {
             certificates::create(call, object)?
@@ -240,6 +242,10 @@ pub(crate) fn before_update(call: &Call, object: &mut Value, old: &Value) -> Res
     match call.info.subresource.as_str() {
         "" => {}
         "approval" => return certificates::approve(call, object, old),
+        "status" if is(r, "", &["pods"]) => {
+            pods::status(object, old);
+            return Ok(());
+        }
         "status" if is_request => return certificates::sign(call, object, old),
         _ => return Ok(()),
     }
@@ -251,7 +257,9 @@ pub(crate) fn before_update(call: &Call, object: &mut Value, old: &Value) -> Res
                 .unwrap_or_else(|| Value::Array(Vec::new()));
             object.set(&["spec", "finalizers"], finalizers);
         }
-        ("", "services") => services::update(call, object, old)?,
+        ("", "pods") => pods::update(object, old),
+        ("", "services") => services::update(object, old),
+        ("apps", "daemonsets") => daemons::update(object, old),
         ("certificates.k8s.io", "certificatesigningrequests") => {
             object.set(&["spec"], old.get("spec").cloned().unwrap_or_default());
         }
@@ -259,6 +267,40 @@ pub(crate) fn before_update(call: &Call, object: &mut Value, old: &Value) -> Res
         _ => {}
     }
     confirm_grant(call, object, Some(old))
+}
+
+/// Gives what only the server can give, to an object that is valid.
+pub(crate) fn allocate(
+    call: &Call,
+    object: &mut Value,
+    old: Option<&Value>,
+) -> Result<(), ApiError> {
+    if is(&call.resource, "", &["services"]) && call.info.subresource.is_empty() {
+        return services::allocate(call, object, old);
+    }
+    Ok(())
+}
+
+/// Kinds whose update must say which version it replaces
+/// (`AllowUnconditionalUpdate` in pkg/registry/*/*/strategy.go).
+pub(crate) fn needs_version(resource: &Resource) -> bool {
+    resource.custom.is_some()
+        || match resource.group.as_str() {
+            "admissionregistration.k8s.io"
+            | "coordination.k8s.io"
+            | "internal.apiserver.k8s.io"
+            | "node.k8s.io"
+            | "policy"
+            | "storagemigration.k8s.io" => true,
+            "apiextensions.k8s.io" | "apiregistration.k8s.io" => true,
+            "certificates.k8s.io" => resource.plural != "certificatesigningrequests",
+            "resource.k8s.io" => resource.plural == "resourcepoolstatusrequests",
+            "storage.k8s.io" => matches!(
+                resource.plural.as_str(),
+                "csidrivers" | "csinodes" | "csistoragecapacities" | "volumeattachments"
+            ),
+            _ => false,
+        }
 }
 
 /// Refuses the deletion of what must stay.
@@ -270,6 +312,11 @@ pub(crate) fn before_delete(call: &Call, object: &Value) -> Result<(), ApiError>
         }
     }
     Ok(())
+}
+
+/// Gives the containers of a pod the resources that a resize asks for, and nothing else of it.
+pub(crate) fn resize(pod: &mut Value, asked: &Value) {
+    pods::resize(pod, asked);
 }
 
 /// Finalizers that a deletion brings along.

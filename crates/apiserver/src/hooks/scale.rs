@@ -171,6 +171,12 @@ fn scaled(
     bytes: &[u8],
 ) -> Result<Value, ApiError> {
     let asked = asked_scale(call, paths, old, bytes)?;
+    let (named, name) = (asked.str_at(&["metadata", "name"]), old.object.name());
+    if let Some(named) = named.filter(|named| !named.is_empty() && *named != name) {
+        return Err(ApiError::bad_request(format!(
+            "the name of the object ({named}) does not match the name on the URL ({name})"
+        )));
+    }
     let replicas = asked
         .at(&["spec", "replicas"])
         .and_then(Value::as_i64)

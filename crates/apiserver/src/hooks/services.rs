@@ -57,20 +57,22 @@ fn kind(service: &Value) -> &str {
     service.str_at(&["spec", "type"]).unwrap_or("ClusterIP")
 }
 
-pub(super) fn create(call: &Call, object: &mut Value) -> Result<(), ApiError> {
-    let name = object
-        .str_at(&["metadata", "name"])
-        .unwrap_or("")
-        .to_owned();
+pub(super) fn create(object: &mut Value) {
     object.set(&["status"], freehold_model::value!({"loadBalancer": {}}));
-    allocate(call, object, &name)
+    list_address(object);
 }
 
-pub(super) fn update(call: &Call, object: &mut Value, old: &Value) -> Result<(), ApiError> {
-    let name = object
-        .str_at(&["metadata", "name"])
-        .unwrap_or("")
-        .to_owned();
+/// `clusterIPs` is `clusterIP` when it is not given.
+fn list_address(object: &mut Value) {
+    let ip = object.str_at(&["spec", "clusterIP"]).unwrap_or("").to_owned();
+    let listed = object.at(&["spec", "clusterIPs"]).and_then(Value::as_array);
+    if !ip.is_empty() && listed.is_none_or(<[Value]>::is_empty) {
+        object.set(&["spec", "clusterIPs"], vec![ip]);
+    }
+}
+
+/// What an update leaves out stays; what does not go with the new type goes.
+pub(super) fn update(object: &mut Value, old: &Value) {
     if kind(object) != "ExternalName" && kind(old) != "ExternalName" {
         for field in ["clusterIP", "clusterIPs"] {
             let given = object
@@ -80,13 +82,41 @@ pub(super) fn update(call: &Call, object: &mut Value, old: &Value) -> Result<(),
                 object.set(&["spec", field], kept.clone());
             }
         }
+        // Whoever changes the one and sends the other as it was means the one.
+        let moved = object.at(&["spec", "clusterIP"]) != old.at(&["spec", "clusterIP"]);
+        if moved && object.at(&["spec", "clusterIPs"]) == old.at(&["spec", "clusterIPs"]) {
+            object.unset(&["spec", "clusterIPs"]);
+        }
+        list_address(object);
     }
     if kind(object) == "ExternalName" {
         object.unset(&["spec", "clusterIP"]);
         object.unset(&["spec", "clusterIPs"]);
     }
     keep_node_ports(object, old);
-    allocate(call, object, &name)
+    if kind(object) == "ClusterIP" && kind(old) != "ClusterIP" {
+        drop_node_ports(object, old);
+    }
+    if kind(object) != "LoadBalancer" {
+        object.set(&["status", "loadBalancer"], Value::object());
+    }
+}
+
+/// Node ports that the update did not ask for go with the type (`dropTypeDependentFields`).
+fn drop_node_ports(object: &mut Value, old: &Value) {
+    let before: Vec<Option<i64>> = ports(old)
+        .iter()
+        .map(|p| p.get("nodePort").and_then(Value::as_i64))
+        .collect();
+    let unchanged = ports(object)
+        .iter()
+        .all(|p| before.contains(&p.get("nodePort").and_then(Value::as_i64)));
+    let list = object.get_mut("spec").and_then(|s| s.get_mut("ports"));
+    if let Some(list) = list.and_then(Value::as_array_mut).filter(|_| unchanged) {
+        for p in list {
+            p.unset(&["nodePort"]);
+        }
+    }
 }
 
 /// A port keeps its node port unless another is asked for.
@@ -132,23 +162,30 @@ fn has_node_ports(object: &Value) -> bool {
     }
 }
 
-fn allocate(call: &Call, object: &mut Value, name: &str) -> Result<(), ApiError> {
+pub(super) fn allocate(
+    call: &Call,
+    object: &mut Value,
+    old: Option<&Value>,
+) -> Result<(), ApiError> {
     if kind(object) == "ExternalName" {
         return Ok(());
     }
-    let used = used(call, name);
-    address(call, object, name, &used)?;
-    if has_node_ports(object) {
-        node_ports(call, object, name, used)?;
-    } else if kind(object) == "ClusterIP"
-        && let Some(list) = object
-            .get_mut("spec")
-            .and_then(|s| s.get_mut("ports"))
-            .and_then(Value::as_array_mut)
-    {
-        for p in list {
-            p.unset(&["nodePort"]);
+    let name = object
+        .str_at(&["metadata", "name"])
+        .unwrap_or("")
+        .to_owned();
+    // A dry run allocates nothing, and so meets nobody; an update keeps what it has.
+    let used = if call.dry_run()? && old.is_none() {
+        Used {
+            addresses: BTreeSet::new(),
+            ports: BTreeSet::new(),
         }
+    } else {
+        used(call, &name)
+    };
+    address(call, object, &name, &used)?;
+    if has_node_ports(object) {
+        node_ports(call, object, &name, used)?;
     }
     Ok(())
 }
@@ -170,6 +207,13 @@ fn invalid(name: &str, path: &str, value: &str, why: impl Into<String>) -> ApiEr
 }
 
 fn address(call: &Call, object: &mut Value, name: &str, used: &Used) -> Result<(), ApiError> {
+    let policy = object.str_at(&["spec", "ipFamilyPolicy"]);
+    if policy == Some("RequireDualStack")
+        && (object.str_at(&["spec", "clusterIP"]) != Some("None") || selects(object))
+    {
+        let why = "this cluster is not configured for dual-stack services";
+        return Err(invalid(name, "spec.ipFamilyPolicy", "RequireDualStack", why));
+    }
     let from_list = object
         .at(&["spec", "clusterIPs"])
         .and_then(Value::as_array)
@@ -205,8 +249,9 @@ fn address(call: &Call, object: &mut Value, name: &str, used: &Used) -> Result<(
             })?;
             let offset = u32::from(ip).wrapping_sub(u32::from(base));
             if offset == 0 || offset >= size {
-                let why = "the provided network does not match the current range";
-                return Err(unusable(name, text, why));
+                let range = &call.cp.config.service_cidr;
+                let why = format!("the provided IP ({text}) is not in the valid range. The range of valid IPs is {range}");
+                return Err(unusable(name, text, &why));
             }
             if used.addresses.contains(&ip) {
                 return Err(unusable(name, text, "provided IP is already allocated"));
@@ -217,11 +262,7 @@ fn address(call: &Call, object: &mut Value, name: &str, used: &Used) -> Result<(
     object.set(&["spec", "clusterIP"], chosen.as_str());
     object.set(&["spec", "clusterIPs"], vec![chosen.as_str()]);
     // Whoever selects no pods by a headless service may list addresses of either family.
-    let selects = object
-        .at(&["spec", "selector"])
-        .and_then(Value::as_object)
-        .is_some_and(|m| !m.is_empty());
-    let (families, policy) = if chosen == "None" && !selects {
+    let (families, policy) = if chosen == "None" && !selects(object) {
         (vec!["IPv4", "IPv6"], "RequireDualStack")
     } else {
         (vec!["IPv4"], "SingleStack")
@@ -233,6 +274,11 @@ fn address(call: &Call, object: &mut Value, name: &str, used: &Used) -> Result<(
         object.set(&["spec", "ipFamilyPolicy"], policy);
     }
     Ok(())
+}
+
+fn selects(service: &Value) -> bool {
+    let selector = service.at(&["spec", "selector"]).and_then(Value::as_object);
+    selector.is_some_and(|m| !m.is_empty())
 }
 
 fn parse_cidr(text: &str) -> Option<(Ipv4Addr, u32)> {

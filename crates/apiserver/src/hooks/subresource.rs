@@ -48,8 +48,11 @@ pub(super) fn decode_as(
     let mut decoded = codec::decode(&call.served.catalogue, &pipeline::media(call), bytes)?;
     let given = decoded.value.str_at(&["kind"]).unwrap_or(kind).to_owned();
     if given != kind {
+        let of = decoded.value.str_at(&["apiVersion"]).unwrap_or(version);
+        let short = of.rsplit('/').next().unwrap_or(of);
         return Err(ApiError::bad_request(format!(
-            "{given} cannot be handled as a {kind}"
+            "{given} in version {short:?} cannot be handled as a {kind}: converting ({short}.{given}) to ({}.{kind}): unknown conversion",
+            crate::prepare::package(group)
         )));
     }
     if let Some((types, root)) = call.served.catalogue.type_of(group, version, kind) {

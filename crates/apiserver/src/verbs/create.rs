@@ -7,6 +7,17 @@ use freehold_model::field::FieldError;
 use freehold_model::{ApiError, Value};
 use http::Response;
 
+/// A new object has no version yet; upstream's storage says so last.
+pub(crate) fn check_no_version(value: &Value) -> Result<(), ApiError> {
+    let version = value.str_at(&["metadata", "resourceVersion"]);
+    if version.is_none_or(|v| v.is_empty() || v == "0") {
+        return Ok(());
+    }
+    Err(ApiError::bad_request(
+        "resourceVersion should not be set on objects to be created",
+    ))
+}
+
 /// Names drawn before a generated name is given up, as upstream.
 const NAME_ATTEMPTS: usize = 8;
 
@@ -71,6 +82,7 @@ pub(crate) async fn create_value(
                         &name,
                     ));
                 }
+                check_no_version(&value)?;
                 Ok(Change::Put(new))
             })
             .await;

@@ -8,7 +8,7 @@ use crate::pipeline::{self, Call};
 use crate::write::{Change, Done, Existing, Target};
 use crate::{Body, clock, codec, hooks, respond};
 use freehold_model::field::{ErrorKind, FieldError};
-use freehold_model::{ApiError, Value};
+use freehold_model::{ApiError, Value, strict};
 use http::Response;
 use std::sync::Arc;
 
@@ -42,7 +42,15 @@ impl Options {
                 .filter(|p| !p.is_empty())
                 .map(Into::into);
         } else {
-            let decoded = codec::decode(&call.served.catalogue, &pipeline::media(call), &bytes)?;
+            let mut decoded =
+                codec::decode(&call.served.catalogue, &pipeline::media(call), &bytes)?;
+            let catalogue = &call.served.catalogue;
+            if decoded.value.str_at(&["kind"]).is_none_or(|k| k == "DeleteOptions")
+                && let Some((types, root)) = catalogue.type_of("", "v1", "DeleteOptions")
+            {
+                strict::check(&types, root, &mut decoded.value, false)
+                    .map_err(ApiError::bad_request)?;
+            }
             options.fill(&decoded.value)?;
         }
         options.check()
@@ -50,10 +58,11 @@ impl Options {
 
     /// Takes over a `DeleteOptions` object.
     pub(crate) fn fill(&mut self, v: &Value) -> Result<(), ApiError> {
-        if v.str_at(&["kind"]).is_some_and(|k| k != "DeleteOptions") {
-            return Err(ApiError::bad_request(
-                "decoded object cannot be converted to DeleteOptions",
-            ));
+        if let Some(kind) = v.str_at(&["kind"]).filter(|k| *k != "DeleteOptions") {
+            let version = v.str_at(&["apiVersion"]).unwrap_or("v1");
+            return Err(ApiError::bad_request(format!(
+                "no kind {kind:?} is registered for version {version:?} in scheme \"pkg/runtime/scheme.go:111\""
+            )));
         }
         let text = |path: &[&str]| v.str_at(path).map(str::to_owned);
         self.grace = v.get("gracePeriodSeconds").and_then(Value::as_i64);

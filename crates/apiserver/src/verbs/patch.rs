@@ -174,18 +174,13 @@ fn check_apply(call: &Call, patch: &Decoded) -> Result<(), ApiError> {
         text(&["kind"]),
         text(&["metadata", "name"]),
     );
-    if version.is_empty() || kind.is_empty() {
-        return Err(ApiError::bad_request(
-            "an apply configuration must have apiVersion and kind",
-        ));
-    }
     if version != call.resource.api_version() || kind != call.resource.kind {
+        let slash = if version.contains('/') { "" } else { "/" };
         return Err(ApiError::bad_request(format!(
-            "the apply configuration is a {version} {kind}, but the path is of {} {}",
-            call.resource.api_version(),
-            call.resource.kind
+            "invalid object type: {slash}{version}, Kind={kind}"
         )));
     }
+    call.report_fields(patch.duplicates.iter().map(|p| format!("duplicate field {p:?}")))?;
     if !name.is_empty() && name != call.info.name {
         return Err(ApiError::bad_request(format!(
             "the name of the object ({name}) does not match the name on the URL ({})",
@@ -203,20 +198,11 @@ fn check_apply(call: &Call, patch: &Decoded) -> Result<(), ApiError> {
     Ok(())
 }
 
-fn configuration(call: &Call, patch: &Decoded) -> Result<Value, ApiError> {
-    let mut config = patch.value.clone();
-    call.check_fields(&mut config, patch.duplicates.clone())?;
-    call.settle_namespace(&mut config)?;
-    config.set(&["metadata", "name"], call.info.name.as_str());
-    Ok(config)
-}
-
 fn apply_to(call: &Call, old: &Existing, patch: &Decoded) -> Result<Change, ApiError> {
-    let config = configuration(call, patch)?;
     let manager = call.manager();
     let now = call.rfc3339();
     let by = applier(call, &manager, &now);
-    let mut new = apply::apply(&call.resource, Some(&old.value), &config, &by)?;
+    let mut new = apply::apply(&call.resource, Some(&old.value), &patch.value, &by)?;
     drop_nulls(call, &mut new)?;
     call.prepare_update(&mut new, old, false)?;
     Ok(finish(call, new))
@@ -225,25 +211,25 @@ fn apply_to(call: &Call, old: &Existing, patch: &Decoded) -> Result<Change, ApiE
 fn apply_new(call: &Call, patch: &Decoded) -> Result<Change, ApiError> {
     hooks::namespace_accepts(call, &call.info.name)?;
     hooks::check_room(call)?;
-    let config = configuration(call, patch)?;
-    if config
-        .str_at(&["metadata", "uid"])
-        .is_some_and(|u| !u.is_empty())
-    {
-        return Err(call.conflict(
-            &call.info.name,
-            "uid mismatch: the provided object specified a uid, and no existing object was found",
-        ));
+    let uid = patch.value.str_at(&["metadata", "uid"]).unwrap_or("");
+    if !uid.is_empty() {
+        let why = format!(
+            "uid mismatch: the provided object specified uid {uid}, and no existing object was found"
+        );
+        return Err(call.conflict(&call.info.name, &why));
     }
     let manager = call.manager();
     let now = call.rfc3339();
     let mut new = apply::apply(
         &call.resource,
         None,
-        &config,
+        &patch.value,
         &applier(call, &manager, &now),
     )?;
     drop_nulls(call, &mut new)?;
+    if new.str_at(&["metadata", "name"]).unwrap_or("").is_empty() {
+        new.set(&["metadata", "name"], call.info.name.as_str());
+    }
     call.prepare_create(&mut new, false)?;
     Ok(Change::Put(new))
 }

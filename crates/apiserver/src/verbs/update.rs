@@ -31,6 +31,7 @@ pub(super) async fn update(call: &Call, body: Body) -> Result<Response<Body>, Ap
                 hooks::namespace_accepts(call, &call.info.name)?;
                 let mut new = value.clone();
                 call.prepare_create(&mut new, true)?;
+                super::create::check_no_version(&value)?;
                 Ok(Change::Put(new))
             }
             None => Err(call.not_found(&call.info.name)),

@@ -14,6 +14,9 @@ fn walk(value: &mut Value, key: &str) {
             if let Some(base) = generated(map.get("generateName"), map.get("name")) {
                 map.insert("name", format!("{base}?????"));
             }
+            if let Some(Value::Array(causes)) = map.get_mut("causes") {
+                sort_causes(causes);
+            }
             if let Some(Value::Array(managed)) = map.get_mut("managedFields") {
                 managed.sort_by_key(owner);
             }
@@ -41,8 +44,16 @@ fn walk(value: &mut Value, key: &str) {
 
 fn generated(base: Option<&Value>, name: Option<&Value>) -> Option<String> {
     let base = base?.as_str()?;
+    let base = base.get(..58).unwrap_or(base);
     name?.as_str()?.strip_prefix(base).filter(|rest| rest.len() == 5)?;
     Some(base.to_owned())
+}
+
+/// Those of conflicts come in the order of a map, and upstream lists some errors twice; the message
+/// has them in order and once.
+fn sort_causes(causes: &mut Vec<Value>) {
+    causes.sort_by_key(freehold_model::json::to_vec);
+    causes.dedup();
 }
 
 /// Servers sort managers by time, which is another second now and then.
@@ -57,6 +68,9 @@ fn string(text: &str, key: &str) -> String {
     }
     if is_recent(text) {
         return if text.contains('.') { "MICROTIME".into() } else { "TIME".into() };
+    }
+    if key == "cells" && text.strip_suffix('s').is_some_and(|n| n.parse::<u8>().is_ok()) {
+        return "AGE".into();
     }
     if let Some(rest) = text.strip_prefix("10.96.") {
         // Those that a corpus asks for are 10.96.200.x.

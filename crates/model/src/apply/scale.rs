@@ -16,6 +16,9 @@ fn path(resource: &Resource) -> Vec<&str> {
     path.trim_start_matches('.').split('.').collect()
 }
 
+/// Owner of what nobody owned when the first apply came.
+const BEFORE: &str = "before-first-apply";
+
 fn has(set: &Set, path: &[&str]) -> bool {
     let Some((last, parents)) = path.split_last() else {
         return false;
@@ -98,6 +101,14 @@ pub fn apply_scale(
                 }
             })
             .collect();
+        let mut conflicts = conflicts;
+        if conflicts.is_empty() && live.at(&path).is_some() && !managers.0.contains_key(&me) {
+            // Fields of a Scale without owners belong to who was there before.
+            conflicts.push(Conflict {
+                id: ManagerId::new(BEFORE, Operation::Update, "autoscaling/v1", "scale"),
+                path: vec![Elem::field("spec"), Elem::field("replicas")],
+            });
+        }
         if !by.force && !conflicts.is_empty() {
             return Err(conflict_error(&conflicts));
         }

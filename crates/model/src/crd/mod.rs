@@ -129,12 +129,12 @@ fn resource(crd: &Value, version: &Value, storage: &str, raw: Value, root: Schem
         short_names: strings(crd, &["spec", "names", "shortNames"]),
         categories: strings(crd, &["spec", "names", "categories"]),
         verbs: [
-            "create",
             "delete",
             "deletecollection",
             "get",
             "list",
             "patch",
+            "create",
             "update",
             "watch",
         ]
@@ -175,15 +175,6 @@ fn subresources(version: &Value, group: &Str, name: &Str, kind: &Str) -> Vec<Sub
             .is_some_and(|v| !v.is_null())
     };
     let mut out = Vec::new();
-    if has("scale") {
-        out.push(Subresource {
-            name: "scale".into(),
-            group: "autoscaling".into(),
-            version: "v1".into(),
-            kind: "Scale".into(),
-            verbs: verbs.clone(),
-        });
-    }
     if has("status") {
         let (group, version, kind) = (group.clone(), name.clone(), kind.clone());
         out.push(Subresource {
@@ -191,6 +182,15 @@ fn subresources(version: &Value, group: &Str, name: &Str, kind: &Str) -> Vec<Sub
             group,
             version,
             kind,
+            verbs: verbs.clone(),
+        });
+    }
+    if has("scale") {
+        out.push(Subresource {
+            name: "scale".into(),
+            group: "autoscaling".into(),
+            version: "v1".into(),
+            kind: "Scale".into(),
             verbs,
         });
     }

@@ -174,12 +174,23 @@ pub fn update_subresource(
     new: &Value,
     old: &Value,
 ) -> Vec<FieldError> {
-    if !matches!(name, "status" | "approval") {
+    if !matches!(name, "status" | "approval" | "ephemeralcontainers" | "resize") {
         return update(resource, new, old);
     }
     let mut report = Report {
         errors: meta::validate_update(resource, new, old),
     };
+    match name {
+        "ephemeralcontainers" => {
+            core::ephemeral(&mut report, new, old);
+            return distinct(report.errors);
+        }
+        "resize" => {
+            core::resize(&mut report, new, old);
+            return distinct(report.errors);
+        }
+        _ => {}
+    }
     if name == "status" {
         status::update(&mut report, resource, new, old);
     } else {

@@ -7,6 +7,7 @@ mod misc;
 mod nodes;
 mod plugins;
 pub(crate) mod pod;
+mod pod_parts;
 mod quota;
 pub(super) mod resources;
 mod scheduling;
@@ -16,6 +17,7 @@ mod volumes;
 mod windows;
 
 pub(super) use nodes::node_status_update;
+pub(super) use pod_parts::{ephemeral, resize};
 pub(super) use quota::hard as quota_amounts;
 pub(super) use resources::{container_resource_name, is_native, resource_quantity};
 pub(super) use scheduling::tolerations;

@@ -23,7 +23,7 @@ pub(crate) fn create(report: &mut Report, pod: &Value) {
     }
 }
 
-fn pod_and_spec(report: &mut Report, pod: &Value) {
+pub(super) fn pod_and_spec(report: &mut Report, pod: &Value) {
     let root = Path::root("spec");
     let meta = pod.part("metadata").unwrap_or(&NOTHING);
     let spec = pod.part("spec").unwrap_or(&NOTHING);
