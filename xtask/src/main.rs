@@ -21,6 +21,8 @@ cargo xtask <task>
   upstream   build upstream's kube-apiserver, etcd, kubectl … into the user cache (needs Go);
              `upstream kine` builds kine, for `bench postgres`
   catalogue  regenerate the API catalogue from upstream's modules (needs Go and `upstream`)
+  record     send the golden corpus of crates/apiserver to a real kube-apiserver and write down what it
+             answers; `record NAME`: one file of it (needs `upstream`)
   oracle     compare crate model with upstream's own code over random requests: --objects N, --seed S,
              --kind K,K and --sort S,S (needs Go)
   crds       write crds/*.yaml from the Rust types
@@ -54,6 +56,7 @@ fn task() -> Result<()> {
             _ => bail!("usage: cargo xtask upstream [kine]"),
         },
         Some("catalogue") => upstream::catalogue(),
+        Some("record") => upstream::record(&rest),
         Some("oracle") => oracle::run(&rest),
         Some("crds") => sh::run(
             "cargo",

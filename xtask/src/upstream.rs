@@ -71,3 +71,18 @@ fn program_into(module: &str, program: &str, flags: &str, target: &Path) -> Resu
 pub(crate) fn catalogue() -> Result<()> {
     sh::run("bash", &["upstream/catalogue.sh"])
 }
+
+/// Records the golden corpus anew.
+pub(crate) fn record(files: &[&str]) -> Result<()> {
+    let mut args = vec![
+        "run",
+        "--quiet",
+        "-p",
+        "freehold-apiserver",
+        "--example",
+        "record",
+        "--",
+    ];
+    args.extend(files);
+    sh::run("cargo", &args)
+}

@@ -1,7 +1,14 @@
 //! Sends the golden corpus to a real kube-apiserver and writes down what it answers:
 //! `cargo xtask record` (needs `cargo xtask upstream`).
 
-#![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic, clippy::print_stderr, clippy::disallowed_methods, reason = "a tool for those who change the corpus")]
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    reason = "a tool for those who change the corpus"
+)]
 
 #[path = "../tests/golden/mod.rs"]
 mod golden;
@@ -45,22 +52,33 @@ impl Drop for Real {
 }
 
 fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
 }
 
 fn programs() -> PathBuf {
     let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
     let home = || PathBuf::from(std::env::var_os("HOME").expect("a home")).join(".cache");
-    cache.unwrap_or_else(home).join("freehold/upstream").join(
-        std::env::var("UPSTREAM_VERSION").unwrap_or_else(|_| "v1.36.3".into()),
-    )
+    cache
+        .unwrap_or_else(home)
+        .join("freehold/upstream")
+        .join(std::env::var("UPSTREAM_VERSION").unwrap_or_else(|_| "v1.36.3".into()))
 }
 
 fn spawn(program: &Path, args: Vec<String>, log: &Path) -> Child {
     let out = std::fs::File::create(log).unwrap();
     let mut command = Command::new(program);
-    command.args(args).stdin(Stdio::null()).stdout(out.try_clone().unwrap()).stderr(out);
-    command.spawn().unwrap_or_else(|e| panic!("{}: {e}; run `cargo xtask upstream`", program.display()))
+    command
+        .args(args)
+        .stdin(Stdio::null())
+        .stdout(out.try_clone().unwrap())
+        .stderr(out);
+    command
+        .spawn()
+        .unwrap_or_else(|e| panic!("{}: {e}; run `cargo xtask upstream`", program.display()))
 }
 
 impl Real {
@@ -99,7 +117,11 @@ impl Real {
             file("service-account-signing-key-file", "sa.key"),
             file("token-auth-file", "tokens"),
         ]);
-        children.push(spawn(&programs().join("kube-apiserver"), args, &dir.join("kube-apiserver.log")));
+        children.push(spawn(
+            &programs().join("kube-apiserver"),
+            args,
+            &dir.join("kube-apiserver.log"),
+        ));
         let sender = connect(port, &certificate).await;
         let mut real = Self {
             children,
@@ -118,7 +140,9 @@ impl Real {
 
 async fn connect(port: u16, certificate: &str) -> http1::SendRequest<Full<bytes::Bytes>> {
     let mut roots = rustls::RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap()).unwrap();
+    roots
+        .add(CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap())
+        .unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -129,7 +153,14 @@ async fn connect(port: u16, certificate: &str) -> http1::SendRequest<Full<bytes:
     let deadline = Instant::now() + Duration::from_secs(120);
     let tls = loop {
         let name = ServerName::try_from("localhost").unwrap();
-        let attempt = async { connector.connect(name, tokio::net::TcpStream::connect(("127.0.0.1", port)).await?).await };
+        let attempt = async {
+            connector
+                .connect(
+                    name,
+                    tokio::net::TcpStream::connect(("127.0.0.1", port)).await?,
+                )
+                .await
+        };
         match attempt.await {
             Ok(tls) => break tls,
             Err(e) => assert!(Instant::now() < deadline, "{e}"),
@@ -142,9 +173,17 @@ async fn connect(port: u16, certificate: &str) -> http1::SendRequest<Full<bytes:
 }
 
 impl Server for Real {
-    async fn send(&mut self, method: &str, path: &str, headers: &[(&str, &str)], body: Vec<u8>) -> Reply {
+    async fn send(
+        &mut self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Vec<u8>,
+    ) -> Reply {
         let mut request = http::Request::builder().method(method).uri(path);
-        request = request.header("host", "localhost").header("authorization", "Bearer golden");
+        request = request
+            .header("host", "localhost")
+            .header("authorization", "Bearer golden");
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
@@ -160,15 +199,29 @@ impl Server for Real {
                 match self.sender.send_request(request).await {
                     Ok(response) => response,
                     // Its handler panicked.
-                    Err(_) => return Reply { code: 0, warnings: Vec::new(), body: b"closed".to_vec() },
+                    Err(_) => {
+                        return Reply {
+                            code: 0,
+                            warnings: Vec::new(),
+                            body: b"closed".to_vec(),
+                        };
+                    }
                 }
             }
         };
         let warnings = response.headers().get_all("warning").iter();
         Reply {
             code: response.status().as_u16(),
-            warnings: warnings.map(|w| String::from_utf8_lossy(w.as_bytes()).into_owned()).collect(),
-            body: response.into_body().collect().await.unwrap().to_bytes().to_vec(),
+            warnings: warnings
+                .map(|w| String::from_utf8_lossy(w.as_bytes()).into_owned())
+                .collect(),
+            body: response
+                .into_body()
+                .collect()
+                .await
+                .unwrap()
+                .to_bytes()
+                .to_vec(),
         }
     }
 
@@ -205,20 +258,43 @@ async fn documents(real: &mut Real, dir: &Path) {
     std::fs::create_dir_all(dir).unwrap();
     let index = real.send("GET", "/openapi/v3", &[], Vec::new()).await.body;
     let index = freehold_model::json::parse(&index).unwrap().value;
-    let mut paths = vec!["/openapi/v2".to_owned(), "/openapi/v3".into(), "/api".into(), "/apis".into()];
-    for (path, _) in index.get("paths").and_then(|p| p.as_object()).unwrap().iter() {
+    let mut paths = vec![
+        "/openapi/v2".to_owned(),
+        "/openapi/v3".into(),
+        "/api".into(),
+        "/apis".into(),
+    ];
+    for (path, _) in index
+        .get("paths")
+        .and_then(|p| p.as_object())
+        .unwrap()
+        .iter()
+    {
         paths.push(format!("/openapi/v3/{path}"));
         paths.push(format!("/{path}"));
     }
     for path in paths {
-        let reply = real.send("GET", &path, &[("accept", "application/json")], Vec::new()).await;
+        let reply = real
+            .send("GET", &path, &[("accept", "application/json")], Vec::new())
+            .await;
         if reply.code == 200 {
-            std::fs::write(dir.join(format!("{}.json", path.trim_start_matches('/').replace('/', "_"))), reply.body).unwrap();
+            std::fs::write(
+                dir.join(format!(
+                    "{}.json",
+                    path.trim_start_matches('/').replace('/', "_")
+                )),
+                reply.body,
+            )
+            .unwrap();
         }
     }
     let v2 = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
     for path in ["/api", "/apis"] {
         let reply = real.send("GET", path, &[("accept", v2)], Vec::new()).await;
-        std::fs::write(dir.join(format!("aggregated{}.json", path.replace('/', "_"))), reply.body).unwrap();
+        std::fs::write(
+            dir.join(format!("aggregated{}.json", path.replace('/', "_"))),
+            reply.body,
+        )
+        .unwrap();
     }
 }

@@ -79,10 +79,21 @@ impl Accept {
                 best = Some((offer, q));
             }
         }
+        let known = |clause: &str| {
+            let media = clause.split(';').next().unwrap_or("").trim();
+            Self::clause(media, false).is_some()
+        };
         best.map(|(a, _)| a).ok_or_else(|| {
-            ApiError::not_acceptable(format!(
-                "only the following media types are accepted: {ACCEPTED}"
-            ))
+            if header.split(',').take(32).any(known) {
+                return ApiError::not_acceptable(format!(
+                    "only the following media types are accepted: {ACCEPTED}"
+                ));
+            }
+            let mut e = ApiError::not_acceptable(format!(
+                "406: Not Acceptable\n\nAvailable representations: {ACCEPTED}"
+            ));
+            e.details = Some(Box::default());
+            e
         })
     }
 

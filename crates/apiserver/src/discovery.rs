@@ -352,12 +352,16 @@ fn resources(served: &Served, group: &str, version: &str) -> Result<Response<Bod
     } else {
         format!("{group}/{version}")
     };
-    Ok(json_answer(&value!({
+    let mut list = value!({
         "kind": "APIResourceList",
-        "apiVersion": "v1",
         "groupVersion": group_version,
         "resources": (Value::Array(all))
-    })))
+    });
+    // Upstream's core group has always left it out.
+    if !group.is_empty() {
+        list.set(&["apiVersion"], "v1");
+    }
+    Ok(json_answer(&list))
 }
 
 fn plain_resource(r: &Resource) -> Value {

@@ -8,7 +8,7 @@ use crate::registry::Served;
 use crate::request::{Query, RequestInfo};
 use crate::{Body, Identity, authn, clock, discovery, metrics, respond, verbs};
 use freehold_model::field::{ErrorKind, FieldError};
-use freehold_model::{ApiError, Resource};
+use freehold_model::{ApiError, Resource, warnings};
 use freehold_policy::User;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
@@ -261,6 +261,12 @@ async fn resource(
         info,
         cp,
     });
+    if matches!(call.info.subresource.as_str(), "" | "status") {
+        let minor = u32::from(call.served.catalogue.minor);
+        if let Some(text) = warnings::deprecated(&call.resource, minor) {
+            call.warn(text);
+        }
+    }
     let answered = verbs::dispatch(&call, body).await;
     let warnings = call.take_warnings();
     let mut response = answered.unwrap_or_else(|e| respond::error(&e));

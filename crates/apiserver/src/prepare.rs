@@ -7,7 +7,9 @@ use crate::pipeline::{self, Call};
 use crate::write::{Existing, OPTIMISTIC_LOCK};
 use crate::{codec, hooks};
 use freehold_model::field::{ErrorKind, FieldError, Path};
-use freehold_model::{ApiError, Str, Value, apply, crd, defaults, meta, strict, validate};
+use freehold_model::{
+    ApiError, Str, Value, apply, crd, defaults, meta, strict, validate, warnings,
+};
 
 /// What to do about fields that the kind does not have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,7 +131,10 @@ impl Call {
             && self.resource.custom.is_none()
             && !self.served.knows(version, &self.resource.kind)
         {
-            let (own, short) = (&self.resource.kind, version.rsplit('/').next().unwrap_or(version));
+            let (own, short) = (
+                &self.resource.kind,
+                version.rsplit('/').next().unwrap_or(version),
+            );
             return Err(ApiError::bad_request(format!(
                 "{own} in version {short:?} cannot be handled as a {own}: no kind {own:?} is registered for version {version:?} in scheme \"pkg/runtime/scheme.go:111\""
             )));
@@ -223,6 +228,7 @@ impl Call {
             value.unset(&["status"]);
         }
         self.default(value);
+        hooks::drop_disabled(&self.resource, value, None);
         hooks::complete(&self.resource, value);
         // Fields belong to who sent them; what the server adds below belongs to nobody.
         if track {
@@ -237,7 +243,17 @@ impl Call {
             validate::create(&self.resource, value)
         };
         self.reject(value, errors)?;
-        hooks::allocate(self, value, None)
+        hooks::allocate(self, value, None)?;
+        self.warn_of(value, None);
+        Ok(())
+    }
+
+    fn warn_of(&self, value: &Value, old: Option<&Value>) {
+        if self.info.subresource.is_empty() && self.resource.custom.is_none() {
+            for text in warnings::of_object(&self.resource, value, old) {
+                self.warn(text);
+            }
+        }
     }
 
     /// Everything between the new state of an object and the bytes that are stored.
@@ -268,6 +284,7 @@ impl Call {
         value.unset(&["metadata", "resourceVersion"]);
         self.split_status(value, previous);
         self.default(value);
+        hooks::drop_disabled(&self.resource, value, Some(previous));
         hooks::complete(&self.resource, value);
         if track {
             self.track(Some(previous), value);
@@ -284,6 +301,7 @@ impl Call {
         };
         self.reject(value, errors)?;
         hooks::allocate(self, value, Some(previous))?;
+        self.warn_of(value, Some(previous));
         apply::keep_times_of_unchanged(previous, value);
         Ok(())
     }
@@ -307,12 +325,12 @@ impl Call {
             .filter(|n| !n.is_empty())
             .or_else(|| value.str_at(&["metadata", "generateName"]))
             .unwrap_or("");
-        Err(ApiError::invalid(
-            &self.resource.group,
-            &self.resource.kind,
-            name,
-            &errors,
-        ))
+        // Upstream has one internal kind for both groups of events.
+        let group = match self.resource.group.as_str() {
+            "events.k8s.io" => "",
+            group => group,
+        };
+        Err(ApiError::invalid(group, &self.resource.kind, name, &errors))
     }
 
     fn track(&self, live: Option<&Value>, value: &mut Value) {
@@ -331,6 +349,15 @@ impl Call {
         let name = old.object.name();
         let uid = value.str_at(&["metadata", "uid"]).unwrap_or("");
         let current = old.value.str_at(&["metadata", "uid"]).unwrap_or("");
+        if !uid.is_empty() && uid != current && self.info.verb == "patch" {
+            let e = FieldError::invalid_str("metadata.uid", uid, "field is immutable");
+            return Err(ApiError::invalid(
+                &self.resource.group,
+                &self.resource.kind,
+                name,
+                &[e],
+            ));
+        }
         if !uid.is_empty() && uid != current {
             return Err(self.conflict(
                 name,
@@ -406,7 +433,7 @@ impl Call {
         }
         let deleting = |v: &Value| v.at(&["metadata", "deletionTimestamp"]).is_some();
         let changed = self.info.subresource != "status"
-            && hooks::spec_differs(&self.resource, value, old)
+            && hooks::generation_moves(&self.resource, value, old)
             || (deleting(value) && !deleting(old));
         if changed {
             let now = old

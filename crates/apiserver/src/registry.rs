@@ -35,7 +35,14 @@ impl Served {
     /// Whether some group serves this kind in this `group/version`.
     pub(crate) fn knows(&self, api_version: &str, kind: &str) -> bool {
         let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
-        self.catalogue.by_kind(group, version, kind).is_some()
+        // Upstream still knows how to read what it does not serve any more.
+        let read = matches!(version, "v1beta1" | "v1beta2")
+            && self
+                .catalogue
+                .resources
+                .iter()
+                .any(|r| r.group == group && r.kind == kind);
+        read || self.catalogue.by_kind(group, version, kind).is_some()
     }
 
     pub(crate) fn lookup(

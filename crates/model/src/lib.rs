@@ -30,6 +30,7 @@ pub mod table;
 pub mod time;
 pub mod validate;
 pub mod value;
+pub mod warnings;
 pub mod yaml;
 
 pub use catalogue::{Catalogue, Resource};

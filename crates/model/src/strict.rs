@@ -450,7 +450,11 @@ impl Checker<'_> {
             if value.is_null() {
                 return self.custom;
             }
+            // The metadata of a custom object is Go's, like any other.
+            let custom = self.custom;
+            self.custom &= !(key == "metadata" && matches!(at, At::Root));
             self.value(field.ty, value, &At::Field(at, s, key));
+            self.custom = custom;
             true
         });
     }

@@ -253,7 +253,9 @@ async fn bound_objects(
         ("v1" | "", "Secret") => ("secret", "secrets", namespace),
         ("v1" | "", "Node") => ("node", "nodes", ""),
         _ => {
-            let message = format!("cannot bind token to object of type {api_version}, Kind={kind}");
+            let slash = if api_version.contains('/') { "" } else { "/" };
+            let message =
+                format!("cannot bind token to object of type {slash}{api_version}, Kind={kind}");
             return Err(ApiError::bad_request(message));
         }
     };

@@ -8,7 +8,7 @@ pub(super) fn create(object: &mut Value) {
     object.set(&["metadata", "annotations", GENERATION], "1");
 }
 
-/// Counts on when the template changes; otherwise nobody else may set it.
+/// Counts on when the template changes; nobody else sets it.
 pub(super) fn update(object: &mut Value, old: &Value) {
     let now = old.str_at(&["metadata", "annotations", GENERATION]);
     let now: i64 = now.and_then(|n| n.parse().ok()).unwrap_or(0);

@@ -11,6 +11,7 @@ mod pods;
 mod scale;
 mod services;
 pub(crate) mod subresource;
+mod volumes;
 
 use crate::pipeline::Call;
 use crate::write::Done;
@@ -68,6 +69,16 @@ pub(crate) fn spec_differs(resource: &Resource, a: &Value, b: &Value) -> bool {
             .unwrap_or_default()
     };
     relevant(a) != relevant(b)
+}
+
+/// Whether a change counts: that of a Deployment's annotations does, that of a PriorityClass does not.
+pub(crate) fn generation_moves(resource: &Resource, a: &Value, b: &Value) -> bool {
+    let annotations = |v: &Value| v.at(&["metadata", "annotations"]).cloned();
+    if is(resource, "scheduling.k8s.io", &["priorityclasses"]) {
+        return false;
+    }
+    spec_differs(resource, a, b)
+        || is(resource, "apps", &["deployments"]) && annotations(a) != annotations(b)
 }
 
 /// A kubelet registers its node together with its status.
@@ -200,6 +211,24 @@ pub(crate) async fn lease(call: &Call) -> Result<i64, ApiError> {
     Ok(0)
 }
 
+/// Fields of features that are off by default in every version served here are not taken over
+/// (the `dropDisabled…` functions of pkg/registry/*/*/strategy.go).
+pub(crate) fn drop_disabled(resource: &Resource, object: &mut Value, old: Option<&Value>) {
+    let off: &[&[&str]] = match (resource.group.as_str(), resource.plural.as_str()) {
+        ("coordination.k8s.io", "leases") => &[&["spec", "strategy"], &["spec", "preferredHolder"]],
+        ("apps", "statefulsets") => {
+            &[&["spec", "updateStrategy", "rollingUpdate", "maxUnavailable"]]
+        }
+        ("", "persistentvolumeclaims") => return volumes::drop_other_sources(object),
+        _ => return,
+    };
+    for path in off {
+        if old.is_none_or(|old| old.at(path).is_none()) {
+            object.unset(path);
+        }
+    }
+}
+
 /// What decoding alone completes upstream, and so belongs to the sender.
 pub(crate) fn complete(resource: &Resource, object: &mut Value) {
     if is(resource, "", &["secrets"]) {
@@ -220,9 +249,14 @@ pub(crate) fn before_create(call: &Call, object: &mut Value) -> Result<(), ApiEr
     match (r.group.as_str(), r.plural.as_str()) {
         ("", "namespaces") => namespaces::create(object),
         ("", "pods") => pods::create(call, object)?,
-        ("", "persistentvolumes" | "persistentvolumeclaims") => {
-            object.set(&["status"], value!({"phase": "Pending"}));
+        ("", "persistentvolumes") => {
+            let now = call.rfc3339();
+            object.set(
+                &["status"],
+                value!({"phase": "Pending", "lastPhaseTransitionTime": now}),
+            );
         }
+        ("", "persistentvolumeclaims") => object.set(&["status"], value!({"phase": "Pending"})),
         ("", "services") => services::create(object),
         ("apps", "daemonsets") => daemons::create(object),
         ("batch", "jobs") => jobs::create(object),
@@ -242,11 +276,16 @@ pub(crate) fn before_update(call: &Call, object: &mut Value, old: &Value) -> Res
     match call.info.subresource.as_str() {
         "" => {}
         "approval" => return certificates::approve(call, object, old),
-        "status" if is(r, "", &["pods"]) => {
-            pods::status(object, old);
+        "status" if is_request => return certificates::sign(call, object, old),
+        "status" => {
+            match (r.group.as_str(), r.plural.as_str()) {
+                ("", "pods") => pods::status(object, old),
+                ("", "persistentvolumes") => volumes::status(object, old, &call.rfc3339()),
+                ("apps", "daemonsets") => daemons::update(object, old),
+                _ => {}
+            }
             return Ok(());
         }
-        "status" if is_request => return certificates::sign(call, object, old),
         _ => return Ok(()),
     }
     match (r.group.as_str(), r.plural.as_str()) {
@@ -331,7 +370,7 @@ pub(crate) fn begin_delete(call: &Call, object: &mut Value) {
 }
 
 /// What else a kind shows when its deletion begins.
-pub(crate) fn mark_deleting(call: &Call, object: &mut Value) {
+pub(crate) fn mark_deleting(call: &Call, object: &mut Value, old: &Value) {
     if is(&call.resource, "", &["namespaces"]) {
         object.set(&["status", "phase"], "Terminating");
         object.unset(&["metadata", "deletionGracePeriodSeconds"]);
@@ -342,6 +381,9 @@ pub(crate) fn mark_deleting(call: &Call, object: &mut Value) {
         &["customresourcedefinitions"],
     ) {
         crds::mark_deleting(call, object);
+        if let Some(generation) = old.at(&["metadata", "generation"]) {
+            object.set(&["metadata", "generation"], generation.clone());
+        }
     }
 }
 

@@ -56,7 +56,10 @@ fn accounts(call: &Call, pod: &Value) -> Result<(), ApiError> {
 /// As plugin/pkg/admission/priority.
 fn give_priority(call: &Call, pod: &mut Value) -> Result<(), ApiError> {
     let text = |path: &[&str]| pod.str_at(path).unwrap_or("").to_owned();
-    let (name, class) = (text(&["metadata", "name"]), text(&["spec", "priorityClassName"]));
+    let (name, class) = (
+        text(&["metadata", "name"]),
+        text(&["spec", "priorityClassName"]),
+    );
     let Some((value, policy)) = priority(call, &class) else {
         let why = format!("no PriorityClass with name {class} was found");
         return Err(call.forbidden(&name, &why));
@@ -83,11 +86,18 @@ fn give_priority(call: &Call, pod: &mut Value) -> Result<(), ApiError> {
 /// As plugin/pkg/admission/runtimeclass: overhead is that of the class.
 fn run_time(call: &Call, pod: &mut Value) -> Result<(), ApiError> {
     let text = |path: &[&str]| pod.str_at(path).unwrap_or("").to_owned();
-    let (name, class) = (text(&["metadata", "name"]), text(&["spec", "runtimeClassName"]));
+    let (name, class) = (
+        text(&["metadata", "name"]),
+        text(&["spec", "runtimeClassName"]),
+    );
     let refuse = |why: String| Err(call.forbidden(&name, &format!("pod rejected: {why}")));
     let given = pod.at(&["spec", "overhead"]).cloned();
     let given = given.filter(|o| o.as_object().is_some_and(|m| !m.is_empty()));
-    let found = call.cp.cache.view("node.k8s.io", "runtimeclasses").get("", &class);
+    let found = call
+        .cp
+        .cache
+        .view("node.k8s.io", "runtimeclasses")
+        .get("", &class);
     if found.is_none() && !class.is_empty() {
         return refuse(format!("RuntimeClass {class:?} not found"));
     }
@@ -96,9 +106,9 @@ fn run_time(call: &Call, pod: &mut Value) -> Result<(), ApiError> {
         (Some(_), None) => {
             refuse("Pod Overhead set without corresponding RuntimeClass defined Overhead".into())
         }
-        (Some(given), Some(wanted)) if given != wanted => refuse(
-            "Pod's Overhead doesn't match RuntimeClass's defined Overhead".into(),
-        ),
+        (Some(given), Some(wanted)) if given != wanted => {
+            refuse("Pod's Overhead doesn't match RuntimeClass's defined Overhead".into())
+        }
         (None, Some(wanted)) => {
             pod.set(&["spec", "overhead"], wanted);
             Ok(())
@@ -130,9 +140,16 @@ pub(super) fn status(object: &mut Value, old: &Value) {
 
 pub(super) fn resize(pod: &mut Value, asked: &Value) {
     for list in ["containers", "initContainers"] {
-        let asked = asked.at(&["spec", list]).and_then(Value::as_array).unwrap_or_default();
+        let asked = asked
+            .at(&["spec", list])
+            .and_then(Value::as_array)
+            .unwrap_or_default();
         let containers = pod.get_mut("spec").and_then(|s| s.get_mut(list));
-        for container in containers.and_then(Value::as_array_mut).into_iter().flatten() {
+        for container in containers
+            .and_then(Value::as_array_mut)
+            .into_iter()
+            .flatten()
+        {
             let same = |c: &&Value| c.get("name") == container.get("name");
             let Some(asked) = asked.iter().find(same).cloned() else {
                 continue;
@@ -159,10 +176,7 @@ fn priority(call: &Call, class: &str) -> Option<(i64, String)> {
         .view("scheduling.k8s.io", "priorityclasses")
         .get("", class)
         .map(|o| o.parse())?;
-    let value = found
-        .get("value")
-        .and_then(Value::as_i64)
-        .unwrap_or(0);
+    let value = found.get("value").and_then(Value::as_i64).unwrap_or(0);
     let policy = found.str_at(&["preemptionPolicy"]).map(str::to_owned);
     Some((value, policy.unwrap_or(lower)))
 }

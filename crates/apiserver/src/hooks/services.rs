@@ -64,7 +64,10 @@ pub(super) fn create(object: &mut Value) {
 
 /// `clusterIPs` is `clusterIP` when it is not given.
 fn list_address(object: &mut Value) {
-    let ip = object.str_at(&["spec", "clusterIP"]).unwrap_or("").to_owned();
+    let ip = object
+        .str_at(&["spec", "clusterIP"])
+        .unwrap_or("")
+        .to_owned();
     let listed = object.at(&["spec", "clusterIPs"]).and_then(Value::as_array);
     if !ip.is_empty() && listed.is_none_or(<[Value]>::is_empty) {
         object.set(&["spec", "clusterIPs"], vec![ip]);
@@ -206,14 +209,25 @@ fn invalid(name: &str, path: &str, value: &str, why: impl Into<String>) -> ApiEr
     )
 }
 
-fn address(call: &Call, object: &mut Value, name: &str, used: &Used) -> Result<(), ApiError> {
+/// Services have addresses of one family here.
+fn one_family(object: &Value, name: &str) -> Result<(), ApiError> {
     let policy = object.str_at(&["spec", "ipFamilyPolicy"]);
     if policy == Some("RequireDualStack")
         && (object.str_at(&["spec", "clusterIP"]) != Some("None") || selects(object))
     {
         let why = "this cluster is not configured for dual-stack services";
-        return Err(invalid(name, "spec.ipFamilyPolicy", "RequireDualStack", why));
+        return Err(invalid(
+            name,
+            "spec.ipFamilyPolicy",
+            "RequireDualStack",
+            why,
+        ));
     }
+    Ok(())
+}
+
+fn address(call: &Call, object: &mut Value, name: &str, used: &Used) -> Result<(), ApiError> {
+    one_family(object, name)?;
     let from_list = object
         .at(&["spec", "clusterIPs"])
         .and_then(Value::as_array)
@@ -250,7 +264,9 @@ fn address(call: &Call, object: &mut Value, name: &str, used: &Used) -> Result<(
             let offset = u32::from(ip).wrapping_sub(u32::from(base));
             if offset == 0 || offset >= size {
                 let range = &call.cp.config.service_cidr;
-                let why = format!("the provided IP ({text}) is not in the valid range. The range of valid IPs is {range}");
+                let why = format!(
+                    "the provided IP ({text}) is not in the valid range. The range of valid IPs is {range}"
+                );
                 return Err(unusable(name, text, &why));
             }
             if used.addresses.contains(&ip) {

@@ -45,7 +45,10 @@ impl Options {
             let mut decoded =
                 codec::decode(&call.served.catalogue, &pipeline::media(call), &bytes)?;
             let catalogue = &call.served.catalogue;
-            if decoded.value.str_at(&["kind"]).is_none_or(|k| k == "DeleteOptions")
+            if decoded
+                .value
+                .str_at(&["kind"])
+                .is_none_or(|k| k == "DeleteOptions")
                 && let Some((types, root)) = catalogue.type_of("", "v1", "DeleteOptions")
             {
                 strict::check(&types, root, &mut decoded.value, false)
@@ -143,6 +146,12 @@ fn invalid(field: &str, value: &str, detail: &str) -> ApiError {
 
 pub(super) async fn delete(call: &Call, body: Body) -> Result<Response<Body>, ApiError> {
     let options = Options::read(call, body).await?;
+    if hooks::orphans_by_default(&call.resource)
+        && options.propagation.is_none()
+        && options.orphan.is_none()
+    {
+        call.warn("child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set propagationPolicy=Orphan to suppress this warning");
+    }
     let done = delete_one(call, &call.info.name, &options).await?;
     let accepted = options.orphan == Some(false) && matches!(done, Done::Stored { .. });
     let code = if accepted { 202 } else { 200 };
@@ -276,7 +285,7 @@ fn decide(call: &Call, old: &Existing, options: &Options) -> Result<Change, ApiE
             .map_or(call.now, |t| t.min(call.now));
         mark(&mut new, at, 0);
     }
-    hooks::mark_deleting(call, &mut new);
+    hooks::mark_deleting(call, &mut new, &old.value);
     Ok(Change::Put(new))
 }
 

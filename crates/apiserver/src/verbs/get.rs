@@ -29,5 +29,5 @@ pub(super) async fn get(call: &Call) -> Result<Response<Body>, ApiError> {
 /// A resourceVersion parameter.
 pub(super) fn parse_rev(text: &str) -> Result<u64, ApiError> {
     text.parse()
-        .map_err(|_| ApiError::bad_request(format!("invalid resource version {text:?}")))
+        .map_err(|_| ApiError::bad_request(format!("invalid resource version: resourceVersion: Invalid value: {text:?}: strconv.ParseUint: parsing {text:?}: invalid syntax")))
 }

@@ -20,24 +20,22 @@ enum Kind {
 impl Kind {
     fn of(call: &Call) -> Result<Self, ApiError> {
         let custom = call.resource.custom.is_some();
-        match pipeline::media(call).as_str() {
+        let media = pipeline::media(call);
+        match media.as_str() {
             "application/json-patch+json" => Ok(Self::Json),
             "application/merge-patch+json" => Ok(Self::Merge),
             "application/strategic-merge-patch+json" if !custom => Ok(Self::Strategic),
             "application/apply-patch+yaml" => Ok(Self::Apply),
             _ => {
-                let mut all = vec![
-                    "application/json-patch+json",
-                    "application/merge-patch+json",
-                    "application/apply-patch+yaml",
-                ];
-                if !custom {
-                    all.insert(2, "application/strategic-merge-patch+json");
+                let strategic = media == "application/strategic-merge-patch+json";
+                if strategic {
+                    return Err(ApiError::unsupported_media_type(
+                        "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml",
+                    ));
                 }
-                Err(ApiError::unsupported_media_type(format!(
-                    "the body of the request was in an unknown format - accepted media types include: {}",
-                    all.join(", ")
-                )))
+                let mut e = ApiError::unsupported_media_type("415: Unsupported Media Type");
+                e.details = Some(Box::default());
+                Err(e)
             }
         }
     }
@@ -115,7 +113,11 @@ fn patched(call: &Call, kind: Kind, old: &Existing, patch: &Decoded) -> Result<C
         ));
     }
     check_identity(call, &new)?;
-    let new_text = excerpt(&new);
+    let new_text = if kind == Kind::Strategic {
+        go_text(&patch.value)
+    } else {
+        excerpt(&new)
+    };
     call.check_fields(&mut new, patch.duplicates.clone())
         .map_err(|e| does_not_fit(call, &new_text, e))?;
     call.prepare_update(&mut new, old, true)?;
@@ -131,11 +133,28 @@ fn excerpt(object: &Value) -> String {
     text
 }
 
+/// A patch as Go prints its maps.
+fn go_text(value: &Value) -> String {
+    match value {
+        Value::Object(map) => {
+            let all = map.iter().map(|(k, v)| format!("{k}:{}", go_text(v)));
+            format!("map[{}]", all.collect::<Vec<_>>().join(" "))
+        }
+        Value::Array(items) => {
+            let all: Vec<String> = items.iter().map(go_text).collect();
+            format!("[{}]", all.join(" "))
+        }
+        Value::Null => "<nil>".into(),
+        Value::String(text) => text.to_string(),
+        other => String::from_utf8_lossy(&json::to_vec(other)).into_owned(),
+    }
+}
+
 /// What a patch made of the object is not of its type any more.
 fn does_not_fit(call: &Call, text: &str, e: ApiError) -> ApiError {
     let frame = format!("cannot be handled as a {}: ", call.resource.kind);
     match e.message.split_once(&frame) {
-        Some((_, why)) if e.code == 400 && !why.starts_with("strict decoding error") => {
+        Some((_, why)) if e.code == 400 => {
             ApiError::invalid("", "", "", &[FieldError::invalid_str("patch", text, why)])
         }
         _ => e,
@@ -180,7 +199,12 @@ fn check_apply(call: &Call, patch: &Decoded) -> Result<(), ApiError> {
             "invalid object type: {slash}{version}, Kind={kind}"
         )));
     }
-    call.report_fields(patch.duplicates.iter().map(|p| format!("duplicate field {p:?}")))?;
+    call.report_fields(
+        patch
+            .duplicates
+            .iter()
+            .map(|p| format!("duplicate field {p:?}")),
+    )?;
     if !name.is_empty() && name != call.info.name {
         return Err(ApiError::bad_request(format!(
             "the name of the object ({name}) does not match the name on the URL ({})",

@@ -14,6 +14,12 @@ fn walk(value: &mut Value, key: &str) {
             if let Some(base) = generated(map.get("generateName"), map.get("name")) {
                 map.insert("name", format!("{base}?????"));
             }
+            if let Some(Value::Array(columns)) = map.get_mut("columnDefinitions") {
+                // Prose of upstream's, which no client reads.
+                columns
+                    .iter_mut()
+                    .for_each(|c| drop(c.unset(&["description"])));
+            }
             if let Some(Value::Array(causes)) = map.get_mut("causes") {
                 sort_causes(causes);
             }
@@ -35,7 +41,11 @@ fn walk(value: &mut Value, key: &str) {
         number => {
             let port = matches!(key, "nodePort" | "healthCheckNodePort");
             // Those that a corpus asks for are above.
-            if port && number.as_i64().is_some_and(|p| (30_000..32_700).contains(&p)) {
+            if port
+                && number
+                    .as_i64()
+                    .is_some_and(|p| !(32_701..=32_704).contains(&p))
+            {
                 *number = "PORT".into();
             }
         }
@@ -45,7 +55,10 @@ fn walk(value: &mut Value, key: &str) {
 fn generated(base: Option<&Value>, name: Option<&Value>) -> Option<String> {
     let base = base?.as_str()?;
     let base = base.get(..58).unwrap_or(base);
-    name?.as_str()?.strip_prefix(base).filter(|rest| rest.len() == 5)?;
+    name?
+        .as_str()?
+        .strip_prefix(base)
+        .filter(|rest| rest.len() == 5)?;
     Some(base.to_owned())
 }
 
@@ -59,17 +72,34 @@ fn sort_causes(causes: &mut Vec<Value>) {
 /// Servers sort managers by time, which is another second now and then.
 fn owner(entry: &Value) -> String {
     let part = |k: &str| entry.str_at(&[k]).unwrap_or("");
-    format!("{} {} {} {}", part("operation"), part("manager"), part("apiVersion"), part("subresource"))
+    format!(
+        "{} {} {} {}",
+        part("operation"),
+        part("manager"),
+        part("apiVersion"),
+        part("subresource")
+    )
 }
 
 fn string(text: &str, key: &str) -> String {
+    if key == "serverAddress" {
+        return "ADDRESS".into();
+    }
     if key == "resourceVersion" && !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
         return "RV".into();
     }
     if is_recent(text) {
-        return if text.contains('.') { "MICROTIME".into() } else { "TIME".into() };
+        return if text.contains('.') {
+            "MICROTIME".into()
+        } else {
+            "TIME".into()
+        };
     }
-    if key == "cells" && text.strip_suffix('s').is_some_and(|n| n.parse::<u8>().is_ok()) {
+    if key == "cells"
+        && text
+            .strip_suffix('s')
+            .is_some_and(|n| n.parse::<u8>().is_ok())
+    {
         return "AGE".into();
     }
     if let Some(rest) = text.strip_prefix("10.96.") {
@@ -78,13 +108,29 @@ fn string(text: &str, key: &str) -> String {
             return "IP".into();
         }
     }
-    words(text)
+    let text = without_number(&words(text), "in record (");
+    without_number(&text, "current: ")
+}
+
+/// A resource version in a message.
+fn without_number(text: &str, before: &str) -> String {
+    match text.split_once(before) {
+        Some((start, rest)) => {
+            let rest = rest.trim_start_matches(|c: char| c.is_ascii_digit());
+            format!("{start}{before}RV{rest}")
+        }
+        None => text.to_owned(),
+    }
 }
 
 /// A time of now; those of a corpus are older.
 fn is_recent(text: &str) -> bool {
     let bytes = text.as_bytes();
-    text.ends_with('Z') && text.len() >= 20 && text.starts_with("202") && bytes[3] >= b'5' && bytes[10] == b'T'
+    text.ends_with('Z')
+        && text.len() >= 20
+        && text.starts_with("202")
+        && bytes[3] >= b'5'
+        && bytes[10] == b'T'
 }
 
 /// uids inside texts.

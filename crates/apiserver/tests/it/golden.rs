@@ -2,9 +2,9 @@
 //! stands in `tests/golden/differences.txt` with the reason.
 
 use crate::harness::{Client, Cluster};
-use http_body_util::BodyExt as _;
 use freehold_model::{Value, json};
 use freehold_policy::User;
+use http_body_util::BodyExt as _;
 use std::collections::BTreeSet;
 
 #[path = "../golden/mod.rs"]
@@ -13,13 +13,27 @@ mod recordings;
 use recordings::{Reply, Server};
 
 impl Server for Client {
-    async fn send(&mut self, method: &str, path: &str, headers: &[(&str, &str)], body: Vec<u8>) -> Reply {
+    async fn send(
+        &mut self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Vec<u8>,
+    ) -> Reply {
         let response = self.raw(method, path, headers, body).await;
         let warnings = response.headers().get_all("warning").iter();
         Reply {
             code: response.status().as_u16(),
-            warnings: warnings.map(|w| String::from_utf8_lossy(w.as_bytes()).into_owned()).collect(),
-            body: response.into_body().collect().await.unwrap().to_bytes().to_vec(),
+            warnings: warnings
+                .map(|w| String::from_utf8_lossy(w.as_bytes()).into_owned())
+                .collect(),
+            body: response
+                .into_body()
+                .collect()
+                .await
+                .unwrap()
+                .to_bytes()
+                .to_vec(),
         }
     }
 
@@ -36,7 +50,9 @@ struct Known {
 
 fn known() -> Vec<Known> {
     let text = std::fs::read_to_string(recordings::directory().join("differences.txt")).unwrap();
-    let rows = text.lines().filter(|l| !l.is_empty() && !l.starts_with('#'));
+    let rows = text
+        .lines()
+        .filter(|l| !l.is_empty() && !l.starts_with('#'));
     let row = |line: &str| {
         let cells: Vec<&str> = line.split(" | ").collect();
         let [file, name, part, why] = cells[..] else {
@@ -105,8 +121,11 @@ fn differences(theirs: Option<&Value>, ours: Option<&Value>, path: &str, out: &m
 
 fn recorded(file: &str) -> Vec<Value> {
     let path = recordings::directory().join(format!("recorded/{file}.jsonl"));
-    let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}; run `cargo xtask record`", path.display()));
-    text.lines().map(|l| json::parse(l.as_bytes()).unwrap().value).collect()
+    let text = std::fs::read_to_string(&path)
+        .unwrap_or_else(|e| panic!("{}: {e}; run `cargo xtask record`", path.display()));
+    text.lines()
+        .map(|l| json::parse(l.as_bytes()).unwrap().value)
+        .collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -118,7 +137,11 @@ async fn every_recorded_request_is_answered_as_upstream_does() {
         let cluster = Cluster::start().await;
         let theirs = recorded(&file);
         let ours = recordings::replay(&mut cluster.client_of(golden()), &requests).await;
-        assert_eq!(theirs.len(), ours.len(), "{file} changed: run `cargo xtask record`");
+        assert_eq!(
+            theirs.len(),
+            ours.len(),
+            "{file} changed: run `cargo xtask record`"
+        );
         for (theirs, ours) in theirs.iter().zip(&ours) {
             let name = theirs.str_at(&["name"]).unwrap();
             compared += 1;
@@ -141,12 +164,20 @@ async fn every_recorded_request_is_answered_as_upstream_does() {
             }
         }
     }
-    eprintln!("{compared} requests, {same} the same, {} lines of differences", known.len());
+    eprintln!(
+        "{compared} requests, {same} the same, {} lines of differences",
+        known.len()
+    );
     assert!(compared > 1000, "{compared}");
     for (entry, used) in known.iter().zip(used) {
         if !used {
             wrong.push(format!("no longer a difference: {}", entry.line));
         }
     }
-    assert!(wrong.is_empty(), "{} unexplained:\n{}", wrong.len(), wrong.join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "{} unexplained:\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
 }

@@ -40,6 +40,8 @@ pub struct Custom {
     /// its CEL rules, compiled
     pub(crate) rules: Option<rules::Rules>,
     pub selectable_fields: Vec<Str>,
+    /// what requests about a deprecated version are warned with
+    pub deprecation: Option<Str>,
     /// `{specReplicasPath, statusReplicasPath, labelSelectorPath}`
     pub scale: Option<[Str; 3]>,
 }
@@ -151,6 +153,7 @@ fn resource(crd: &Value, version: &Value, storage: &str, raw: Value, root: Schem
             crd: text(crd, &["metadata", "name"]),
             schema: raw,
             root,
+            deprecation: deprecation(version, &group, &name, &kind),
             selectable_fields: selectable.iter().map(|f| text(f, &["jsonPath"])).collect(),
             scale: scale.map(|s| {
                 [
@@ -165,6 +168,17 @@ fn resource(crd: &Value, version: &Value, storage: &str, raw: Value, root: Schem
         version: name,
         kind,
     }
+}
+
+/// apiextensions-apiserver pkg/apiserver/customresource_handler.go
+fn deprecation(version: &Value, group: &Str, name: &Str, kind: &Str) -> Option<Str> {
+    if version.get("deprecated") != Some(&Value::Bool(true)) {
+        return None;
+    }
+    Some(match version.str_at(&["deprecationWarning"]) {
+        Some(text) => text.into(),
+        None => format!("{group}/{name} {kind} is deprecated").into(),
+    })
 }
 
 fn subresources(version: &Value, group: &Str, name: &Str, kind: &Str) -> Vec<Subresource> {

@@ -85,7 +85,7 @@ fn a_crd_becomes_a_resource_like_a_built_in_one() {
             .iter()
             .map(|s| s.name.as_str())
             .collect::<Vec<_>>(),
-        ["scale", "status"]
+        ["status", "scale"]
     );
     assert_eq!(
         r.columns

@@ -174,7 +174,10 @@ pub fn update_subresource(
     new: &Value,
     old: &Value,
 ) -> Vec<FieldError> {
-    if !matches!(name, "status" | "approval" | "ephemeralcontainers" | "resize") {
+    if !matches!(
+        name,
+        "status" | "approval" | "ephemeralcontainers" | "resize"
+    ) {
         return update(resource, new, old);
     }
     let mut report = Report {

@@ -42,10 +42,16 @@ pub(crate) fn resize(report: &mut Report, new: &Value, old: &Value) {
             let at = path.child(kind);
             let at = at.index(i);
             let at = at.child("resources");
-            for (amounts, one) in [("requests", "resource requests"), ("limits", "resource limits")] {
+            for (amounts, one) in [
+                ("requests", "resource requests"),
+                ("limits", "resource limits"),
+            ] {
                 let names = |c: &Value| -> Vec<String> {
                     let map = c.at(&["resources", amounts]).and_then(Value::as_object);
-                    map.into_iter().flat_map(|m| m.keys()).map(str::to_owned).collect()
+                    map.into_iter()
+                        .flat_map(|m| m.keys())
+                        .map(str::to_owned)
+                        .collect()
                 };
                 let kept = names(container);
                 if names(old).iter().any(|name| !kept.contains(name)) {
@@ -67,7 +73,11 @@ fn without_amounts(container: &Value) -> Value {
         for name in ["cpu", "memory"] {
             rest.unset(&["resources", amounts, name]);
         }
-        if rest.at(&["resources", amounts]).and_then(Value::as_object).is_some_and(|m| m.is_empty()) {
+        if rest
+            .at(&["resources", amounts])
+            .and_then(Value::as_object)
+            .is_some_and(|m| m.is_empty())
+        {
             rest.unset(&["resources", amounts]);
         }
     }
