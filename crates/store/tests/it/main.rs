@@ -7,6 +7,7 @@
 )]
 
 mod certificates;
+mod checkpoint_faults;
 mod contract;
 mod crash;
 mod crash_load;
@@ -14,6 +15,7 @@ mod drivers;
 mod durability;
 mod endpoint;
 mod etcd;
+mod fault_disk;
 mod faults;
 mod kube_apiserver;
 mod linear;

@@ -121,6 +121,56 @@ impl RealPostgres {
         Some(server)
     }
 
+    /// A second server that follows this one; from now on no write is acknowledged that it lacks.
+    pub(crate) fn standby(&self) -> Self {
+        let dir = tempfile::tempdir().expect("dir");
+        std::os::unix::fs::chown(dir.path(), self.owner, None).expect("chown");
+        let made = command(&self.bin, "pg_basebackup", self.owner)
+            .env("PGPASSWORD", PASSWORD)
+            .args(["-h", "127.0.0.1", "-U", "postgres", "-R", "-X", "stream"])
+            .args(["-c", "fast", "--no-sync", "-p", &self.port.to_string()])
+            .arg("-D")
+            .arg(dir.path().join("data"))
+            .current_dir(dir.path())
+            .output()
+            .expect("pg_basebackup runs");
+        assert!(
+            made.status.success(),
+            "{}",
+            String::from_utf8_lossy(&made.stderr)
+        );
+        let port = free_port();
+        let config = dir.path().join("data/postgresql.conf");
+        let mut text = std::fs::read_to_string(&config).expect("read");
+        text.push_str(&format!("port = {port}\n"));
+        std::fs::write(&config, text).expect("write");
+        let child = serve(&self.bin, self.owner, dir.path());
+        let mut standby = Self {
+            child,
+            dir,
+            bin: self.bin.clone(),
+            owner: self.owner,
+            port,
+        };
+        standby.wait();
+        self.sql(
+            "postgres",
+            "ALTER SYSTEM SET synchronous_standby_names = '*'",
+        );
+        self.sql("postgres", "SELECT pg_reload_conf()");
+        let start = Instant::now();
+        while self.sql("postgres", "SELECT sync_state FROM pg_stat_replication") != "sync" {
+            assert!(start.elapsed() < Duration::from_secs(60), "{}", self.log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        standby
+    }
+
+    /// Makes a standby the primary.
+    pub(crate) fn promote(&self) {
+        assert_eq!(self.sql("postgres", "SELECT pg_promote()"), "t");
+    }
+
     fn wait(&mut self) {
         let start = Instant::now();
         loop {

@@ -205,6 +205,39 @@ async fn postgres_loses_and_doubles_nothing_when_it_is_killed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn postgres_loses_and_doubles_nothing_in_a_failover() {
+    let Some(mut primary) = RealPostgres::start() else {
+        return;
+    };
+    let keyspaces = Postgres::connect(primary.options()).await.expect("connect");
+    put(&*keyspaces.open("one").await.expect("open"), "before", "1").await;
+    let standby = primary.standby();
+    let mut options = primary.options();
+    options.endpoints = [primary.port, standby.port]
+        .map(|port| format!("127.0.0.1:{port}"))
+        .into();
+    let keyspaces = Postgres::connect(options).await.expect("connect");
+    let store = keyspaces.open("one").await.expect("open");
+    let mut round = 0;
+    survive("postgres, failover", store, 5, async |random| {
+        round += 1;
+        tokio::time::sleep(Duration::from_millis(50 + random.below(200))).await;
+        if round == 2 {
+            tokio::task::block_in_place(|| {
+                primary.kill();
+                standby.promote();
+            });
+        }
+    })
+    .await;
+    assert_eq!(
+        standby.sql("postgres", "SELECT pg_is_in_recovery()"),
+        "f",
+        "it is the primary now"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn etcd_loses_and_doubles_nothing_when_connections_are_cut() {
     let Some(real) = RealEtcd::start() else {
         return;
