@@ -145,6 +145,23 @@ pub(crate) async fn fill(dir: &Path) -> Result<()> {
     }
 }
 
+/// Milliseconds to open a directory, and to have its keyspace of 100,000 keys.
+async fn timed_open(dir: &Path) -> Result<(f64, f64)> {
+    let at = Instant::now();
+    let engine = Embedded::open(dir, Options::default()).await?;
+    let directory = at.elapsed().as_secs_f64() * 1000.0;
+    let head = engine.open("big").await?.head().await?;
+    let whole = at.elapsed().as_secs_f64() * 1000.0;
+    ensure!(head.keys >= KEYS as u64, "{} keys are there", head.keys);
+    Ok((directory, whole))
+}
+
+/// Opens what [`fill`] left, to see where the time goes.
+pub(crate) async fn reopen(dir: &Path) -> Result<()> {
+    let (directory, whole) = timed_open(dir).await?;
+    say(&format!("{directory:.1} {whole:.1}"))
+}
+
 /// Opens a directory whose process was killed under load, and its keyspace of 100,000 keys.
 pub(crate) async fn open_after_kill(table: &mut Table) -> Result<()> {
     let (mut whole, mut directory) = (Vec::new(), Vec::new());
@@ -162,12 +179,9 @@ pub(crate) async fn open_after_kill(table: &mut Table) -> Result<()> {
         tokio::time::sleep(Duration::from_millis(500)).await;
         child.kill()?;
         child.wait()?;
-        let at = Instant::now();
-        let engine = Embedded::open(dir.path(), Options::default()).await?;
-        directory.push(at.elapsed().as_secs_f64() * 1000.0);
-        let head = engine.open("big").await?.head().await?;
-        whole.push(at.elapsed().as_secs_f64() * 1000.0);
-        ensure!(head.keys >= KEYS as u64, "{} keys are there", head.keys);
+        let (first, all) = timed_open(dir.path()).await?;
+        directory.push(first);
+        whole.push(all);
     }
     table.add(Row::alone(
         "open the directory after kill -9",

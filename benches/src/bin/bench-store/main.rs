@@ -10,6 +10,8 @@ mod peers;
 
 use anyhow::{Context as _, Result};
 use figures::{Row, Table};
+use freehold_store::embedded::{Embedded, Options};
+use freehold_store::{Keyspaces as _, server};
 use load::Work;
 use peers::Peer;
 use std::io::Write as _;
@@ -31,15 +33,27 @@ fn main() -> Result<()> {
             // What this program starts of itself.
             ["fill", dir] => figures::fill(dir.as_ref()).await,
             ["many", dir] => figures::many(dir.as_ref()).await,
+            ["serve", dir, address] => serve(dir, address).await,
+            ["reopen", dir] => figures::reopen(dir.as_ref()).await,
             ["etcd"] => against_etcd().await,
             ["engine"] => Box::pin(alone()).await,
+            ["open"] => figures::open_after_kill(&mut Table::new(&["embedded"])).await,
+            ["neighbours"] => figures::neighbours(&mut Table::new(&["embedded"])).await,
             [] => {
                 against_etcd().await?;
                 Box::pin(alone()).await
             }
-            _ => anyhow::bail!("usage: bench store [etcd|engine]"),
+            _ => anyhow::bail!("usage: bench store [etcd|engine|open|neighbours]"),
         }
     })
+}
+
+/// The endpoint alone, for etcd's own benchmark and for profiles.
+async fn serve(dir: &str, address: &str) -> Result<()> {
+    let engine = Embedded::open(dir, Options::default()).await?;
+    let listener = tokio::net::TcpListener::bind(address).await?;
+    server::serve(listener, engine.open("one").await?).await?;
+    Ok(())
 }
 
 async fn against_etcd() -> Result<()> {

@@ -5,6 +5,7 @@ use super::checkpoint::{self, Keep, Pace, Seal, Source, Target};
 use super::index::{Entry, Version};
 use super::keyspace::Slot;
 use super::log::{self, unavailable};
+use super::opening;
 use super::record::{Ciphers, random};
 use super::state::{Lease, Phase, State};
 use super::values::{self, Values};
@@ -158,7 +159,7 @@ impl Shared {
             cipher: &ciphers.checkpoint,
             number: 0,
         };
-        let state = checkpoint::read_from(source, seal)?;
+        let state = opening::read_from(source, seal)?;
         self.install(id, old, state, true)
     }
 
@@ -350,7 +351,7 @@ pub(super) fn remove_strays(dir: &Path, options: &Options, entries: &[CatalogEnt
             continue;
         };
         let slot = Slot::new(entry.clone(), Vec::new());
-        let read = checkpoint::read(dir, &*options.disk, &slot, &slot.ciphers().checkpoint);
+        let read = opening::read(dir, &*options.disk, &slot, &slot.ciphers().checkpoint);
         // One that cannot be read is reported to whoever opens it.
         let Ok((_, values, _)) = read else {
             continue;

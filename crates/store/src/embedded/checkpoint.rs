@@ -12,18 +12,18 @@ use super::disk::{Disk, DiskFile};
 use super::index::{Entry, Index, Version};
 use super::keyspace::Slot;
 use super::log::unavailable;
-use super::record::{Cipher, Ciphers, Reader, TAG, put_bytes, put_u32, put_u64, random};
+use super::record::{Cipher, Ciphers, TAG, put_bytes, put_u32, put_u64, random};
 use super::state::{Lease, Phase, State};
-use super::values::{self, Extent, Held, Run, SMALL, Spot, Value, Values};
-use crate::{Error, LeaseId, Result};
+use super::values::{self, Extent, Held, SMALL, Spot, Value, Values};
+use crate::{LeaseId, Result};
 use bytes::Bytes;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-const MAGIC: &[u8; 8] = b"FHCKPT\0\x02";
+pub(crate) const MAGIC: &[u8; 8] = b"FHCKPT\0\x02";
 /// Ending of a file that is not complete yet.
 pub(crate) const DRAFT: &str = "new";
 /// Bytes of a checkpoint that may wait for the disk at once: one large flush would hold up the
@@ -123,14 +123,14 @@ impl Writer<'_> {
     }
 }
 
-fn nonce(salt: [u8; 8], block: u32) -> [u8; 12] {
+pub(crate) fn nonce(salt: [u8; 8], block: u32) -> [u8; 12] {
     let mut nonce = [0; 12];
     nonce[..8].copy_from_slice(&salt);
     nonce[8..].copy_from_slice(&block.to_le_bytes());
     nonce
 }
 
-fn aad(number: u64, block: u32, last: bool) -> [u8; 13] {
+pub(crate) fn aad(number: u64, block: u32, last: bool) -> [u8; 13] {
     let mut aad = [0; 13];
     aad[..8].copy_from_slice(&number.to_le_bytes());
     aad[8..12].copy_from_slice(&block.to_le_bytes());
@@ -428,174 +428,4 @@ fn encode_foot(extent: &Extent) -> Vec<u8> {
         out.extend_from_slice(&run.salt);
     }
     out
-}
-
-fn decode_foot(plain: &[u8]) -> Option<Extent> {
-    let mut reader = Reader(plain);
-    let mut extent = Extent {
-        generation: u16::try_from(reader.u32()?).ok()?,
-        len: reader.u64()?,
-        runs: Vec::new(),
-    };
-    while !reader.0.is_empty() {
-        extent.runs.push(Run {
-            start: reader.u64()?,
-            salt: reader.take(8)?.try_into().ok()?,
-        });
-    }
-    Some(extent)
-}
-
-/// Reads a keyspace's checkpoint: its state (not yet brought up by the log), where its values
-/// are, and the last batch that is inside.
-pub(crate) fn read(
-    dir: &Path,
-    disk: &dyn Disk,
-    slot: &Slot,
-    cipher: &Cipher,
-) -> Result<(State, Values, u64)> {
-    let path = path(dir, slot.number);
-    let expected = slot.entry.lock().checkpointed;
-    let seal = Seal {
-        cipher,
-        number: slot.number,
-    };
-    let damaged =
-        |what: &str| Error::Corrupt(format!("the checkpoint of keyspace {} {what}", slot.id()));
-    let data = match disk.read(&path) {
-        Ok(data) => data,
-        Err(error) if error.kind() == io::ErrorKind::NotFound && !expected => {
-            return Ok((State::new(), Values::default(), 0));
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(damaged("is missing")),
-        Err(error) => return Err(unavailable(&error)),
-    };
-    let (mut state, extent, batch) =
-        decode(seal, data).ok_or_else(|| damaged("fails its authentication"))?;
-    state
-        .rebuild()
-        .ok_or_else(|| damaged("contradicts itself"))?;
-    let values = Values::open(dir, disk, slot.number, extent).map_err(|e| match e.kind() {
-        io::ErrorKind::NotFound => damaged("has lost its values file"),
-        io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData => {
-            damaged("has a values file that is cut short or foreign")
-        }
-        _ => unavailable(&e),
-    })?;
-    Ok((state, values, batch))
-}
-
-/// Reads a file that needs no other.
-pub(crate) fn read_from(path: &Path, seal: Seal<'_>) -> Result<State> {
-    let data = std::fs::read(path).map_err(|e| unavailable(&e))?;
-    let name = path.display();
-    let (mut state, extent, _) = decode(seal, data)
-        .ok_or_else(|| Error::Corrupt(format!("{name} is damaged, or this is not its key")))?;
-    state
-        .rebuild()
-        .filter(|()| extent.generation == 0)
-        .ok_or_else(|| Error::Corrupt(format!("{name} contradicts itself")))?;
-    Ok(state)
-}
-
-fn decode(seal: Seal<'_>, mut data: Vec<u8>) -> Option<(State, Extent, u64)> {
-    let blocks = open_blocks(seal, &mut data)?;
-    let data = Bytes::from(data);
-    let [head, entries @ .., foot] = &blocks[..] else {
-        return None;
-    };
-    let mut state = State::new();
-    let batch = decode_head(&mut state, &data[head.clone()])?;
-    let extent = decode_foot(&data[foot.clone()])?;
-    // Where values are elsewhere the keys are most of the file: they stay in it.
-    let shared = (extent.generation != 0).then_some(&data);
-    for block in entries {
-        decode_entries(&mut state.index, &data[block.clone()], shared)?;
-    }
-    Some((state, extent, batch))
-}
-
-/// Decrypts all blocks where they are; returns where the plain ones are.
-fn open_blocks(seal: Seal<'_>, data: &mut [u8]) -> Option<Vec<std::ops::Range<usize>>> {
-    if data.get(..8)? != MAGIC {
-        return None;
-    }
-    let salt: [u8; 8] = data.get(8..16)?.try_into().ok()?;
-    let mut at = 16;
-    let mut blocks = Vec::new();
-    loop {
-        let header = data.get(at..at + 5)?;
-        let len = u32::from_le_bytes(header[..4].try_into().ok()?) as usize;
-        let last = header[4] == 1;
-        at += 5;
-        let sealed = data.get_mut(at..at.checked_add(len)?)?;
-        let number = u32::try_from(blocks.len()).ok()?;
-        let aad = aad(seal.number, number, last);
-        let plain = seal.cipher.open(nonce(salt, number), &aad, sealed)?;
-        blocks.push(at..at + plain.len());
-        at += len;
-        if last {
-            return (at == data.len()).then_some(blocks);
-        }
-    }
-}
-
-fn decode_head(state: &mut State, plain: &[u8]) -> Option<u64> {
-    let mut reader = Reader(plain);
-    state.applied = reader.u64()?;
-    state.compacted = reader.u64()?;
-    let batch = reader.u64()?;
-    for _ in 0..reader.u32()? {
-        let id = reader.u64()?.cast_signed();
-        let (ttl, deadline_ms) = (reader.u64()?, reader.u64()?);
-        state.leases.insert(
-            id,
-            Lease {
-                ttl,
-                deadline_ms,
-                keys: BTreeSet::new(),
-            },
-        );
-    }
-    Some(batch)
-}
-
-fn decode_entries(index: &mut Index, plain: &[u8], shared: Option<&Bytes>) -> Option<()> {
-    let mut reader = Reader(plain);
-    while !reader.0.is_empty() {
-        let key = reader.bytes()?;
-        let key = match shared {
-            Some(all) => all.slice_ref(key),
-            None => Bytes::copy_from_slice(key),
-        };
-        let count = reader.u32()?;
-        let mut older = Vec::new();
-        for _ in 1..count {
-            older.push(get_version(&mut reader)?);
-        }
-        let newest = get_version(&mut reader)?;
-        index.append(Entry { key, newest, older });
-    }
-    Some(())
-}
-
-fn get_version(reader: &mut Reader<'_>) -> Option<Version> {
-    let (mod_rev, create_rev, version) = (reader.u64()?, reader.u64()?, reader.u64()?);
-    let (lease, sub) = (reader.u64()?.cast_signed(), reader.u32()?);
-    let value = match reader.u8()? {
-        0 => Value::new(Bytes::copy_from_slice(reader.bytes()?)),
-        1 => {
-            let len = reader.u32()?;
-            Value::stored(len, Spot(reader.u64()?))
-        }
-        _ => return None,
-    };
-    Some(Version {
-        value,
-        mod_rev,
-        create_rev,
-        version,
-        lease,
-        sub,
-    })
 }

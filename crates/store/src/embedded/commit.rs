@@ -15,6 +15,7 @@ use parking_lot::{Condvar, Mutex};
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 /// Writes taken per round.
@@ -22,6 +23,8 @@ const ROUND_REQUESTS: usize = 2048;
 const ROUND_BYTES: usize = 4 << 20;
 /// Bytes a keyspace may add to a round before it is another one's turn.
 const QUANTUM: usize = 16 << 10;
+/// How long a keyspace that wrote counts as a neighbour of the others.
+const NEIGHBOUR: Duration = Duration::from_millis(100);
 /// Room in the log that puts leave to deletions and compactions on a full disk.
 const RESERVE: usize = 1 << 20;
 /// Most leases of a keyspace.
@@ -75,6 +78,9 @@ struct Lane {
 struct Lanes {
     by_keyspace: BTreeMap<u64, Lane>,
     turn: VecDeque<u64>,
+    /// who asked last, and until when somebody else may ask again soon
+    last: u64,
+    crowded: Option<Instant>,
     stopping: bool,
 }
 
@@ -98,7 +104,11 @@ impl Queue {
         }
         lane.bytes += request.cost;
         lane.requests.push_back(request);
-        if lane.requests.len() == 1 {
+        let first = lane.requests.len() == 1;
+        if std::mem::replace(&mut lanes.last, number) != number {
+            lanes.crowded = Some(Instant::now() + NEIGHBOUR);
+        }
+        if first {
             lanes.turn.push_back(number);
             if lanes.turn.len() == 1 {
                 drop(lanes);
@@ -113,7 +123,9 @@ impl Queue {
         self.ready.notify_one();
     }
 
-    /// Waits for work and takes a round of it, in turns; `None` at the end.
+    /// Waits for work and takes a round of it, in turns; `None` at the end. Beside others a
+    /// keyspace has one turn in a round: who asks during a round waits for little of what the
+    /// others ask. Those that want no more than their turn are answered first.
     fn take(&self, round: &mut Vec<Request>) -> Option<usize> {
         let mut lanes = self.lanes.lock();
         while lanes.turn.is_empty() {
@@ -122,11 +134,19 @@ impl Queue {
             }
             self.ready.wait(&mut lanes);
         }
-        let mut bytes = 0;
-        while round.len() < ROUND_REQUESTS && bytes < ROUND_BYTES {
+        let crowded = lanes.crowded.is_some_and(|until| Instant::now() < until);
+        let mut turns = if crowded {
+            lanes.turn.len()
+        } else {
+            usize::MAX
+        };
+        let (mut bytes, mut light) = (0, 0);
+        while round.len() < ROUND_REQUESTS && bytes < ROUND_BYTES && turns > 0 {
             let Some(number) = lanes.turn.pop_front() else {
                 break;
             };
+            turns -= 1;
+            let from = round.len();
             let lane = lanes
                 .by_keyspace
                 .get_mut(&number)
@@ -143,6 +163,11 @@ impl Queue {
             bytes += taken;
             if lane.requests.is_empty() {
                 lanes.by_keyspace.remove(&number);
+                if crowded {
+                    let taken = round.len() - from;
+                    round[light..].rotate_right(taken);
+                    light += taken;
+                }
             } else {
                 lanes.turn.push_back(number);
             }

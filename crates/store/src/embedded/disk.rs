@@ -1,7 +1,7 @@
 //! The few file operations the engine needs, so that tests can make them fail.
 
 use std::fs::{self, File, OpenOptions};
-use std::io;
+use std::io::{self, Read as _};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::Path;
 
@@ -17,6 +17,10 @@ pub trait Disk: Send + Sync + 'static {
     fn open_existing(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
     /// The whole of a file.
     fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
+    /// The whole of a file, but for zeroes at its end: most of them may be left out.
+    fn read_written(&self, path: &Path) -> io::Result<Vec<u8>> {
+        self.read(path)
+    }
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     fn remove(&self, path: &Path) -> io::Result<()>;
     /// Makes creations, renames and removals in a directory durable.
@@ -32,6 +36,9 @@ pub trait DiskFile: Send + 'static {
     fn sync_data(&mut self) -> io::Result<()>;
     fn set_len(&mut self, len: u64) -> io::Result<()>;
 }
+
+/// Bytes that are read at once.
+const PIECE: usize = 128 << 10;
 
 /// The machine's file system.
 pub struct RealDisk;
@@ -57,6 +64,26 @@ impl Disk for RealDisk {
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
         fs::read(path)
+    }
+
+    /// Memory for what is not there costs more than reading it.
+    fn read_written(&self, path: &Path) -> io::Result<Vec<u8>> {
+        let mut file = File::open(path)?;
+        let (mut piece, zeroes) = (vec![0; PIECE], vec![0; PIECE]);
+        let (mut data, mut left_out) = (Vec::new(), 0);
+        loop {
+            let n = match file.read(&mut piece) {
+                Ok(0) => return Ok(data),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                read => read?,
+            };
+            if piece[..n] == zeroes[..n] {
+                left_out += n;
+            } else {
+                data.resize(data.len() + std::mem::take(&mut left_out), 0);
+                data.extend_from_slice(&piece[..n]);
+            }
+        }
     }
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {

@@ -248,6 +248,8 @@ impl Index {
     /// Adds an entry behind all others (loading a checkpoint, which is sorted).
     pub(crate) fn append(&mut self, entry: Entry) {
         let chunks = Arc::make_mut(&mut self.chunks);
+        // Where one chunk was filled, the next will most likely be.
+        let more = !chunks.is_empty();
         if chunks
             .last()
             .is_none_or(|chunk| chunk.entries.len() >= MAX_CHUNK * 3 / 4)
@@ -255,9 +257,23 @@ impl Index {
             chunks.push(Arc::default());
         }
         let chunk = Arc::make_mut(chunks.last_mut().expect("just pushed"));
+        if more && chunk.entries.is_empty() {
+            chunk.entries.reserve_exact(MAX_CHUNK * 3 / 4);
+        }
         chunk.live += u64::from(entry.newest.alive());
         chunk.last_rev = chunk.last_rev.max(entry.newest.mod_rev);
         chunk.entries.push(entry);
+    }
+
+    /// Indexes of keys that follow each other as one.
+    pub(crate) fn join(parts: impl Iterator<Item = Self>) -> Self {
+        let mut chunks = Vec::new();
+        for part in parts {
+            chunks.extend(Arc::unwrap_or_clone(part.chunks));
+        }
+        Self {
+            chunks: Arc::new(chunks),
+        }
     }
 }
 

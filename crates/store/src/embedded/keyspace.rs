@@ -1,10 +1,10 @@
 //! One keyspace of the engine: known always, in memory only while it is used.
 
 use super::catalog::CatalogEntry;
-use super::checkpoint;
 use super::disk::{Disk, DiskFile};
 use super::log::{Place, segment_path, unavailable};
 use super::metrics::Stats;
+use super::opening;
 use super::options::Limits;
 use super::record::{Cipher, Ciphers, Record, log_nonce};
 use super::state::State;
@@ -94,87 +94,148 @@ impl Slot {
     /// Reads checkpoint and log into a state. The caller holds `busy`.
     pub(crate) fn read(&self, dir: &Path, disk: &dyn Disk, now_ms: u64) -> Result<(State, Values)> {
         let ciphers = self.ciphers();
-        let (mut state, values, covered) = checkpoint::read(dir, disk, self, &ciphers.checkpoint)?;
+        let (mut state, values, covered) = opening::read(dir, disk, self, &ciphers.checkpoint)?;
         state.loaded_ms = now_ms;
         let pending = self.pending.lock().clone();
         let pending: Vec<Place> = pending
             .into_iter()
             .filter(|place| place.batch > covered)
             .collect();
-        let mut window = Window::new(dir, disk);
-        for (n, place) in pending.iter().enumerate() {
-            let record = window
-                .read(&pending[n..])
-                .map_err(|e| unavailable(&e))
-                .map(|data| open_record(&ciphers.log, self.number, place, data))?;
-            record
-                .and_then(|record| state.apply(record, now_ms))
-                .ok_or_else(|| {
-                    Error::Corrupt(format!(
-                        "keyspace {}: log segment {}, offset {}: the record does not fit",
-                        self.id(),
-                        place.segment,
-                        place.offset
-                    ))
-                })?;
-            state.dirty_from.get_or_insert(place.segment);
-            state.tail_bytes += place.len as u64;
-        }
+        let tail = Tail {
+            id: &self.id(),
+            number: self.number,
+            cipher: &ciphers.log,
+            dir,
+            disk,
+        };
+        tail.replay(&pending, &mut state, now_ms)?;
         state.publish();
         while state.purge_slice(usize::MAX) {}
         Ok((state, values))
     }
 }
 
-/// Reads records that follow each other with few calls.
-struct Window<'a> {
+/// Bytes of the log that are read at once.
+const WINDOW: usize = 256 << 10;
+/// Windows that may be ready before they are applied.
+const AHEAD: usize = 4;
+
+/// Records that are near each other, to be read with one call.
+fn windows(mut places: &[Place]) -> impl Iterator<Item = &[Place]> {
+    std::iter::from_fn(move || {
+        let first = places.first()?;
+        let near = |other: &&Place| {
+            other.segment == first.segment
+                && other.offset >= first.offset
+                && other.offset + other.len <= first.offset + WINDOW
+        };
+        let (window, rest) = places.split_at(places.iter().take_while(near).count().max(1));
+        places = rest;
+        Some(window)
+    })
+}
+
+/// What the log holds of one keyspace.
+#[derive(Clone, Copy)]
+struct Tail<'a> {
+    id: &'a str,
+    number: u64,
+    cipher: &'a Cipher,
     dir: &'a Path,
     disk: &'a dyn Disk,
+}
+
+/// What reading needs: the segment that is open, and a buffer.
+#[derive(Default)]
+struct Reading {
     open: Option<(u64, Box<dyn DiskFile>)>,
-    start: usize,
     data: Vec<u8>,
 }
 
-/// Bytes of the log that are read at once.
-const WINDOW: usize = 1 << 20;
-
-impl<'a> Window<'a> {
-    fn new(dir: &'a Path, disk: &'a dyn Disk) -> Self {
-        Self {
-            dir,
-            disk,
-            open: None,
-            start: 0,
-            data: Vec::new(),
+impl Tail<'_> {
+    /// Applies records in order. Of many, a second thread reads and decrypts those that follow.
+    fn replay(self, pending: &[Place], state: &mut State, now_ms: u64) -> Result<()> {
+        let windows: Vec<&[Place]> = windows(pending).collect();
+        let mut reading = Reading::default();
+        if windows.len() < 2 {
+            for window in windows {
+                self.apply(state, window, self.records(&mut reading, window)?, now_ms)?;
+            }
+            return Ok(());
         }
+        std::thread::scope(|scope| {
+            let (ready, records) = std::sync::mpsc::sync_channel(AHEAD);
+            let all = &windows;
+            scope.spawn(move || {
+                for window in all {
+                    let read = self.records(&mut reading, window);
+                    // After an error of this thread's or the other's nobody wants more.
+                    if read.is_err() | ready.send(read).is_err() {
+                        return;
+                    }
+                }
+            });
+            for (window, read) in windows.iter().zip(records) {
+                self.apply(state, window, read?, now_ms)?;
+            }
+            Ok(())
+        })
     }
 
-    /// The first of these records; each is asked for once, in order.
-    fn read(&mut self, places: &[Place]) -> io::Result<&mut [u8]> {
-        let place = &places[0];
-        let known = self.open.as_ref().map(|(segment, _)| *segment);
-        if known != Some(place.segment) {
-            let path = segment_path(&self.dir.join("log"), place.segment);
-            self.open = Some((place.segment, self.disk.open_existing(&path)?));
-            self.data.clear();
+    fn apply(
+        self,
+        state: &mut State,
+        window: &[Place],
+        records: Vec<Record>,
+        now_ms: u64,
+    ) -> Result<()> {
+        for (place, record) in window.iter().zip(records) {
+            let applied = state.apply(record, now_ms);
+            applied.ok_or_else(|| self.damaged(place))?;
+            state.dirty_from.get_or_insert(place.segment);
+            state.tail_bytes += place.len as u64;
         }
-        let inside =
-            place.offset >= self.start && place.offset + place.len <= self.start + self.data.len();
-        if !inside {
-            let near = |other: &&Place| {
-                other.segment == place.segment && other.offset + other.len <= place.offset + WINDOW
-            };
-            let last = places.iter().take_while(near).last().unwrap_or(place);
-            self.start = place.offset;
-            self.data.resize(last.offset + last.len - place.offset, 0);
-            let (_, file) = self.open.as_mut().expect("opened above");
-            if let Err(error) = file.read_at(&mut self.data, place.offset as u64) {
-                self.data.clear();
-                return Err(error);
-            }
+        Ok(())
+    }
+
+    fn damaged(self, place: &Place) -> Error {
+        Error::Corrupt(format!(
+            "keyspace {}: log segment {}, offset {}: the record does not fit",
+            self.id, place.segment, place.offset
+        ))
+    }
+
+    /// The records of one window.
+    fn records(self, reading: &mut Reading, window: &[Place]) -> Result<Vec<Record>> {
+        let (Some(first), Some(last)) = (window.first(), window.last()) else {
+            return Ok(Vec::new());
+        };
+        let data = reading
+            .read(self, first, last.offset + last.len - first.offset)
+            .map_err(|e| unavailable(&e))?;
+        let mut open = |place: &Place| {
+            let from = place.offset - first.offset;
+            let sealed = data.get_mut(from..from + place.len)?;
+            open_record(self.cipher, self.number, place, sealed)
+        };
+        window
+            .iter()
+            .map(|place| open(place).ok_or_else(|| self.damaged(place)))
+            .collect()
+    }
+}
+
+impl Reading {
+    fn read(&mut self, tail: Tail<'_>, first: &Place, len: usize) -> io::Result<&mut [u8]> {
+        let segment = self.open.as_ref().map(|(segment, _)| *segment);
+        if segment != Some(first.segment) {
+            let path = segment_path(&tail.dir.join("log"), first.segment);
+            self.open = Some((first.segment, tail.disk.open_existing(&path)?));
         }
-        let from = place.offset - self.start;
-        Ok(&mut self.data[from..from + place.len])
+        let (_, file) = self.open.as_mut().expect("opened above");
+        self.data.resize(len, 0);
+        file.read_at(&mut self.data, first.offset as u64)?;
+        Ok(&mut self.data)
     }
 }
 

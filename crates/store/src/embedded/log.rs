@@ -302,7 +302,7 @@ pub(crate) fn scan(disk: &dyn Disk, dir: &Path, trust: bool) -> Result<Scan> {
             }
             None => {
                 let path = segment_path(dir, segment);
-                let data = disk.read(&path).map_err(|e| unavailable(&e))?;
+                let data = disk.read_written(&path).map_err(|e| unavailable(&e))?;
                 let first = previous.is_none();
                 scan_segment(&mut scan, segment, &data, Some(segment) == last, first)?
             }

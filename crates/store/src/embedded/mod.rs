@@ -20,6 +20,7 @@ mod index;
 mod keyspace;
 mod log;
 mod metrics;
+mod opening;
 mod options;
 mod plan;
 mod record;

@@ -60,7 +60,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            segment_bytes: 16 << 20,
+            segment_bytes: 8 << 20,
             checkpoint_after: 96 << 20,
             tail_bytes: 4 << 20,
             inline_bytes: 512 << 10,

@@ -351,25 +351,52 @@ impl State {
 
     /// Works out what a checkpoint does not say: sizes, and which keys are under a lease.
     pub(crate) fn rebuild(&mut self) -> Option<()> {
-        let mut attached: Vec<(Bytes, LeaseId)> = Vec::new();
+        let sums = Sums::of(&self.index);
+        self.adopt(std::iter::once(sums))
+    }
+
+    /// The same with the sums of all parts of the index.
+    pub(crate) fn adopt(&mut self, parts: impl Iterator<Item = Sums>) -> Option<()> {
         (self.bytes, self.keys) = (0, 0);
-        for entry in self.index.entries() {
-            for version in entry.versions() {
-                self.bytes += stored_size(entry.key.len(), version);
+        for sums in parts {
+            self.bytes += sums.bytes;
+            self.keys += sums.keys;
+            self.old |= sums.old;
+            for (key, lease) in sums.attached {
+                self.leases.get_mut(&lease)?.keys.insert(key);
             }
-            self.old |= !entry.older.is_empty() || !entry.newest.alive();
-            self.keys += u64::from(entry.newest.alive());
-            if entry.newest.alive() && entry.newest.lease != 0 {
-                attached.push((entry.key.clone(), entry.newest.lease));
-            }
-        }
-        for (key, lease) in attached {
-            self.leases.get_mut(&lease)?.keys.insert(key);
         }
         self.floor = self.applied;
         self.swept = self.compacted;
         self.publish();
         Some(())
+    }
+}
+
+/// What is known of an index only when all of it has been looked at.
+#[derive(Default)]
+pub(crate) struct Sums {
+    bytes: u64,
+    keys: u64,
+    /// there is something to forget
+    old: bool,
+    attached: Vec<(Bytes, LeaseId)>,
+}
+
+impl Sums {
+    pub(crate) fn of(index: &Index) -> Self {
+        let mut sums = Self::default();
+        for entry in index.entries() {
+            for version in entry.versions() {
+                sums.bytes += stored_size(entry.key.len(), version);
+            }
+            sums.old |= !entry.older.is_empty() || !entry.newest.alive();
+            sums.keys += u64::from(entry.newest.alive());
+            if entry.newest.alive() && entry.newest.lease != 0 {
+                sums.attached.push((entry.key.clone(), entry.newest.lease));
+            }
+        }
+        sums
     }
 }
 
