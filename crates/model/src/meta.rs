@@ -231,7 +231,7 @@ fn knows_kube_finalizers(resource: &Resource) -> bool {
                 | "node.k8s.io"
                 | "policy"
         )
-        && resource.kind != "Event"
+        && !(resource.group.is_empty() && resource.kind == "Event")
 }
 
 fn check_names(meta: Option<&Map>, rule: &NameRule, path: &Path<'_>, errors: &mut Vec<FieldError>) {
@@ -286,8 +286,8 @@ fn checks_names_again(resource: &Resource) -> bool {
                 "networking.k8s.io",
                 "IPAddress" | "IngressClass" | "Ingress"
             ) | (
-                "node.k8s.io" | "discovery.k8s.io",
-                "RuntimeClass" | "EndpointSlice"
+                "node.k8s.io" | "discovery.k8s.io" | "resource.k8s.io",
+                "RuntimeClass" | "EndpointSlice" | "ResourceClaim" | "DeviceClass"
             ) | ("apps", "ControllerRevision")
                 | ("batch", "Job")
                 | (

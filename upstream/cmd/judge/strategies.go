@@ -33,6 +33,16 @@ func decode(in string, gvk schema.GroupVersionKind) (internal, error) {
 	return internal{object, gvk}, err
 }
 
+// An object as JSON shows it: without fractions of seconds and lists that are empty but not nil, which
+// stored objects do not have.
+func settled(in string, gvk schema.GroupVersionKind) (internal, error) {
+	read, err := decode(in, gvk)
+	if err != nil {
+		return read, err
+	}
+	return decode(read.text(), gvk)
+}
+
 var encoders = map[schema.GroupVersion]runtime.Encoder{}
 
 func (i internal) text() string {
@@ -132,6 +142,8 @@ func (j *judge) created(k *kind, object map[string]any) {
 			j.converted(other, k.gvk, shown)
 		}
 	}
+	decoded, err = decode(out, k.gvk)
+	must(err)
 	born(decoded.meta())
 	errors, ok := words(rest.BeforeCreate(k.strategy.Main, decoded.context("create", ""), decoded.object))
 	if !ok {
@@ -228,13 +240,13 @@ func (j *judge) update(sort string, k *kind, strategy rest.RESTUpdateStrategy, o
 		is["namespace"] = was["namespace"]
 	}
 	changed["metadata"] = is
-	before, err := decode(text(old), k.gvk)
+	before, err := settled(text(old), k.gvk)
 	must(err)
 	in := text(changed)
 	if len(in) > most {
 		return false
 	}
-	after, err := decode(in, k.gvk)
+	after, err := settled(in, k.gvk)
 	if err != nil {
 		return false
 	}

@@ -402,11 +402,17 @@ fn stateful_set(report: &mut Report, spec: &Value, is_update: bool) {
         report.non_negative(path.child("ordinals.start"), ordinals.number("start"));
     }
     let selector = selector(report, spec, "statefulset", true, path);
+    let at = path.child("template");
+    runs_forever(
+        report,
+        spec.part("template").unwrap_or(&NOTHING),
+        "StatefulSet",
+        at,
+    );
     if matches!(selector, Selects::Unknown) {
         return;
     }
     let given = with_claims(spec);
-    let at = path.child("template");
     let labels = given.at(&["metadata", "labels"]);
     if selector.misses(labels) {
         let meta = at.child("metadata");
@@ -418,12 +424,6 @@ fn stateful_set(report: &mut Report, spec: &Value, is_update: bool) {
         );
     }
     pod::template(report, &given, at);
-    runs_forever(
-        report,
-        spec.part("template").unwrap_or(&NOTHING),
-        "StatefulSet",
-        at,
-    );
 }
 
 /// The template with a volume for every claim template, as the pods will have.

@@ -183,9 +183,9 @@ fn job_spec(report: &mut Report, spec: &Value, path: Path<'_>) {
 
 fn completion(report: &mut Report, spec: &Value, path: Path<'_>) {
     let mode = spec.text("completionMode");
-    report.one_of_if_set(
+    report.one_of_pointer(
         path.child("completionMode"),
-        mode,
+        spec.string("completionMode"),
         &["NonIndexed", "Indexed"],
     );
     let (completions, parallelism) = (spec.int("completions"), spec.int("parallelism"));
@@ -197,7 +197,7 @@ fn completion(report: &mut Report, spec: &Value, path: Path<'_>) {
             ("maxFailedIndexes", failed),
         ] {
             if let Some(value) = value
-                && ["", "NonIndexed"].contains(&mode)
+                && matches!(spec.string("completionMode"), None | Some("NonIndexed"))
             {
                 report.invalid_int(path.child(field), value, "requires indexed completion mode");
             }

@@ -1,7 +1,7 @@
 //! Validation of built-in kinds; one file per API group below this module.
 //!
-//! Paths, reasons and messages are upstream's. Kinds that no file knows (see [`UNCHECKED`]) get the
-//! checks of their metadata and the types of their fields only.
+//! Paths, reasons and messages are upstream's. Kinds that no file knows get the checks of their metadata
+//! and the types of their fields only: `DIFFERENCES.md` names them.
 
 mod admission;
 mod apiregistration;
@@ -14,11 +14,13 @@ mod cron;
 mod expressions;
 mod flowcontrol;
 mod indexes;
+mod migration;
 pub(crate) mod net;
 mod networking;
 mod policies;
 mod rbac;
 pub(crate) mod read;
+mod resource;
 mod small;
 mod status;
 mod storage;
@@ -27,13 +29,6 @@ pub(crate) mod webhooks;
 use crate::field::FieldError;
 use crate::{Resource, Value, meta};
 use read::{Read as _, Report};
-
-/// Groups whose specs are not validated here yet.
-pub const UNCHECKED: [&str; 3] = [
-    "internal.apiserver.k8s.io",
-    "resource.k8s.io",
-    "storagemigration.k8s.io",
-];
 
 /// Checks a new object (metadata included; CRD kinds go through [`crate::crd::validate`]).
 #[must_use]
@@ -89,8 +84,15 @@ fn create_spec(report: &mut Report, resource: &Resource, object: &Value) {
                 .errors
                 .extend(crate::crd::definition::validate_create(object));
         }
+        ("resource.k8s.io", _) if is_flat(resource) => resource::create(report, kind, object),
+        ("storagemigration.k8s.io", _) => migration::migration(report, object),
         _ => {}
     }
+}
+
+/// The first beta of device requests had another shape.
+fn is_flat(resource: &Resource) -> bool {
+    resource.version != "v1beta1"
 }
 
 /// Both versions are judged as the newer one.
@@ -143,6 +145,10 @@ pub fn update(resource: &Resource, new: &Value, old: &Value) -> Vec<FieldError> 
             autoscaler(&mut report, resource, new, Some(old));
         }
         ("events.k8s.io", "Event") => core::new_event_update(&mut report, new, old),
+        ("storagemigration.k8s.io", _) => migration::update(&mut report, new, old),
+        ("resource.k8s.io", _) if is_flat(resource) => {
+            resource::update(&mut report, kind, new, old);
+        }
         ("admissionregistration.k8s.io", _) => {
             admission_kind(&mut report, kind, new, Some(old));
         }

@@ -19,8 +19,8 @@ mod windows;
 pub(super) use nodes::node_status_update;
 pub(super) use pod_parts::{ephemeral, resize};
 pub(super) use quota::hard as quota_amounts;
-pub(super) use resources::{container_resource_name, is_native, resource_quantity};
-pub(super) use scheduling::tolerations;
+pub(super) use resources::{container_resource_name, is_extended, is_native, resource_quantity};
+pub(super) use scheduling::{node_selector, tolerations};
 pub(super) use volumes::csi_driver_name;
 
 use super::read::Report;

@@ -54,6 +54,8 @@ pub(super) fn update(report: &mut Report, resource: &Resource, new: &Value, old:
         }
         ("apiregistration.k8s.io", _) => condition_statuses(report, status, path),
         ("flowcontrol.apiserver.k8s.io", _) => super::flowcontrol::conditions(report, new),
+        ("storagemigration.k8s.io", _) => super::migration::status_update(report, new, old),
+        ("resource.k8s.io", kind) => super::resource::status_update(report, kind, new, old),
         ("apiextensions.k8s.io", "CustomResourceDefinition") => {
             let errors = crate::crd::definition::validate_status(new);
             report.errors.extend(errors);

@@ -8,7 +8,6 @@ use std::collections::BTreeSet;
 
 const SYSTEM_CONDITIONS: [&str; 3] = ["PodScheduled", "Ready", "Initialized"];
 const MAX_HEALTH_MESSAGE: usize = 1024;
-const MAX_IMAGE_REF: usize = 256;
 /// In a status, and where the spec lists what it is of.
 const STATUSES: [(&str, &str); 3] = [
     ("containerStatuses", "containers"),
@@ -327,21 +326,6 @@ fn containers(report: &mut Report, statuses: &[Value], spec: &Value, of: &str, p
             let container = spec.list(of).iter().find(|c| c.text("name") == name);
             for (j, one) in allocated.iter().enumerate() {
                 allocation(report, one, container, list.index(j));
-            }
-        }
-        let mounts = at.child("volumeMounts");
-        for (j, mount) in status.list("volumeMounts").iter().enumerate() {
-            let Some(image) = mount.part("volumeStatus").and_then(|s| s.part("image")) else {
-                continue;
-            };
-            let (item, image_ref) = (mounts.index(j), image.text("imageRef"));
-            let root = item.child("volumeStatus");
-            let of_image = root.child("imageVolumeStatus");
-            let at = of_image.child("imageRef");
-            if image_ref.is_empty() {
-                report.required(at, "imageRef must not be empty");
-            } else if image_ref.len() > MAX_IMAGE_REF {
-                report.errors.push(FieldError::too_long(at, MAX_IMAGE_REF));
             }
         }
     }
