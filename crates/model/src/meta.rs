@@ -144,7 +144,7 @@ fn name_rule(resource: &Resource, object: &Value) -> NameRule {
     match (resource.group.as_str(), resource.kind.as_str()) {
         // Services: relaxed from DNS-1035 to DNS-1123 labels in v1.36 (RelaxedServiceNameValidation).
         ("", "Namespace" | "Service") | ("apps", "StatefulSet") => NameRule::Label,
-        ("rbac.authorization.k8s.io", _) | ("policy", "PodDisruptionBudget") => {
+        ("rbac.authorization.k8s.io", _) | ("policy", "PodDisruptionBudget") | ("", "Event") => {
             NameRule::PathSegment
         }
         ("certificates.k8s.io", "CertificateSigningRequest") => NameRule::Any,
@@ -287,7 +287,11 @@ fn checks_names_again(resource: &Resource) -> bool {
                 "IPAddress" | "IngressClass" | "Ingress"
             ) | (
                 "node.k8s.io" | "discovery.k8s.io" | "resource.k8s.io",
-                "RuntimeClass" | "EndpointSlice" | "ResourceClaim" | "DeviceClass"
+                "RuntimeClass"
+                    | "EndpointSlice"
+                    | "ResourceClaim"
+                    | "ResourceClaimTemplate"
+                    | "DeviceClass"
             ) | ("apps", "ControllerRevision")
                 | ("batch", "Job")
                 | (

@@ -95,6 +95,17 @@ pub fn dns1123_subdomain(s: &str) -> Problems {
 }
 
 #[must_use]
+pub fn dns1123_subdomain_prefix(s: &str) -> Problems {
+    match s.strip_suffix('-') {
+        Some(rest) if !rest.is_empty() => {
+            let end = rest.floor_char_boundary(rest.len() - 1);
+            dns1123_subdomain(&format!("{}a", &rest[..end]))
+        }
+        _ => dns1123_subdomain(s),
+    }
+}
+
+#[must_use]
 pub fn dns1123_subdomain_with_underscore(s: &str) -> Problems {
     let mut problems = Problems::new();
     if s.len() > 253 {

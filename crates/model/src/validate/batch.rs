@@ -474,11 +474,8 @@ fn job_update(report: &mut Report, new: &Value, old: &Value) {
         before.get("selector"),
     );
     let mut template = before.get("template").cloned().unwrap_or_default();
-    let suspended = before.flag("suspend");
-    let started = old
-        .at(&["status", "startTime"])
-        .is_some_and(|t| !t.is_null());
-    if suspended && !started {
+    let waits = waits(old);
+    if waits {
         // Where its pods may run can still be changed while it has not started.
         let now = spec.part("template").unwrap_or(&NOTHING);
         for place in [
@@ -495,11 +492,18 @@ fn job_update(report: &mut Report, new: &Value, old: &Value) {
             }
         }
     }
-    report.immutable(
-        path.child("template"),
-        spec.get("template"),
-        Some(&template),
-    );
+    let at = path.child("template");
+    if waits {
+        // … and what its containers may use.
+        let now = spec.at(&["template", "spec"]).unwrap_or(&NOTHING);
+        let mut pod = template.get("spec").cloned().unwrap_or_default();
+        for list in ["containers", "initContainers"] {
+            take_resources(&mut pod, now, list);
+        }
+        report.immutable(at.child("spec"), Some(now), Some(&pod));
+    } else {
+        report.immutable(at, spec.get("template"), Some(&template));
+    }
     for field in [
         "completionMode",
         "podFailurePolicy",
@@ -508,6 +512,34 @@ fn job_update(report: &mut Report, new: &Value, old: &Value) {
         "successPolicy",
     ] {
         report.immutable(path.child(field), spec.get(field), before.get(field));
+    }
+}
+
+/// Whether a job is suspended and has no pods: its template may change in part.
+fn waits(job: &Value) -> bool {
+    let status = job.part("status").unwrap_or(&NOTHING);
+    let suspended = |c: &Value| c.text("type") == "Suspended" && c.text("status") == "True";
+    job.at(&["spec", "suspend"]) == Some(&Value::Bool(true))
+        && (!status.has("startTime") || status.list("conditions").iter().any(suspended))
+        && status.number("active") == 0
+}
+
+/// Gives containers the resources that their namesakes have.
+fn take_resources(pod: &mut Value, from: &Value, list: &str) {
+    let given = from.list(list);
+    let Some(own) = pod.get_mut(list).and_then(Value::as_array_mut) else {
+        return;
+    };
+    if own.len() != given.len() {
+        return;
+    }
+    for (container, given) in own.iter_mut().zip(given) {
+        if container.text("name") == given.text("name") {
+            match given.get("resources") {
+                Some(resources) => container.set(&["resources"], resources.clone()),
+                None => drop(container.unset(&["resources"])),
+            }
+        }
     }
 }
 

@@ -498,7 +498,7 @@ fn env_from(report: &mut Report, container: &Value, path: Path<'_>) {
                 report.required_name(
                     at.child(kind).child("name"),
                     reference.text("name"),
-                    rules::dns1123_subdomain,
+                    rules::dns1123_subdomain_prefix,
                 );
             }
         }

@@ -114,16 +114,41 @@ fn data_source(report: &mut Report, source: &Value, at: Path<'_>) {
     }
 }
 
-/// The claim inside an ephemeral volume.
-pub(crate) fn claim_template(report: &mut Report, template: &Value, path: Path<'_>) {
-    let meta = template.part("metadata").unwrap_or(&NOTHING);
-    let at = path.child("metadata");
+/// Metadata of what makes objects: labels and annotations, nothing else.
+pub(in crate::validate) fn template_meta(report: &mut Report, meta: &Value, at: Path<'_>) {
+    const OTHERS: [(&str, &str); 13] = [
+        ("name", "name"),
+        ("generateName", "generateName"),
+        ("namespace", "namespace"),
+        ("selfLink", "selfLink"),
+        // upstream's own name of the field
+        ("uid", "uID"),
+        ("resourceVersion", "resourceVersion"),
+        ("generation", "generation"),
+        ("creationTimestamp", "creationTimestamp"),
+        ("deletionTimestamp", "deletionTimestamp"),
+        ("deletionGracePeriodSeconds", "deletionGracePeriodSeconds"),
+        ("ownerReferences", "ownerReferences"),
+        ("finalizers", "finalizers"),
+        ("managedFields", "managedFields"),
+    ];
     meta::check_annotations(
         meta.part("annotations"),
         &at.child("annotations"),
         &mut report.errors,
     );
     meta::check_labels(meta.part("labels"), &at.child("labels"), &mut report.errors);
+    for (field, shown) in OTHERS {
+        if meta.has(field) {
+            report.forbidden(at.child(shown), "cannot be set");
+        }
+    }
+}
+
+/// The claim inside an ephemeral volume.
+pub(crate) fn claim_template(report: &mut Report, template: &Value, path: Path<'_>) {
+    let meta = template.part("metadata").unwrap_or(&NOTHING);
+    template_meta(report, meta, path.child("metadata"));
     claim_spec(
         report,
         template.part("spec").unwrap_or(&NOTHING),

@@ -7,9 +7,10 @@ mod slices;
 mod status;
 
 use super::core::csi_driver_name;
+use super::core::storage::template_meta;
 use super::read::{NOTHING, Read, Report, same};
 use crate::field::{FieldError, Path};
-use crate::{Value, meta, rules};
+use crate::{Value, rules};
 use std::collections::{BTreeMap, BTreeSet};
 
 pub(super) use status::update as status_update;
@@ -30,14 +31,7 @@ pub(super) fn create(report: &mut Report, kind: &str, object: &Value) {
         "ResourceClaim" => claim_spec(report, spec, path),
         "ResourceClaimTemplate" => {
             let metadata = spec.part("metadata").unwrap_or(&NOTHING);
-            let at = path.child("metadata");
-            meta::check_annotations(
-                metadata.part("annotations"),
-                &at.child("annotations"),
-                &mut report.errors,
-            );
-            let labels = at.child("labels");
-            meta::check_labels(metadata.part("labels"), &labels, &mut report.errors);
+            template_meta(report, metadata, path.child("metadata"));
             let inner = spec.part("spec").unwrap_or(&NOTHING);
             claim_spec(report, inner, path.child("spec"));
         }
@@ -55,7 +49,9 @@ pub(super) fn update(report: &mut Report, kind: &str, new: &Value, old: &Value) 
     );
     let path = Path::root("spec");
     match kind {
-        "ResourceClaim" | "ResourceClaimTemplate" => {
+        "ResourceClaim" => report.immutable(path, new.get("spec"), old.get("spec")),
+        "ResourceClaimTemplate" => {
+            create(report, kind, new);
             report.immutable(path, new.get("spec"), old.get("spec"));
         }
         "DeviceClass" => class(report, spec, Some(before), path),
