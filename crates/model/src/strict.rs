@@ -343,7 +343,7 @@ impl Checker<'_> {
                 Shape::SchemaOrBool(id) | Shape::SchemaOrArray(id) | Shape::SchemaOrStrings(id),
                 value @ Value::Object(_),
             ) => self.by_its_own_decoder(|checker| checker.value(*id, value, at)),
-            (Shape::SchemaOrArray(id), Value::Array(items)) => {
+            (Shape::SchemaOrArray(id), Value::Array(items)) if !items.is_empty() => {
                 self.by_its_own_decoder(|checker| checker.list(*id, items, at));
             }
             (Shape::SchemaOrStrings(_), Value::Array(items)) => {

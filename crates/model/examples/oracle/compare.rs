@@ -173,14 +173,12 @@ fn protobuf(catalogue: &Catalogue, object: &str, wire: &str) -> Result<Vec<Strin
     // an empty list has no form of its own, nor have apiVersion and kind of an embedded object, nor
     // bytes that are null
     let mut object = object;
-    for value in object
-        .get_mut("data")
-        .and_then(Value::as_object_mut)
-        .into_iter()
-        .flat_map(|data| data.iter_mut().map(|(_, value)| value))
-    {
-        if value.is_null() {
-            *value = "".into();
+    for field in ["data", "binaryData"] {
+        let data = object.get_mut(field).and_then(Value::as_object_mut);
+        for (_, value) in data.into_iter().flat_map(|data| data.iter_mut()) {
+            if value.is_null() {
+                *value = "".into();
+            }
         }
     }
     let mut out = values_differ(&settled(&back), &settled(&object));

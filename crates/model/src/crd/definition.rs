@@ -280,12 +280,11 @@ fn each_version(crd: &Value, errors: &mut Vec<FieldError>) {
         deprecation(version, i, errors);
         let path = format!("spec.versions[{i}]");
         if !common(crd, "schema") {
-            schema(
-                version,
-                has_status(version),
-                &format!("{path}.schema"),
-                errors,
-            );
+            // Upstream looks a version's subresources up by its name.
+            let mut all = versions(crd).iter();
+            let first = all.find(|v| text(v, &["name"]) == name);
+            let status = first.is_some_and(has_status);
+            schema(version, status, &format!("{path}.schema"), errors);
         }
         if !common(crd, "subresources") {
             subresources(version, &format!("{path}.subresources"), errors);

@@ -172,6 +172,7 @@ fn context<'a>(
             .list("resourceClaims")
             .iter()
             .map(|c| c.text("name"))
+            .filter(|name| !name.is_empty())
             .collect::<BTreeSet<_>>()
             .into_iter()
             .collect(),

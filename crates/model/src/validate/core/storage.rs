@@ -47,6 +47,11 @@ fn volume_mode(report: &mut Report, spec: &Value, path: Path<'_>) {
 
 /// The spec of a claim, wherever it stands.
 pub(crate) fn claim_spec(report: &mut Report, spec: &Value, path: Path<'_>) {
+    claim_spec_of(report, spec, true, path);
+}
+
+/// `groups`: whether the groups of data sources are looked at; those that were there may stay.
+fn claim_spec_of(report: &mut Report, spec: &Value, groups: bool, path: Path<'_>) {
     if spec.list("accessModes").is_empty() {
         report.required(
             path.child("accessModes"),
@@ -72,7 +77,7 @@ pub(crate) fn claim_spec(report: &mut Report, spec: &Value, path: Path<'_>) {
     volume_mode(report, spec, path);
     for field in ["dataSource", "dataSourceRef"] {
         if let Some(source) = spec.part(field) {
-            data_source(report, source, path.child(field));
+            data_source(report, source, groups, path.child(field));
         }
     }
     if let (Some(source), Some(reference)) = (spec.part("dataSource"), spec.part("dataSourceRef")) {
@@ -89,7 +94,7 @@ pub(crate) fn claim_spec(report: &mut Report, spec: &Value, path: Path<'_>) {
     class_name(report, spec, "volumeAttributesClassName", path);
 }
 
-fn data_source(report: &mut Report, source: &Value, at: Path<'_>) {
+fn data_source(report: &mut Report, source: &Value, groups: bool, at: Path<'_>) {
     for field in ["name", "kind"] {
         if source.text(field).is_empty() {
             report.required(at.child(field), "");
@@ -101,7 +106,7 @@ fn data_source(report: &mut Report, source: &Value, at: Path<'_>) {
             let detail = "must be 'PersistentVolumeClaim' when referencing the default apiGroup";
             report.invalid_str(at, source.text("kind"), detail);
         }
-    } else {
+    } else if groups {
         report.problems(at.child("apiGroup"), group, rules::dns1123_subdomain(group));
     }
     let namespace = source.text("namespace");
@@ -169,11 +174,14 @@ pub(crate) fn claim(report: &mut Report, claim: &Value) {
     reason = "one check per field that may not change"
 )]
 pub(crate) fn claim_update(report: &mut Report, new: &Value, old: &Value) {
-    claim(report, new);
     let (spec, before) = (
         new.part("spec").unwrap_or(&NOTHING),
         old.part("spec").unwrap_or(&NOTHING),
     );
+    let had_group = ["dataSource", "dataSourceRef"]
+        .iter()
+        .any(|field| before.part(field).is_some_and(|s| s.has("apiGroup")));
+    claim_spec_of(report, spec, !had_group, Path::root("spec"));
     let annotation = "volume.beta.kubernetes.io/storage-class";
     let class = |claim: &Value| {
         claim
