@@ -473,6 +473,21 @@ fn job_update(report: &mut Report, new: &Value, old: &Value) {
         spec.get("selector"),
         before.get("selector"),
     );
+    template_update(report, spec, old, path.child("template"));
+    for field in [
+        "completionMode",
+        "podFailurePolicy",
+        "backoffLimitPerIndex",
+        "managedBy",
+        "successPolicy",
+    ] {
+        report.immutable(path.child(field), spec.get(field), before.get(field));
+    }
+}
+
+/// What may change of the template of a job.
+fn template_update(report: &mut Report, spec: &Value, old: &Value, at: Path<'_>) {
+    let before = old.part("spec").unwrap_or(&NOTHING);
     let mut template = before.get("template").cloned().unwrap_or_default();
     let waits = waits(old);
     if waits {
@@ -492,7 +507,6 @@ fn job_update(report: &mut Report, new: &Value, old: &Value) {
             }
         }
     }
-    let at = path.child("template");
     if waits {
         // … and what its containers may use.
         let now = spec.at(&["template", "spec"]).unwrap_or(&NOTHING);
@@ -503,15 +517,6 @@ fn job_update(report: &mut Report, new: &Value, old: &Value) {
         report.immutable(at.child("spec"), Some(now), Some(&pod));
     } else {
         report.immutable(at, spec.get("template"), Some(&template));
-    }
-    for field in [
-        "completionMode",
-        "podFailurePolicy",
-        "backoffLimitPerIndex",
-        "managedBy",
-        "successPolicy",
-    ] {
-        report.immutable(path.child(field), spec.get(field), before.get(field));
     }
 }
 

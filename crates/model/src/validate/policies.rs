@@ -373,3 +373,31 @@ pub(super) fn status(report: &mut Report, status: &Value, path: Path<'_>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::value;
+
+    #[test]
+    fn too_many_variables_are_refused_uncompiled() {
+        let policy = |count: usize| {
+            let one = |i: usize| value!({"name": (format!("v{i}")), "expression": "1 +"});
+            let all: Vec<Value> = (0..count).map(one).collect();
+            value!({"metadata": {"name": "p"}, "spec": {"failurePolicy": "Fail", "variables": (all),
+                "matchConstraints": {"resourceRules": [{"operations": ["CREATE"], "apiGroups": [""],
+                    "apiVersions": ["v1"], "resources": ["pods"]}]},
+                "validations": [{"expression": "true"}]}})
+        };
+        let said = |count| {
+            let mut report = Report::default();
+            validating(&mut report, &policy(count), None);
+            let at_variables = report.errors.iter().map(|e| e.path.clone());
+            at_variables
+                .filter(|path| path.starts_with("spec.variables"))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(said(MAX_POLICY_VARIABLES).len(), MAX_POLICY_VARIABLES);
+        assert_eq!(said(MAX_POLICY_VARIABLES + 1), ["spec.variables"]);
+    }
+}
