@@ -103,6 +103,10 @@ impl Host {
         own::run_controllers(&mut tasks, &client, &credentials, &server, &shutdown);
         run_operator(&mut tasks, client.clone(), operator, shutdown.clone());
         tasks.spawn("pool", pool.clone().run());
+        tasks.spawn(
+            "jobs",
+            crate::cli::control::serve(data.file("store"), store.clone(), shutdown.clone()),
+        );
         own::keep_kubeconfig_fresh(&mut tasks, &data, &credentials, &server, shutdown.clone())?;
 
         data.say(&server)?;

@@ -1,8 +1,9 @@
 //! Backups of single keyspaces while they are used, restoring them, and checking a directory.
 
-use super::catalog::{Catalog, CatalogEntry};
+use super::catalog::{self, Catalog, CatalogEntry};
 use super::checkpoint::{self, Keep, Pace, Seal, Source, Target};
 use super::index::{Entry, Version};
+use super::keyring::Keyring;
 use super::keyspace::Slot;
 use super::log::{self, unavailable};
 use super::opening;
@@ -11,6 +12,7 @@ use super::state::{Lease, Phase, State};
 use super::values::{self, Values};
 use super::{Embedded, Options, Shared, blocking, lock_dir, now_ms};
 use crate::{Error, Head, Image, Result};
+use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -197,14 +199,14 @@ impl Shared {
         let entry = CatalogEntry {
             id: id.to_owned(),
             number: u64::from_le_bytes(random()?),
-            data_key: random()?,
             checkpointed: true,
             covered: 0,
             deadline_ms: 0,
         };
         let source = Source::of(&mut state);
         let slot = Arc::new(Slot::new(entry.clone(), Vec::new()));
-        let (new_ciphers, values) = (slot.ciphers(), Values::default());
+        let data_key = random()?;
+        let (new_ciphers, values) = (Ciphers::new(&data_key), Values::default());
         let target = Target {
             dir: &self.dir,
             disk: &*self.options.disk,
@@ -213,12 +215,13 @@ impl Shared {
             values: &values,
             inline_bytes: self.options.inline_bytes,
         };
-        let written = checkpoint::write(&target, &source, &mut Pace::new(&|| true)).and_then(
-            |()| match &old {
-                Some(old) => self.catalog.lock().replace(old.number, &entry),
-                None => self.catalog.lock().write(&entry),
-            },
-        );
+        let written =
+            checkpoint::write(&target, &source, &mut Pace::new(&|| true)).and_then(|()| {
+                self.register(entry.number, &data_key, |catalog, key| match &old {
+                    Some(old) => catalog.replace(old.number, &entry, key),
+                    None => catalog.add(&entry, key),
+                })
+            });
         if let Err(error) = written {
             if let Some(loaded) = &replaced {
                 loaded.state.write().phase = Phase::Open;
@@ -252,8 +255,16 @@ fn check(dir: &Path, options: &Options) -> Result<Checked> {
         }
         Err(error) => return Err(error),
     };
-    let entries = match Catalog::open(dir, &*options.disk) {
-        Ok((_, entries)) => entries,
+    let (catalog, entries) = match Catalog::open(dir, &*options.disk) {
+        Ok((catalog, entries)) => (Mutex::new(catalog), entries),
+        Err(Error::Corrupt(text)) => {
+            found.damage.push(text);
+            return Ok(found);
+        }
+        Err(error) => return Err(error),
+    };
+    let keyring = match Keyring::open(dir, options.disk.clone(), entries.is_empty()) {
+        Ok(keyring) => keyring,
         Err(Error::Corrupt(text)) => {
             found.damage.push(text);
             return Ok(found);
@@ -266,10 +277,13 @@ fn check(dir: &Path, options: &Options) -> Result<Checked> {
             entry.clone(),
             records.remove(&entry.number).unwrap_or_default(),
         );
-        match slot.read(dir, &*options.disk, now_ms()) {
-            Ok((state, values)) => {
+        let read = catalog::ciphers(&catalog, &keyring, entry.number).and_then(|ciphers| {
+            let read = slot.read(dir, &*options.disk, &ciphers, now_ms());
+            read.map(|(state, values)| (ciphers, state, values))
+        });
+        match read {
+            Ok((ciphers, state, values)) => {
                 found.keys += state.live_keys();
-                let ciphers = slot.ciphers();
                 let reader = values::Reader {
                     values: &values,
                     cipher: &ciphers.values,
@@ -312,7 +326,12 @@ fn check_values(
 }
 
 /// Removes checkpoints that belong to no keyspace: remains of deletions and of crashes.
-pub(super) fn remove_strays(dir: &Path, options: &Options, entries: &[CatalogEntry]) -> Result<()> {
+pub(super) fn remove_strays(
+    dir: &Path,
+    options: &Options,
+    entries: &[CatalogEntry],
+    ciphers: &dyn Fn(u64) -> Result<Ciphers>,
+) -> Result<()> {
     let folder = dir.join("keyspaces");
     let known: BTreeMap<_, _> = entries
         .iter()
@@ -351,7 +370,8 @@ pub(super) fn remove_strays(dir: &Path, options: &Options, entries: &[CatalogEnt
             continue;
         };
         let slot = Slot::new(entry.clone(), Vec::new());
-        let read = opening::read(dir, &*options.disk, &slot, &slot.ciphers().checkpoint);
+        let read = ciphers(entry.number)
+            .and_then(|ciphers| opening::read(dir, &*options.disk, &slot, &ciphers.checkpoint));
         // One that cannot be read is reported to whoever opens it.
         let Ok((_, values, _)) = read else {
             continue;

@@ -1,16 +1,22 @@
-//! The file that says which keyspaces exist and holds their data keys.
+//! The file that says which keyspaces exist and holds their data keys, sealed.
 //!
 //! One 512-byte slot each, written with one durable write. Deleting a keyspace overwrites its
 //! slot: without the key, what the log and checkpoints still hold of it cannot be read again.
 
 use super::disk::{Disk, DiskFile};
+use super::keyring::{Keyring, SEALED, SealedKey, other_key};
 use super::log::unavailable;
-use super::record::Reader;
+use super::record::{Ciphers, Reader};
 use crate::{Error, Result};
+use parking_lot::Mutex;
+use std::collections::BTreeSet;
+use std::ops::Range;
 use std::path::Path;
 
 const SLOT: usize = 512;
-const MAGIC: &[u8; 8] = b"FHKS\0\0\0\x01";
+/// Where in a slot the key is, behind magic and number.
+const KEY: Range<usize> = 16..20 + SEALED;
+const MAGIC: &[u8; 8] = b"FHKS\0\0\0\x02";
 /// Longest keyspace id.
 pub(crate) const MAX_ID: usize = 255;
 
@@ -18,7 +24,6 @@ pub(crate) const MAX_ID: usize = 255;
 pub(crate) struct CatalogEntry {
     pub(crate) id: String,
     pub(crate) number: u64,
-    pub(crate) data_key: [u8; 32],
     /// whether a checkpoint file must exist
     pub(crate) checkpointed: bool,
     /// last batch of the log that its checkpoint holds; may be behind
@@ -27,9 +32,16 @@ pub(crate) struct CatalogEntry {
     pub(crate) deadline_ms: u64,
 }
 
+/// What a slot of the file holds. The keys are here only: nobody else can write an old one back.
+#[derive(Clone, Copy)]
+struct Held {
+    number: u64,
+    key: SealedKey,
+}
+
 pub(crate) struct Catalog {
     file: Box<dyn DiskFile>,
-    slots: Vec<Option<u64>>,
+    slots: Vec<Option<Held>>,
 }
 
 impl Catalog {
@@ -45,51 +57,107 @@ impl Catalog {
                 slots.push(None);
                 continue;
             }
-            let entry = decode(slot).ok_or_else(|| {
+            let (entry, key) = decode(slot).ok_or_else(|| {
                 Error::Corrupt(format!("the keyspace catalog, slot {n}: bad checksum"))
             })?;
-            slots.push(Some(entry.number));
+            let number = entry.number;
+            slots.push(Some(Held { number, key }));
             entries.push(entry);
         }
         Ok((Self { file, slots }, entries))
     }
 
-    /// Adds a keyspace, or rewrites what is said of it; durable.
-    pub(crate) fn write(&mut self, entry: &CatalogEntry) -> Result<()> {
-        let slot = self.slots.iter().position(|s| *s == Some(entry.number));
-        let slot = slot.or_else(|| self.slots.iter().position(Option::is_none));
-        let slot = slot.unwrap_or(self.slots.len());
-        self.store(slot, &encode(entry))?;
+    fn find(&self, number: u64) -> Result<(usize, Held)> {
+        let same = |held: Held| (held.number == number).then_some(held);
+        let mut slots = self.slots.iter().enumerate();
+        let found = slots.find_map(|(n, held)| Some((n, held.and_then(same)?)));
+        found.ok_or(Error::Deleted)
+    }
+
+    /// Adds a keyspace; durable.
+    pub(crate) fn add(&mut self, entry: &CatalogEntry, key: SealedKey) -> Result<()> {
+        let free = self.slots.iter().position(Option::is_none);
+        let slot = free.unwrap_or(self.slots.len());
+        self.put(slot, entry, key)
+    }
+
+    /// Puts a keyspace in the place of another, in one durable write.
+    pub(crate) fn replace(&mut self, old: u64, entry: &CatalogEntry, key: SealedKey) -> Result<()> {
+        let (slot, _) = self.find(old)?;
+        self.put(slot, entry, key)
+    }
+
+    fn put(&mut self, slot: usize, entry: &CatalogEntry, key: SealedKey) -> Result<()> {
+        self.store(slot, &encode(entry, &key))?;
         if slot == self.slots.len() {
             self.slots.push(None);
         }
-        self.slots[slot] = Some(entry.number);
+        let number = entry.number;
+        self.slots[slot] = Some(Held { number, key });
         Ok(())
+    }
+
+    /// Rewrites what is said of a keyspace; durable.
+    pub(crate) fn write(&mut self, entry: &CatalogEntry) -> Result<()> {
+        let (slot, held) = self.find(entry.number)?;
+        self.store(slot, &encode(entry, &held.key))
     }
 
     /// Rewrites what is said of a keyspace without waiting for the disk: the old says enough.
     pub(crate) fn hint(&mut self, entry: &CatalogEntry) -> Result<()> {
-        match self.slots.iter().position(|s| *s == Some(entry.number)) {
-            Some(slot) => self
-                .file
-                .write_at(&encode(entry), (slot * SLOT) as u64)
-                .map_err(|e| unavailable(&e)),
-            None => Ok(()),
-        }
+        let (slot, held) = self.find(entry.number)?;
+        self.file
+            .write_at(&encode(entry, &held.key), (slot * SLOT) as u64)
+            .map_err(|e| unavailable(&e))
     }
 
-    /// Puts a keyspace in the place of another, in one durable write.
-    pub(crate) fn replace(&mut self, old: u64, entry: &CatalogEntry) -> Result<()> {
-        let slot = self.slots.iter().position(|s| *s == Some(old));
-        let slot = slot.ok_or(Error::Deleted)?;
-        self.store(slot, &encode(entry))?;
-        self.slots[slot] = Some(entry.number);
-        Ok(())
+    /// The data key of a keyspace, as it is kept.
+    pub(crate) fn sealed(&self, number: u64) -> Result<SealedKey> {
+        self.find(number).map(|(_, held)| held.key)
+    }
+
+    /// The keys of the ring that something is sealed with.
+    pub(crate) fn sealed_with(&self) -> BTreeSet<u32> {
+        self.slots
+            .iter()
+            .flatten()
+            .map(|held| held.key.with)
+            .collect()
+    }
+
+    /// Seals every data key anew, and says how many there are; durable. Where it is interrupted,
+    /// each is as it was or as it should be.
+    pub(crate) fn reseal(
+        &mut self,
+        anew: impl Fn(u64, &SealedKey) -> Result<SealedKey>,
+    ) -> Result<u64> {
+        let mut count = 0;
+        for (n, held) in self.slots.iter_mut().enumerate() {
+            let Some(held) = held else { continue };
+            let key = anew(held.number, &held.key)?;
+            let at = (n * SLOT) as u64;
+            let mut slot = [0; SLOT];
+            let read = self.file.read_at(&mut slot, at);
+            read.map_err(|e| unavailable(&e))?;
+            slot[KEY].copy_from_slice(&[&key.with.to_le_bytes()[..], &key.bytes].concat());
+            let crc = crc32fast::hash(&slot[..SLOT - 4]);
+            slot[SLOT - 4..].copy_from_slice(&crc.to_le_bytes());
+            let written = self.file.write_at(&slot, at);
+            written.map_err(|e| unavailable(&e))?;
+            held.key = key;
+            count += 1;
+        }
+        self.sync()?;
+        Ok(count)
+    }
+
+    fn sync(&mut self) -> Result<()> {
+        self.file.sync_data().map_err(|e| unavailable(&e))
     }
 
     /// Forgets a keyspace and its key; durable.
     pub(crate) fn erase(&mut self, number: u64) -> Result<()> {
-        if let Some(slot) = self.slots.iter().position(|s| *s == Some(number)) {
+        if let Ok((slot, _)) = self.find(number) {
             self.store(slot, &[0; SLOT])?;
             self.slots[slot] = None;
         }
@@ -100,15 +168,31 @@ impl Catalog {
         self.file
             .write_at(bytes, (slot * SLOT) as u64)
             .map_err(|e| unavailable(&e))?;
-        self.file.sync_data().map_err(|e| unavailable(&e))
+        self.sync()
     }
 }
 
-fn encode(entry: &CatalogEntry) -> [u8; SLOT] {
+/// The ciphers of a keyspace. May ask a plugin, without keeping anybody from the catalog.
+pub(crate) fn ciphers(catalog: &Mutex<Catalog>, ring: &Keyring, number: u64) -> Result<Ciphers> {
+    loop {
+        let sealed = catalog.lock().sealed(number)?;
+        let key = match ring.key(sealed.with) {
+            Ok(key) => key,
+            // It was sealed anew in between.
+            Err(_) if catalog.lock().sealed(number)? != sealed => continue,
+            Err(error) => return Err(error),
+        };
+        let data_key = key.open(number, &sealed).ok_or_else(other_key)?;
+        return Ok(Ciphers::new(&data_key));
+    }
+}
+
+fn encode(entry: &CatalogEntry, key: &SealedKey) -> [u8; SLOT] {
     let mut bytes = Vec::with_capacity(SLOT);
     bytes.extend_from_slice(MAGIC);
     bytes.extend_from_slice(&entry.number.to_le_bytes());
-    bytes.extend_from_slice(&entry.data_key);
+    bytes.extend_from_slice(&key.with.to_le_bytes());
+    bytes.extend_from_slice(&key.bytes);
     bytes.push(u8::from(entry.checkpointed));
     bytes.push(u8::try_from(entry.id.len()).expect("ids are checked when opened"));
     bytes.extend_from_slice(entry.id.as_bytes());
@@ -120,7 +204,7 @@ fn encode(entry: &CatalogEntry) -> [u8; SLOT] {
     bytes.try_into().expect("exactly one slot")
 }
 
-fn decode(slot: &[u8]) -> Option<CatalogEntry> {
+fn decode(slot: &[u8]) -> Option<(CatalogEntry, SealedKey)> {
     let (body, crc) = slot.split_at_checked(SLOT - 4)?;
     if crc != crc32fast::hash(body).to_le_bytes() {
         return None;
@@ -130,16 +214,19 @@ fn decode(slot: &[u8]) -> Option<CatalogEntry> {
         return None;
     }
     let number = reader.u64()?;
-    let data_key = reader.take(32)?.try_into().ok()?;
+    let key = SealedKey {
+        with: reader.u32()?,
+        bytes: reader.take(SEALED)?.try_into().ok()?,
+    };
     let checkpointed = reader.u8()? != 0;
     let len = usize::from(reader.u8()?);
     let id = String::from_utf8(reader.take(len)?.to_vec()).ok()?;
-    Some(CatalogEntry {
+    let entry = CatalogEntry {
         id,
         number,
-        data_key,
         checkpointed,
         covered: reader.u64()?,
         deadline_ms: reader.u64()?,
-    })
+    };
+    Some((entry, key))
 }

@@ -154,9 +154,11 @@ pub(crate) fn checkpoint(shared: &Shared, slot: &Arc<Slot>, then: Option<Phase>)
         let Some(last) = slot.pending.lock().last().copied() else {
             return Ok(());
         };
-        let (mut state, values) = slot.read(&shared.dir, &*shared.options.disk, super::now_ms())?;
+        let ciphers = shared.ciphers(slot)?;
+        let disk = &*shared.options.disk;
+        let (mut state, values) = slot.read(&shared.dir, disk, &ciphers, super::now_ms())?;
         let source = Source::take(&mut state, last.batch, None);
-        shared.save((slot, &slot.ciphers(), &values), &source, false)?;
+        shared.save((slot, &ciphers, &values), &source, false)?;
         slot.pending.lock().clear();
         return Ok(());
     };

@@ -63,11 +63,6 @@ impl Slot {
         }
     }
 
-    /// Made when needed: expanded keys are most of what a sleeping keyspace would take.
-    pub(crate) fn ciphers(&self) -> Ciphers {
-        Ciphers::new(&self.entry.lock().data_key)
-    }
-
     pub(crate) fn id(&self) -> String {
         self.entry.lock().id.clone()
     }
@@ -92,8 +87,13 @@ impl Slot {
     }
 
     /// Reads checkpoint and log into a state. The caller holds `busy`.
-    pub(crate) fn read(&self, dir: &Path, disk: &dyn Disk, now_ms: u64) -> Result<(State, Values)> {
-        let ciphers = self.ciphers();
+    pub(crate) fn read(
+        &self,
+        dir: &Path,
+        disk: &dyn Disk,
+        ciphers: &Ciphers,
+        now_ms: u64,
+    ) -> Result<(State, Values)> {
         let (mut state, values, covered) = opening::read(dir, disk, self, &ciphers.checkpoint)?;
         state.loaded_ms = now_ms;
         let pending = self.pending.lock().clone();

@@ -5,7 +5,8 @@
 //!   write of a round, whoever made it.
 //! * `keyspaces/`: one checkpoint per keyspace, and a file of values where there are many; written
 //!   when the log has grown or the keyspace falls asleep.
-//! * `catalog`: which keyspaces exist, and their data keys. `LOCK`: who uses the directory.
+//! * `catalog`: which keyspaces exist, and their data keys, sealed. `keys`: what those are sealed
+//!   with. `LOCK`: who uses the directory.
 //!
 //! A keyspace in memory is an ordered multi-version index and the values that are newer than its
 //! checkpoint; asleep it is a few hundred bytes.
@@ -17,7 +18,9 @@ mod checkpointer;
 mod commit;
 pub mod disk;
 mod index;
+mod keyring;
 mod keyspace;
+mod kms;
 mod log;
 mod metrics;
 mod opening;
@@ -32,6 +35,7 @@ mod values;
 mod watch;
 
 pub use backup::{Checked, random_key};
+pub use keyring::Wrapping;
 pub use metrics::{BOUNDS, KeyspaceMetrics, Metrics};
 pub use options::{Limits, Options};
 
@@ -41,6 +45,7 @@ use catalog::{Catalog, CatalogEntry, MAX_ID};
 use checkpoint::{Pace, Source, Target};
 use checkpointer::Checkpoints;
 use commit::{Committer, Queue, Refused, Request, Work};
+use keyring::{Keyring, SealedKey};
 use keyspace::{Loaded, Slot};
 use log::unavailable;
 use metrics::Stats;
@@ -75,6 +80,7 @@ pub(crate) struct Shared {
     failed: OnceLock<String>,
     slots: Mutex<BTreeMap<String, Arc<Slot>>>,
     catalog: Mutex<Catalog>,
+    keyring: Keyring,
     /// first and current segment of the log
     oldest: AtomicU64,
     active: AtomicU64,
@@ -101,7 +107,10 @@ impl Embedded {
         }
         let lock = lock_dir(&dir)?;
         let (catalog, entries) = Catalog::open(&dir, &*options.disk)?;
-        backup::remove_strays(&dir, &options, &entries)?;
+        let catalog = Mutex::new(catalog);
+        let keyring = Keyring::open(&dir, options.disk.clone(), entries.is_empty())?;
+        let ciphers = |number| catalog::ciphers(&catalog, &keyring, number);
+        backup::remove_strays(&dir, &options, &entries, &ciphers)?;
         let mut scan = log::scan(&*options.disk, &log_dir, true)?;
         cut_tail(&*options.disk, &log_dir, &mut scan)?;
         log::remove_spare(&*options.disk, &log_dir).map_err(|e| unavailable(&e))?;
@@ -130,7 +139,8 @@ impl Embedded {
             checkpoints: Checkpoints::default(),
             failed: OnceLock::new(),
             slots: Mutex::new(slots),
-            catalog: Mutex::new(catalog),
+            catalog,
+            keyring,
             oldest: AtomicU64::new(scan.segments.first().copied().unwrap_or(active)),
             active: AtomicU64::new(active),
         });
@@ -159,6 +169,20 @@ impl Embedded {
         let slot = slot.ok_or_else(|| Error::Invalid(format!("there is no keyspace {id}")))?;
         *slot.limits.lock() = Some(limits);
         Ok(())
+    }
+
+    /// Seals the data keys of all keyspaces with a new key that is kept there; what was sealed with
+    /// older ones can then be read by nobody who has only those. Interrupted anywhere, everything
+    /// can be read, and a further call completes it. Says how many keyspaces there are.
+    pub async fn rekey(&self, at: Wrapping) -> Result<u64> {
+        let shared = self.shared.clone();
+        blocking(move || shared.rekey(&at)).await
+    }
+
+    /// Where the key is that data keys are sealed with.
+    #[must_use]
+    pub fn wrapping(&self) -> Wrapping {
+        self.shared.keyring.wrapping()
     }
 
     /// Ends the engine's work: what was accepted is committed, the directory is free again.
@@ -330,13 +354,14 @@ impl Shared {
         };
         let urgent = || hurry || self.checkpoints.hurried(slot, self);
         checkpoint::write(&target, source, &mut Pace::new(&urgent))?;
+        // Whoever else writes this slot of the catalog waits.
+        let mut catalog = self.catalog.lock();
         let mut entry = slot.entry.lock().clone();
         let first = !entry.checkpointed;
         entry.checkpointed = true;
         entry.covered = source.batch;
         let deadlines = source.leases.values().map(|lease| lease.deadline_ms);
         entry.deadline_ms = deadlines.min().unwrap_or(0);
-        let mut catalog = self.catalog.lock();
         if first {
             catalog.write(&entry)?;
         } else {
@@ -397,9 +422,10 @@ impl Shared {
     }
 
     fn read(&self, slot: &Arc<Slot>) -> Result<Arc<Loaded>> {
-        let (state, values) = slot.read(&self.dir, &*self.options.disk, now_ms())?;
+        let ciphers = self.ciphers(slot)?;
+        let (state, values) = slot.read(&self.dir, &*self.options.disk, &ciphers, now_ms())?;
         Ok(Arc::new(Loaded {
-            ciphers: slot.ciphers(),
+            ciphers,
             slot: slot.clone(),
             values,
             state: state.into(),
@@ -415,8 +441,31 @@ impl Shared {
         upkeep::watch_leases(self, loaded);
     }
 
+    /// Made when needed: expanded keys are most of what a sleeping keyspace would take.
+    fn ciphers(&self, slot: &Slot) -> Result<Ciphers> {
+        catalog::ciphers(&self.catalog, &self.keyring, slot.number)
+    }
+
+    /// Writes a new keyspace into the catalog, whose lock is given back; with its data key sealed
+    /// by the newest key.
+    fn register<T>(
+        &self,
+        number: u64,
+        data_key: &[u8; 32],
+        write: impl FnOnce(&mut Catalog, SealedKey) -> Result<T>,
+    ) -> Result<T> {
+        loop {
+            // A plugin may be asked: nobody waits for the catalog meanwhile.
+            let key = self.keyring.key(self.keyring.newest())?;
+            let sealed = key.seal(number, data_key)?;
+            let mut catalog = self.catalog.lock();
+            if sealed.with == self.keyring.newest() {
+                return write(&mut catalog, sealed);
+            }
+        }
+    }
+
     fn create(&self, id: &str) -> Result<Arc<Slot>> {
-        let mut catalog = self.catalog.lock();
         if let Some(slot) = self.slots.lock().get(id) {
             return Ok(slot.clone());
         }
@@ -426,15 +475,48 @@ impl Shared {
         let entry = CatalogEntry {
             id: id.to_owned(),
             number: u64::from_le_bytes(record::random()?),
-            data_key: record::random()?,
             checkpointed: false,
             covered: 0,
             deadline_ms: 0,
         };
-        catalog.write(&entry)?;
-        let slot = Arc::new(Slot::new(entry, Vec::new()));
-        self.slots.lock().insert(id.to_owned(), slot.clone());
-        Ok(slot)
+        self.register(entry.number, &record::random()?, |catalog, key| {
+            // Somebody else may have been faster.
+            if let Some(slot) = self.slots.lock().get(id) {
+                return Ok(slot.clone());
+            }
+            catalog.add(&entry, key)?;
+            let slot = Arc::new(Slot::new(entry.clone(), Vec::new()));
+            self.slots.lock().insert(id.to_owned(), slot.clone());
+            Ok(slot)
+        })
+    }
+
+    /// Seals every data key with a new key.
+    fn rekey(&self, at: &Wrapping) -> Result<u64> {
+        let _alone = self.keyring.rotating.lock();
+        let id = self.keyring.add(at)?;
+        loop {
+            // A plugin may be asked: nobody waits for the catalog meanwhile.
+            let ids = self.catalog.lock().sealed_with();
+            let keys = self.keyring.fetch(&ids)?;
+            let mut catalog = self.catalog.lock();
+            if catalog
+                .sealed_with()
+                .iter()
+                .any(|id| !keys.contains_key(id))
+            {
+                continue;
+            }
+            let newest = self.keyring.key(id)?;
+            let count = catalog.reseal(|number, sealed| {
+                let data_key = keys
+                    .get(&sealed.with)
+                    .and_then(|key| key.open(number, sealed));
+                newest.seal(number, &data_key.ok_or_else(keyring::other_key)?)
+            })?;
+            self.keyring.keep(id)?;
+            return Ok(count);
+        }
     }
 
     fn erase(&self, slot: &Arc<Slot>) -> Result<()> {

@@ -18,6 +18,8 @@ use tokio::sync::oneshot;
 const SLICE: usize = 512;
 /// When, after a start, keyspaces are read that the log speaks of.
 const SURVEY_MS: u64 = 1000;
+/// When a keyspace is woken again whose key could not be had.
+const WAKE_AGAIN_MS: u64 = 30_000;
 /// How long a keyspace stays that woke for its leases.
 const DOZE_MS: u64 = 1000;
 
@@ -284,6 +286,10 @@ fn wake(shared: &Shared, slot: &Weak<Slot>) {
             .at(super::now_ms() + DOZE_MS, Due::Doze(Arc::downgrade(&slot))),
         Err(error) => {
             tracing::warn!(keyspace = slot.id(), %error, "its leases could not be looked at");
+            if matches!(error, crate::Error::Unavailable(_)) {
+                let later = super::now_ms() + WAKE_AGAIN_MS;
+                shared.upkeep.wake_at(later, &slot);
+            }
         }
     }
 }

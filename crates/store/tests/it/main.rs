@@ -17,6 +17,8 @@ mod endpoint;
 mod etcd;
 mod fault_disk;
 mod faults;
+mod keys;
+mod kms_plugin;
 mod kube_apiserver;
 mod linear;
 mod measure;

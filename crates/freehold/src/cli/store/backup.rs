@@ -1,29 +1,34 @@
 //! `freehold store backup` and `restore`: one keyspace, one file, sealed with a key of its own.
 
+use super::control;
+use super::jobs::{Job, Secret};
+use super::place::engine_dir;
 use crate::cli::{Printer, Trouble};
 use anyhow::Result;
-use freehold_store::Keyspaces as _;
-use freehold_store::embedded::{Embedded, Options};
 use std::fs::OpenOptions;
 use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Duration;
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
   freehold store backup  --data-dir /var/lib/k8s --keyspace default --file k8s.backup --key-file backup.key
-  freehold store restore --data-dir /var/lib/k8s --keyspace default --file k8s.backup --key-file backup.key";
+  freehold store restore --data-dir /var/lib/k8s --keyspace default --file k8s.backup --key-file backup.key
+  freehold store backup  --data-dir /var/lib/freehold --all --file /backup/today --key-file backup.key
+
+A process that uses the directory goes on; it does the work itself.";
 
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {
-    /// Directory of the embedded engine; nobody may be using it
+pub(crate) struct BackupArgs {
+    /// Directory of the embedded engine, or data directory of `freehold up`; it may be in use
     #[arg(long, value_name = "DIR")]
     data_dir: PathBuf,
     /// The keyspace
     #[arg(long, value_name = "NAME", default_value = "default")]
     keyspace: String,
+    /// Every keyspace, each to a file of the directory that --file names
+    #[arg(long, conflicts_with = "keyspace")]
+    all: bool,
     /// The backup
     #[arg(long, value_name = "FILE")]
     file: PathBuf,
@@ -32,64 +37,42 @@ pub(crate) struct Args {
     key_file: PathBuf,
 }
 
-pub(crate) async fn backup(args: &Args, out: &Printer) -> Result<()> {
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Directory of the embedded engine, or data directory of `freehold up`; it may be in use
+    #[arg(long, value_name = "DIR")]
+    data_dir: PathBuf,
+    /// The keyspace
+    #[arg(long, value_name = "NAME", default_value = "default")]
+    keyspace: String,
+    /// The backup
+    #[arg(long, value_name = "FILE")]
+    file: PathBuf,
+    /// The key that the backup was made with
+    #[arg(long, value_name = "FILE")]
+    key_file: PathBuf,
+}
+
+pub(crate) async fn backup(args: &BackupArgs, out: &Printer) -> Result<()> {
     let key = key(&args.key_file, true)?;
-    let engine = open(&args.data_dir, true).await?;
-    let known = engine.list().await?.contains(&args.keyspace);
-    let done = if known {
-        engine.backup(&args.keyspace, &args.file, &key).await
-    } else {
-        let text = format!("there is no keyspace {}", args.keyspace);
-        Err(freehold_store::Error::Invalid(text))
+    let job = Job::Backup {
+        dir: engine_dir(&args.data_dir)?,
+        keyspace: (!args.all).then(|| args.keyspace.clone()),
+        file: std::path::absolute(&args.file)?,
+        key: Secret::new(&key),
     };
-    close(engine).await;
-    let head = done.map_err(|error| {
-        Trouble::new(format!("{} was not backed up", args.keyspace)).because(error)
-    })?;
-    let (file, keys, rev) = (args.file.display(), head.keys, head.rev);
-    out.line(format!("{file}: {keys} keys at revision {rev}"));
-    Ok(())
+    control::run(&job, out).await
 }
 
 pub(crate) async fn restore(args: &Args, out: &Printer) -> Result<()> {
     let key = key(&args.key_file, false)?;
-    let engine = open(&args.data_dir, false).await?;
-    let done = engine.restore(&args.keyspace, &args.file, &key).await;
-    close(engine).await;
-    let head = done.map_err(|error| {
-        Trouble::new(format!(
-            "{} was not restored, and is as it was",
-            args.keyspace
-        ))
-        .because(error)
-        .advise("Check the file, and that --key-file is the one it was made with.")
-    })?;
-    let (name, keys, rev) = (&args.keyspace, head.keys, head.rev);
-    out.line(format!("{name}: {keys} keys, going on at revision {rev}"));
-    Ok(())
-}
-
-/// Opens a directory that is there; a restore may also make a new one.
-async fn open(dir: &Path, existing: bool) -> Result<Arc<Embedded>> {
-    if existing && !dir.join("catalog").is_file() {
-        return Err(Trouble::usage(format!("{} holds no datastore", dir.display())).into());
-    }
-    // Nothing is forgotten on the way.
-    let options = Options {
-        history: Duration::ZERO,
-        ..Options::default()
+    let job = Job::Restore {
+        dir: engine_dir(&args.data_dir)?,
+        keyspace: args.keyspace.clone(),
+        file: std::path::absolute(&args.file)?,
+        key: Secret::new(&key),
     };
-    Embedded::open(dir, options).await.map_err(|error| {
-        Trouble::new(format!("cannot open the datastore in {}", dir.display()))
-            .because(error)
-            .advise("Stop the process that uses it, then run this again.")
-            .into()
-    })
-}
-
-async fn close(engine: Arc<Embedded>) {
-    // It waits for its threads.
-    let _ = tokio::task::spawn_blocking(move || engine.close()).await;
+    control::run(&job, out).await
 }
 
 /// The key in a file that is for its owner only.
@@ -127,6 +110,8 @@ fn new_key(file: &Path) -> Result<[u8; 32]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use freehold_store::Keyspaces as _;
+    use freehold_store::embedded::{Embedded, Options};
     use std::os::unix::fs::PermissionsExt as _;
 
     #[test]
@@ -173,9 +158,16 @@ mod tests {
             file: at("backup"),
             key_file: at("key"),
         };
+        let of = |data_dir: &str| BackupArgs {
+            data_dir: at(data_dir),
+            keyspace: "default".into(),
+            all: false,
+            file: at("backup"),
+            key_file: at("key"),
+        };
         let out = Printer::new(&Default::default());
-        assert!(backup(&args("none"), &out).await.is_err(), "no datastore");
-        backup(&args("one"), &out).await.expect("backup");
+        assert!(backup(&of("none"), &out).await.is_err(), "no datastore");
+        backup(&of("one"), &out).await.expect("backup");
         restore(&args("two"), &out).await.expect("restore");
         let engine = Embedded::open(at("two"), Options::default())
             .await

@@ -5,7 +5,7 @@ use anyhow::Result;
 use freehold_store::embedded::{Embedded, Limits, Options};
 use freehold_store::{Keyspaces, etcd, postgres};
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,7 +42,8 @@ impl Files {
         let (mut cert, mut key) = (None, None);
         for part in query.split('&').filter(|part| !part.is_empty()) {
             let (name, value) = part.split_once('=').unwrap_or((part, ""));
-            let file = Some(PathBuf::from(value));
+            // Another process may read it.
+            let file = std::path::absolute(value).ok();
             match name {
                 "ca" => files.ca = file,
                 "cert" => cert = file,
@@ -86,21 +87,88 @@ pub(crate) struct Tuning {
     pub(crate) history: Duration,
 }
 
+/// The engine that this process has, and its directory.
+pub(crate) struct Own {
+    pub(crate) dir: PathBuf,
+    pub(crate) engine: Arc<Embedded>,
+}
+
+impl Own {
+    fn is(&self, dir: &Path) -> bool {
+        let real = |dir: &Path| std::fs::canonicalize(dir).ok();
+        real(dir).is_some_and(|dir| Some(dir) == real(&self.dir))
+    }
+}
+
 /// A datastore that is open.
 pub(crate) struct Open {
     pub(crate) keyspaces: Arc<dyn Keyspaces>,
     embedded: Option<Arc<Embedded>>,
+    /// others go on using it
+    shared: bool,
 }
 
 impl Open {
+    /// A datastore as it is written on the command line.
+    pub(crate) async fn place(text: &str, own: Option<&Own>) -> Result<Self> {
+        match text.parse().map_err(anyhow::Error::msg)? {
+            Place::Embedded(dir) => Self::dir(&dir, false, own).await,
+            place => place.open(&Tuning::default()).await,
+        }
+    }
+
+    /// The embedded engine in a directory, which has to be there or is made.
+    pub(crate) async fn dir(dir: &Path, existing: bool, own: Option<&Own>) -> Result<Self> {
+        if let Some(own) = own.filter(|own| own.is(dir)) {
+            return Ok(Self {
+                keyspaces: own.engine.clone(),
+                embedded: Some(own.engine.clone()),
+                shared: true,
+            });
+        }
+        if existing && !dir.join("catalog").is_file() {
+            let text = format!("{} holds no datastore", dir.display());
+            return Err(Trouble::usage(text).into());
+        }
+        // Nothing is forgotten on the way.
+        let place = Place::Embedded(dir.to_owned());
+        place.open(&Tuning::default()).await
+    }
+
+    pub(crate) fn engine(&self) -> Result<&Arc<Embedded>> {
+        let engine = self.embedded.as_ref();
+        engine.ok_or_else(|| Trouble::usage("only the embedded engine can do this").into())
+    }
+
+    /// The engine and its directory, if it is one.
+    pub(crate) fn own(&self, place: &Place) -> Option<Own> {
+        match (place, &self.embedded) {
+            (Place::Embedded(dir), Some(engine)) => Some(Own {
+                dir: dir.clone(),
+                engine: engine.clone(),
+            }),
+            _ => None,
+        }
+    }
+
     /// Ends its work; what was acknowledged is on disk anyway.
     pub(crate) async fn close(self) {
         drop(self.keyspaces);
-        if let Some(engine) = self.embedded {
+        if let Some(engine) = self.embedded.filter(|_| !self.shared) {
             // It waits for its threads.
             let _ = tokio::task::spawn_blocking(move || engine.close()).await;
         }
     }
+}
+
+/// Where the engine's directory is: in the data directory of `freehold up` it is `store`.
+pub(crate) fn engine_dir(dir: &Path) -> Result<PathBuf> {
+    let dir = std::path::absolute(dir)?;
+    let inside = dir.join("store");
+    if !dir.join("catalog").exists() && inside.join("catalog").exists() {
+        return Ok(inside);
+    }
+    Ok(dir)
 }
 
 fn wrong(why: &str) -> String {
@@ -118,7 +186,9 @@ impl FromStr for Place {
             if dir.is_empty() {
                 return Err(wrong("the directory is missing"));
             }
-            return Ok(Self::Embedded(dir.into()));
+            let dir = std::path::absolute(dir).map_err(|e| wrong(&e.to_string()))?;
+            let dir = engine_dir(&dir).map_err(|e| wrong(&e.to_string()))?;
+            return Ok(Self::Embedded(dir));
         }
         let (scheme, rest) = text
             .split_once("://")
@@ -185,6 +255,52 @@ impl fmt::Display for Place {
 }
 
 impl Place {
+    /// Everything that it takes to parse it again.
+    pub(crate) fn url(&self) -> String {
+        let (text, files) = match self {
+            Self::Embedded(_) => return self.to_string(),
+            Self::Etcd {
+                endpoints,
+                prefix,
+                files,
+            } => {
+                let hosts: Vec<_> = endpoints
+                    .iter()
+                    .map(|url| url.split_once("://").map_or(&**url, |(_, host)| host))
+                    .collect();
+                let scheme = match endpoints.first() {
+                    Some(url) if url.starts_with("https") => "etcd+https",
+                    _ => "etcd+http",
+                };
+                (format!("{scheme}://{}{prefix}", hosts.join(",")), files)
+            }
+            Self::Postgres {
+                endpoints,
+                user,
+                database,
+                files,
+            } => {
+                let hosts = endpoints.join(",");
+                (format!("postgres://{user}@{hosts}/{database}"), files)
+            }
+        };
+        let (cert, key) = files.identity.clone().unzip();
+        let parts = [
+            ("ca", files.ca.clone()),
+            ("cert", cert),
+            ("key", key),
+            ("password-file", files.password.clone()),
+        ];
+        let query: Vec<String> = parts
+            .into_iter()
+            .filter_map(|(name, file)| Some(format!("{name}={}", file?.display())))
+            .collect();
+        match query.is_empty() {
+            true => text,
+            false => format!("{text}?{}", query.join("&")),
+        }
+    }
+
     pub(crate) async fn open(&self, tuning: &Tuning) -> Result<Open> {
         match self {
             Self::Embedded(dir) => {
@@ -207,6 +323,7 @@ impl Place {
                 Ok(Open {
                     keyspaces: engine.clone(),
                     embedded: Some(engine),
+                    shared: false,
                 })
             }
             Self::Etcd {
@@ -221,6 +338,7 @@ impl Place {
                 Ok(Open {
                     keyspaces,
                     embedded: None,
+                    shared: false,
                 })
             }
             Self::Postgres {
@@ -243,6 +361,7 @@ impl Place {
                 Ok(Open {
                     keyspaces,
                     embedded: None,
+                    shared: false,
                 })
             }
         }
@@ -256,7 +375,7 @@ fn unusable(what: &str, endpoints: &[String], error: freehold_store::Error) -> T
 }
 
 /// A file that the command line names.
-pub(crate) fn read(file: &std::path::Path) -> Result<Vec<u8>> {
+pub(crate) fn read(file: &Path) -> Result<Vec<u8>> {
     std::fs::read(file).map_err(|error| {
         Trouble::usage(format!("cannot read {}", file.display()))
             .because(error)
@@ -291,6 +410,14 @@ mod tests {
         assert!(
             matches!(postgres, Place::Postgres { user, database, .. } if user == "u" && database == "d")
         );
+        for text in [
+            "embedded:/d",
+            "etcd+https://a:1,b:2/x/y?ca=/c&cert=/d&key=/e",
+            "postgres://u@h:5432/d?password-file=/p",
+        ] {
+            let place: Place = text.parse().expect("a place");
+            assert_eq!(place.url(), text);
+        }
         for text in [
             "postgres://h:1/d",
             "postgres://u:secret@h:1/d",

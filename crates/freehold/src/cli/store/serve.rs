@@ -1,5 +1,6 @@
 //! `freehold store serve`
 
+use super::control;
 use super::place::{Place, Tuning, read};
 use crate::cli::{Global, Printer, Trouble, names, up};
 use anyhow::{Context as _, Result};
@@ -10,6 +11,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -129,6 +131,10 @@ pub(crate) async fn run(args: &Args, global: &Global, out: &Printer) -> Result<(
             (Endpoint::one_keyspace(store), "http")
         }
     };
+    let shutdown = CancellationToken::new();
+    let control = open
+        .own(&place)
+        .map(|own| tokio::spawn(control::serve(own.dir, own.engine, shutdown.clone())));
     out.line(format!("serving etcd v3 on {scheme}://{address}"));
     let stop = async {
         tokio::select! {
@@ -138,6 +144,10 @@ pub(crate) async fn run(args: &Args, global: &Global, out: &Printer) -> Result<(
         out.note("stopping");
     };
     let served = endpoint.serve(listener, stop).await;
+    shutdown.cancel();
+    if let Some(control) = control {
+        let _ = control.await;
+    }
     open.close().await;
     served.context("the listener failed")
 }
