@@ -125,6 +125,8 @@ pub mod types {
     pub const CREDENTIALS_READY: &str = "CredentialsReady";
     /// A pool or process serves the control plane (written by it).
     pub const SERVING: &str = "Serving";
+    /// A control plane can store more (written by who serves it, once it could not).
+    pub const STORAGE_AVAILABLE: &str = "StorageAvailable";
     /// The hooks of a control plane are applied.
     pub const HOOKS_APPLIED: &str = "HooksApplied";
     /// A foreign object was translated into ours.
@@ -150,6 +152,8 @@ pub mod reasons {
     pub const DATASTORE_NOT_FOUND: &str = "DataStoreNotFound";
     pub const DATASTORE_UNAVAILABLE: &str = "DataStoreUnavailable";
     pub const DATASTORE_CHANGED: &str = "DataStoreChanged";
+    pub const DATASTORE_NOT_ALLOWED: &str = "DataStoreNotAllowed";
+    pub const NO_SPACE: &str = "NoSpace";
     pub const IN_USE: &str = "InUse";
     pub const UNSUPPORTED_VERSION: &str = "UnsupportedVersion";
     pub const INVALID_NAME: &str = "InvalidName";

@@ -1,6 +1,6 @@
 //! `ControlPlane`: one Kubernetes of a tenant.
 
-use crate::Condition;
+use crate::{Condition, IntOrText};
 use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -73,6 +73,10 @@ pub struct ControlPlaneSpec {
     /// Where its data is kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub datastore: Option<DataStoreChoice>,
+    /// How much it may store. The tenant may have been given less
+    /// (`spec.controlPlanes.storage` of the Tenant): the smaller counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage: Option<StorageLimits>,
     /// Whether it may fall asleep when nobody uses it.
     #[serde(default)]
     pub power: Power,
@@ -101,6 +105,23 @@ pub struct ControlPlaneSpec {
     /// Ready only when the hooks are applied and what they made is ready.
     #[serde(default)]
     pub wait_for_hooks: bool,
+}
+
+/// How much a control plane may store, and how many may watch it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct StorageLimits {
+    /// Stored bytes, history included: `500Mi`; at least `4Mi`. When they are used up, objects can be
+    /// read and deleted, not created or changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<IntOrText>,
+    /// Objects.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1000, max = 100_000_000))]
+    pub objects: Option<u32>,
+    /// Watches at the same time; more are answered 429.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 100, max = 100_000))]
+    pub watches: Option<u32>,
 }
 
 /// What serves a control plane.

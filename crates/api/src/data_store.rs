@@ -4,6 +4,7 @@ use crate::Condition;
 use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// A datastore that somebody runs. Only administrators of the host write these; a ControlPlane
 /// names one in `spec.datastore.name`. Each control plane gets a keyspace of its own in it.
@@ -34,6 +35,9 @@ use serde::{Deserialize, Serialize};
 pub struct DataStoreSpec {
     /// What kind of datastore it is.
     pub driver: DataStoreDriver,
+    /// The tenants whose control planes may be in it; absent: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenants: Option<AllowedTenants>,
     /// Where it is: `host:port` of each member.
     #[schemars(length(min = 1, max = 32), inner(length(min = 1, max = 512)))]
     pub endpoints: Vec<String>,
@@ -56,6 +60,56 @@ pub struct DataStoreSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub tls_server_name: Option<String>,
+}
+
+/// Tenants by name, or by what they are labelled with; one of the two is enough.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AllowedTenants {
+    /// Names of tenants.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 1024), inner(length(min = 1, max = 63)))]
+    pub names: Vec<String>,
+    /// Labels that a Tenant must have, all of them; an empty selector stands for every tenant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selector: Option<TenantSelector>,
+}
+
+/// What a tenant must be labelled with.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TenantSelector {
+    /// Labels and their values.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 32))]
+    pub match_labels: BTreeMap<String, String>,
+}
+
+impl AllowedTenants {
+    /// Every tenant.
+    #[must_use]
+    pub fn all() -> Self {
+        Self {
+            names: Vec::new(),
+            selector: Some(TenantSelector::default()),
+        }
+    }
+}
+
+impl DataStoreSpec {
+    /// Whether control planes of this tenant may be in it.
+    #[must_use]
+    pub fn allows(&self, tenant: &str, labels: &BTreeMap<String, String>) -> bool {
+        let Some(allowed) = &self.tenants else {
+            return false;
+        };
+        let selected = |selector: &TenantSelector| {
+            let mut wanted = selector.match_labels.iter();
+            wanted.all(|(name, value)| labels.get(name) == Some(value))
+        };
+        allowed.names.iter().any(|name| name == tenant)
+            || allowed.selector.as_ref().is_some_and(selected)
+    }
 }
 
 /// A kind of datastore.
@@ -141,4 +195,30 @@ pub struct DataStoreStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tenant_is_allowed_by_name_or_by_labels_and_by_default_not_at_all() {
+        let spec = |tenants: serde_json::Value| -> DataStoreSpec {
+            serde_json::from_value(serde_json::json!({
+                "driver": "etcd", "endpoints": ["a:1"], "tenants": tenants,
+            }))
+            .expect("a spec")
+        };
+        let gold = BTreeMap::from([("tier".to_owned(), "gold".to_owned())]);
+        let none = BTreeMap::new();
+        assert!(!spec(serde_json::Value::Null).allows("acme", &gold));
+        assert!(!spec(serde_json::json!({})).allows("acme", &gold));
+        let named = spec(serde_json::json!({"names": ["acme"]}));
+        assert!(named.allows("acme", &none) && !named.allows("globex", &gold));
+        let labelled = spec(serde_json::json!({"selector": {"matchLabels": {"tier": "gold"}}}));
+        assert!(labelled.allows("globex", &gold) && !labelled.allows("globex", &none));
+        let all = spec(serde_json::json!({"selector": {}}));
+        assert!(all.allows("anybody", &none));
+        assert_eq!(all.tenants, Some(AllowedTenants::all()));
+    }
 }

@@ -23,10 +23,11 @@ pub use condition::{Condition, ConditionStatus};
 pub use control_plane::{
     ControlPlane, ControlPlaneSpec, ControlPlaneStatus, DataStoreChoice, Endpoint, EndpointSpec,
     Engine, HookRun, HookUse, Network, ObjectRef, Phase, Placement, Power, SecretRef,
+    StorageLimits,
 };
 pub use data_store::{
-    BasicAuth, CertificateAndKey, Content, ContentRef, DataStore, DataStoreDriver, DataStoreSpec,
-    DataStoreStatus, TlsConfig,
+    AllowedTenants, BasicAuth, CertificateAndKey, Content, ContentRef, DataStore, DataStoreDriver,
+    DataStoreSpec, DataStoreStatus, TenantSelector, TlsConfig,
 };
 pub use hook::{Hook, HookSpec, HookVar};
 pub use ids::{ControlPlaneName, InvalidName, TenantName};

@@ -1,6 +1,6 @@
 //! `Tenant`: who owns it, what it may have.
 
-use crate::{Condition, IntOrText, Raw};
+use crate::{Condition, IntOrText, Raw, StorageLimits};
 use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -115,6 +115,9 @@ pub struct ControlPlaneLimits {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
     pub versions: Vec<String>,
+    /// How much each of them may store, whatever it asks for itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage: Option<StorageLimits>,
 }
 
 /// Limits on the namespaces of a tenant.

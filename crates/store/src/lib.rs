@@ -118,6 +118,18 @@ pub trait Keyspaces: Send + Sync + 'static {
     /// Drops what memory holds of an idle keyspace; the next use loads it again.
     async fn sleep(&self, id: &str) -> Result<()>;
 
+    /// Sets what an open keyspace may store as long as this process has it (`None`: as much as is
+    /// usual here), and says how much that is. Not every driver can.
+    fn set_quota(&self, id: &str, bytes: Option<u64>, keys: Option<u64>) -> Result<Quota> {
+        let _ = id;
+        match (bytes, keys) {
+            (None, None) => Ok(Quota::default()),
+            _ => Err(Error::Invalid(
+                "this datastore has no limits for single keyspaces".into(),
+            )),
+        }
+    }
+
     /// Erases a keyspace and everything that was in it; durable before the reply.
     async fn delete(&self, id: &str) -> Result<()>;
 

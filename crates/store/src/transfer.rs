@@ -95,8 +95,11 @@ fn moving(to: Place<'_>) -> String {
 }
 
 fn moved(to: Place<'_>) -> String {
-    format!("this keyspace was moved to {}", to.name)
+    format!("{MOVED} {}", to.name)
 }
+
+/// How a fence begins behind which nobody is any more.
+const MOVED: &str = "this keyspace was moved to";
 
 /// Moves a keyspace, or goes on where an earlier call was interrupted. `at` is asked before each
 /// step; an error ends the call there.
@@ -145,6 +148,30 @@ pub async fn relocate(
     at(Step::CutOver)?;
     fence::set(&*source, Some(&moving(to)), Some(&moved(to))).await?;
     Ok(report)
+}
+
+/// Whether a keyspace was moved from one place to another, completely: it is closed here and says
+/// that it went, and is there, open, and not behind.
+///
+/// # Errors
+/// When either end cannot be read.
+pub async fn arrived(from: &dyn Keyspaces, to: &dyn Keyspaces, id: &str) -> Result<bool> {
+    let place = |keyspaces| Place {
+        keyspaces,
+        id,
+        name: id,
+    };
+    if !place(from).exists().await? || !place(to).exists().await? {
+        return Ok(false);
+    }
+    let source = from.open(id).await?;
+    let gone = fence::read(&*source).await?;
+    if !gone.is_some_and(|text| text.starts_with(MOVED)) {
+        return Ok(false);
+    }
+    let target = to.open(id).await?;
+    let open = fence::read(&*target).await?.is_none();
+    Ok(open && target.head().await?.rev >= source.head().await?.rev.saturating_sub(1))
 }
 
 /// Brings an image to its target, unless an earlier attempt has.

@@ -245,3 +245,21 @@ pub enum Error {
     #[error("the datastore is unavailable: {0}")]
     Unavailable(String),
 }
+
+/// How much a keyspace may store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quota {
+    /// history included
+    pub bytes: u64,
+    pub keys: u64,
+}
+
+impl Default for Quota {
+    /// No limit that is known.
+    fn default() -> Self {
+        Self {
+            bytes: u64::MAX,
+            keys: u64::MAX,
+        }
+    }
+}

@@ -105,7 +105,7 @@ impl Host {
         tasks.spawn("pool", pool.clone().run());
         tasks.spawn(
             "jobs",
-            crate::cli::control::serve(data.file("store"), store.clone(), shutdown.clone()),
+            crate::cli::control::serve(own_store(&data, &store), shutdown.clone()),
         );
         own::keep_kubeconfig_fresh(&mut tasks, &data, &credentials, &server, shutdown.clone())?;
 
@@ -143,6 +143,15 @@ impl Host {
             );
         }
         self.store.close();
+    }
+}
+
+/// What jobs are done on. Control planes start anew when their keyspace was replaced.
+fn own_store(data: &DataDir, store: &Arc<Embedded>) -> crate::cli::control::Own {
+    crate::cli::control::Own {
+        dir: data.file("store"),
+        engine: store.clone(),
+        replaceable: |id| id.starts_with(crate::pool::KEYSPACE_PREFIX),
     }
 }
 

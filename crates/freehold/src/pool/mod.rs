@@ -7,6 +7,7 @@ mod port;
 mod reconcile;
 mod settings;
 mod status;
+mod storage;
 
 use freehold_apiserver::listen::Backend;
 use freehold_store::Keyspaces;
@@ -16,6 +17,7 @@ use kube::runtime::controller::Controller;
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
 use kube::{Api, ResourceExt};
+pub(crate) use plane::KEYSPACE_PREFIX;
 use plane::Plane;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -156,9 +158,20 @@ impl Pool {
                 .map(|plane| ObjectRef::from_obj(&*plane))
                 .collect::<Vec<_>>()
         };
+        let known = controller.store();
+        let of_tenant = move |tenant: freehold_api::Tenant| {
+            let namespace = tenant.status.and_then(|status| status.namespace);
+            let planes = known.state().into_iter();
+            planes
+                .filter(|plane| plane.namespace() == namespace)
+                .map(|plane| ObjectRef::from_obj(&*plane))
+                .collect::<Vec<_>>()
+        };
+        let tenants: Api<freehold_api::Tenant> = Api::all(self.around.host.clone());
         let datastores: Api<freehold_api::DataStore> = Api::all(self.around.host.clone());
         controller
             .watches(secrets, labelled, of_secret)
+            .watches(tenants, watcher::Config::default(), of_tenant)
             .watches(datastores, watcher::Config::default(), of_datastore)
             .with_config(kube::runtime::controller::Config::default().concurrency(CONCURRENCY))
             .run(reconcile::reconcile, reconcile::again, self)
@@ -212,6 +225,7 @@ impl Pool {
             tokio::time::sleep(IDLE_CHECK).await;
             for plane in self.all() {
                 plane.sleep_if_idle(self.around.sleep_after).await;
+                storage::look(&plane, &self).await;
             }
         }
     }

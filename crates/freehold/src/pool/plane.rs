@@ -1,14 +1,17 @@
 //! One control plane of the pool: started on first use, parked when idle or told to.
 
 use super::Surroundings;
+use super::storage::Storage;
 use crate::guard;
 use async_trait::async_trait;
 use freehold_api::Power;
 use freehold_apiserver::listen::Backend;
 use freehold_apiserver::{Config, ControlPlane, Limits, Visit};
 use freehold_model::{ApiError, Catalogue};
-use freehold_store::Keyspaces;
-use std::sync::{Arc, PoisonError, RwLock};
+use freehold_store::fence::Fenced;
+use freehold_store::{Keyspaces, Quota, Store};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
@@ -25,6 +28,8 @@ pub(super) struct Recipe {
     pub(super) server: String,
     pub(super) service_cidr: String,
     pub(super) port: Option<u16>,
+    /// watches at the same time
+    pub(super) watches: Option<usize>,
     /// the datastore, and which opening of it
     pub(super) datastore: (String, u64),
 }
@@ -39,6 +44,11 @@ pub(super) struct Plane {
     tls: Arc<rustls::ServerConfig>,
     keyspaces: Arc<dyn Keyspaces>,
     power: RwLock<Power>,
+    storage: RwLock<Storage>,
+    /// of the running one: its keyspace, and how much that may hold
+    stored: RwLock<Option<(Arc<dyn Store>, Quota)>>,
+    /// somebody was told that it is full
+    said_full: AtomicBool,
     /// the running one, for the fast path
     running: RwLock<Option<Arc<ControlPlane>>>,
     /// taken to start and stop
@@ -63,8 +73,16 @@ struct Parked {
 const RETRY_START: Duration = Duration::from_secs(1);
 const STOP_LIMIT: Duration = Duration::from_secs(5);
 
+fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
+    lock.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
+    lock.write().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Keyspaces that begin so belong to control planes.
-pub(super) const KEYSPACE_PREFIX: &str = "cp-";
+pub(crate) const KEYSPACE_PREFIX: &str = "cp-";
 
 /// The keyspace of a control plane: named by its uid, never by anything a tenant chose.
 pub(super) fn keyspace(uid: &str) -> String {
@@ -95,6 +113,10 @@ impl Plane {
             tls,
             keyspaces,
             power: RwLock::default(),
+            storage: RwLock::default(),
+            stored: RwLock::default(),
+            // Whoever was here before may have said so.
+            said_full: AtomicBool::new(true),
             running: RwLock::default(),
             state: Mutex::default(),
             ended: around.shutdown.child_token(),
@@ -110,21 +132,49 @@ impl Plane {
     }
 
     pub(super) fn power(&self) -> Power {
-        *self.power.read().unwrap_or_else(PoisonError::into_inner)
+        *read(&self.power)
     }
 
     /// Sets it and says what it was.
     pub(super) fn set_power(&self, power: Power) -> Power {
-        std::mem::replace(
-            &mut *self.power.write().unwrap_or_else(PoisonError::into_inner),
-            power,
-        )
+        std::mem::replace(&mut *write(&self.power), power)
+    }
+
+    /// Sets how much it may store; at once, if it is awake.
+    pub(super) fn set_storage(&self, storage: Storage) -> Result<(), String> {
+        *write(&self.storage) = storage;
+        let mut stored = write(&self.stored);
+        if let Some((_, quota)) = stored.as_mut() {
+            *quota = self.quota()?;
+        }
+        Ok(())
+    }
+
+    fn quota(&self) -> Result<Quota, String> {
+        let storage = *read(&self.storage);
+        let quota = self
+            .keyspaces
+            .set_quota(&keyspace(&self.uid), storage.bytes, storage.objects);
+        quota.map_err(|error| format!("spec.storage: {error}"))
+    }
+
+    /// The keyspace of the running one, and how much it may hold.
+    pub(super) fn stored(&self) -> Option<(Arc<dyn Store>, Quota)> {
+        read(&self.stored).clone()
+    }
+
+    pub(super) fn said_full(&self) -> bool {
+        self.said_full.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn say_full(&self, full: bool) {
+        self.said_full.store(full, Ordering::Relaxed);
     }
 
     /// A visit is counted under the lock that `take_running` holds, so nobody is given a control
     /// plane that is being parked.
     fn visit(&self) -> Option<Visit> {
-        let running = self.running.read().unwrap_or_else(PoisonError::into_inner);
+        let running = read(&self.running);
         running
             .as_ref()
             .filter(|cp| !cp.is_closed())
@@ -132,7 +182,7 @@ impl Plane {
     }
 
     fn take_running(&self, when: impl Fn(&ControlPlane) -> bool) -> Option<Arc<ControlPlane>> {
-        let mut running = self.running.write().unwrap_or_else(PoisonError::into_inner);
+        let mut running = write(&self.running);
         running.take_if(|cp| when(cp))
     }
 
@@ -163,7 +213,7 @@ impl Plane {
                 state.failed = None;
                 state.controllers = Some(self.run_controllers(&started));
                 let visit = started.visit();
-                *self.running.write().unwrap_or_else(PoisonError::into_inner) = Some(started);
+                *write(&self.running) = Some(started);
                 tracing::info!(control_plane = %self.shown(), took = ?began.elapsed(), "awake");
                 Ok(visit)
             }
@@ -181,6 +231,10 @@ impl Plane {
             .open(&keyspace(&self.uid))
             .await
             .map_err(|e| e.to_string())?;
+        // Nobody writes to it while it is moved elsewhere.
+        let store: Arc<dyn Store> = Fenced::new(store);
+        *write(&self.stored) = Some((store.clone(), self.quota()?));
+        let usual = Limits::default();
         let config = Config {
             name: self.shown(),
             store,
@@ -190,7 +244,10 @@ impl Plane {
             issuer: crate::host::ISSUER.to_owned(),
             external_address: self.recipe.server.clone(),
             service_cidr: self.recipe.service_cidr.clone(),
-            limits: Limits::default(),
+            limits: Limits {
+                watches: self.recipe.watches.unwrap_or(usual.watches),
+                ..usual
+            },
         };
         ControlPlane::start(config).await.map_err(|e| {
             let cause = std::error::Error::source(&e)
@@ -242,6 +299,7 @@ impl Plane {
                 tracing::warn!(control_plane = %self.shown(), "controllers did not end in time and were dropped");
             }
         }
+        write(&self.stored).take();
         if let Some(running) = running {
             running.shut_down();
             drop(running);
@@ -333,6 +391,7 @@ mod tests {
             server: "https://127.0.0.1:1".to_owned(),
             service_cidr: crate::host::SERVICE_CIDR.to_owned(),
             port: None,
+            watches: None,
             datastore: ("embedded".to_owned(), 0),
         };
         let named = Named {

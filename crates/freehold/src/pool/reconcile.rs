@@ -4,6 +4,7 @@ use super::Pool;
 use super::datastores::{self, Chosen};
 use super::plane::{Named, Plane, Recipe, keyspace};
 use super::status::{Said, say};
+use super::storage::{self, Owner, Storage};
 use crate::guard;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -11,6 +12,7 @@ use freehold_api::condition::{reasons, types};
 use freehold_api::names::{FINALIZER_POOL, secret};
 use freehold_api::{Condition, ControlPlane, Endpoint, Engine, Placement, Power};
 use freehold_model::catalogue::{DEFAULT_MINOR, NEWEST_MINOR, OLDEST_MINOR};
+use freehold_store::transfer;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Patch, PatchParams};
 use kube::runtime::controller::Action;
@@ -85,26 +87,45 @@ async fn one(object: &ControlPlane, pool: &Pool) -> Result<Action, String> {
         namespace,
         name: object.name_any(),
     };
+    let owner = storage::owner(&named.namespace, pool).await?;
+    if moved(object, owner.as_ref(), &api, pool).await? {
+        // Its status has changed, which brings it here again.
+        return Ok(Action::await_change());
+    }
+    let given = owner.as_ref().and_then(|owner| owner.storage.as_ref());
+    let limits = match Storage::of(object.spec.storage.as_ref(), given) {
+        Ok(limits) => limits,
+        Err(why) => {
+            let serving = Condition::no(types::SERVING, reasons::INVALID_SPEC, why);
+            refuse(object, &api, serving).await?;
+            return Ok(Action::await_change());
+        }
+    };
     let mut wait = Action::await_change();
-    let found = match datastore(object, pool).await {
+    let found = match datastore(object, owner.as_ref(), pool).await {
         Ok(store) => recipe(object, &named, pool, &store)
             .await?
             .map(|r| (r, store)),
         Err(missing) => {
+            if missing.reason == reasons::DATASTORE_NOT_ALLOWED {
+                evict(&named.uid, pool).await;
+            }
             wait = Action::requeue(RETRY);
             Err(missing)
         }
     };
-    let (recipe, store) = match found {
+    let (mut recipe, store) = match found {
         Ok(found) => found,
         Err(serving) => {
             refuse(object, &api, serving).await?;
             return Ok(wait);
         }
     };
+    recipe.watches = limits.watches;
     hold(object, &api).await?;
     settle(object, &api).await?;
     let plane = place(&named, recipe, store, pool).await?;
+    plane.set_storage(limits)?;
     let before = plane.set_power(object.spec.power);
     let serving = if object.spec.power == Power::Asleep {
         plane.stop().await;
@@ -158,22 +179,81 @@ async fn refuse(
 }
 
 /// The datastore of a control plane, or the condition that says why there is none.
-async fn datastore(object: &ControlPlane, pool: &Pool) -> Result<Chosen, Condition> {
+async fn datastore(
+    object: &ControlPlane,
+    owner: Option<&Owner>,
+    pool: &Pool,
+) -> Result<Chosen, Condition> {
     let (name, wanted) = (datastores::name_for(object), datastores::wanted_by(object));
     if name != wanted {
         return Err(Condition::no(
             types::SERVING,
             reasons::DATASTORE_CHANGED,
             format!(
-                "its data is in datastore {name} and is not moved to {wanted} by itself; set spec.datastore.name to {name}"
+                "its data is in datastore {name} and is not moved to {wanted} by itself; set spec.datastore.name to {name}, or use `freehold store move`"
             ),
         ));
     }
+    storage::allowed(name, owner, pool).await?;
     let store = pool.datastores.get(name).await;
     store.map_err(|why| {
         let message = format!("datastore {name}: {}", why.message);
         Condition::no(types::SERVING, why.reason, message)
     })
+}
+
+/// Ends what is served of a control plane; its data stays.
+async fn evict(uid: &str, pool: &Pool) {
+    if let Some(plane) = pool.take(uid) {
+        plane.ended.cancel();
+        plane.stop().await;
+    }
+}
+
+/// Takes up a move that an administrator has made (`freehold store move`) and that the object now
+/// asks for: the keyspace is closed where it was and says that it went, and it is there.
+async fn moved(
+    object: &ControlPlane,
+    owner: Option<&Owner>,
+    api: &Api<ControlPlane>,
+    pool: &Pool,
+) -> Result<bool, String> {
+    let (name, wanted) = (datastores::name_for(object), datastores::wanted_by(object));
+    let (Some(uid), false) = (object.uid(), name == wanted) else {
+        return Ok(false);
+    };
+    if storage::allowed(wanted, owner, pool).await.is_err() {
+        return Ok(false);
+    }
+    let id = keyspace(&uid);
+    let (Ok(from), Ok(to)) = (
+        pool.datastores.get(name).await,
+        pool.datastores.get(wanted).await,
+    ) else {
+        return Ok(false);
+    };
+    let arrived = transfer::arrived(&*from.keyspaces, &*to.keyspaces, &id);
+    if !arrived.await.map_err(|e| e.to_string())? {
+        return Ok(false);
+    }
+    evict(&uid, pool).await;
+    let text = format!("its data was moved to datastore {wanted}");
+    let said = Said {
+        endpoint: None,
+        version: None,
+        datastore: Some(wanted.to_owned()),
+        serving: Condition::no(types::SERVING, reasons::WAITING_FOR_SERVER, text),
+    };
+    say(api, object, &said)
+        .await
+        .map_err(|e| crate::cli::said(&e))?;
+    // From here on nobody asks for what is left there.
+    from.keyspaces
+        .delete(&id)
+        .await
+        .map_err(|e| e.to_string())?;
+    tracing::info!(keyspace = %id, from = name, to = wanted, "moved");
+    Ok(true)
 }
 
 /// Before anything is stored it is written down where.
@@ -212,9 +292,7 @@ async fn place(
             return Ok(known);
         }
         // Credentials, version or address changed: connections and controllers start anew.
-        pool.take(&named.uid);
-        known.ended.cancel();
-        known.stop().await;
+        evict(&named.uid, pool).await;
     }
     let plane = Arc::new(Plane::new(named, recipe, store.keyspaces, &pool.around)?);
     if let Some(port) = plane.recipe.port {
@@ -289,10 +367,7 @@ async fn remove(
     api: &Api<ControlPlane>,
     pool: &Pool,
 ) -> Result<Action, String> {
-    if let Some(plane) = pool.take(uid) {
-        plane.ended.cancel();
-        plane.stop().await;
-    }
+    evict(uid, pool).await;
     if !object.finalizers().iter().any(|f| f == FINALIZER_POOL) {
         return Ok(Action::await_change());
     }
@@ -399,6 +474,7 @@ async fn recipe(
         server,
         service_cidr,
         port,
+        watches: None,
         datastore: (datastores::wanted_by(object).to_owned(), store.opened),
     }))
 }

@@ -39,7 +39,7 @@ pub use keyring::Wrapping;
 pub use metrics::{BOUNDS, KeyspaceMetrics, Metrics};
 pub use options::{Limits, Options};
 
-use crate::{Error, Image, Imported, Keyspaces, Result, Store};
+use crate::{Error, Image, Imported, Keyspaces, Quota, Result, Store};
 use async_trait::async_trait;
 use catalog::{Catalog, CatalogEntry, MAX_ID};
 use checkpoint::{Pace, Source, Target};
@@ -610,6 +610,21 @@ impl Keyspaces for Embedded {
         };
         let shared = self.shared.clone();
         blocking(move || shared.sleep(&slot)).await
+    }
+
+    fn set_quota(&self, id: &str, bytes: Option<u64>, keys: Option<u64>) -> Result<Quota> {
+        let usual = self.shared.options.limits;
+        let quota = Quota {
+            bytes: bytes.unwrap_or(usual.bytes),
+            keys: keys.unwrap_or(usual.keys),
+        };
+        let limits = Limits {
+            bytes: quota.bytes,
+            keys: quota.keys,
+            ..usual
+        };
+        self.limit(id, limits)?;
+        Ok(quota)
     }
 
     async fn delete(&self, id: &str) -> Result<()> {

@@ -3,7 +3,7 @@
 use crate::limits::MAX_TXN_KEYS;
 use crate::span::Span;
 use crate::{
-    Compare, Error, Event, KeyValue, LeaseId, Op, OpResult, Range, RangeReply, Result, Txn,
+    Compare, Error, Event, KeyValue, LeaseId, Op, OpResult, Quota, Range, RangeReply, Result, Txn,
     TxnReply,
 };
 use bytes::Bytes;
@@ -17,13 +17,6 @@ pub(super) struct Sums {
     pub(super) compacted: u64,
     pub(super) keys: u64,
     pub(super) bytes: u64,
-}
-
-/// Most that a keyspace may hold.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Quota {
-    pub(super) bytes: u64,
-    pub(super) keys: u64,
 }
 
 /// What was read under the lock.

@@ -29,7 +29,7 @@ mod upkeep;
 mod watch;
 mod write;
 
-use crate::{Error, Image, Imported, Keyspaces, Result, Store};
+use crate::{Error, Image, Imported, Keyspaces, Quota, Result, Store};
 use async_trait::async_trait;
 use connect::Connector;
 use fault::Fault;
@@ -87,6 +87,13 @@ impl Options {
             connections: 16,
             quota_bytes: 8 << 30,
             quota_keys: 10_000_000,
+        }
+    }
+
+    fn quota(&self) -> Quota {
+        Quota {
+            bytes: self.quota_bytes,
+            keys: self.quota_keys,
         }
     }
 }
@@ -218,6 +225,19 @@ impl Keyspaces for Postgres {
             store.0.granted.notify_one();
         }
         Ok(())
+    }
+
+    fn set_quota(&self, id: &str, bytes: Option<u64>, keys: Option<u64>) -> Result<Quota> {
+        let usual = self.options.quota();
+        let quota = Quota {
+            bytes: bytes.unwrap_or(usual.bytes),
+            keys: keys.unwrap_or(usual.keys),
+        };
+        match self.stores.lock().get(id) {
+            Some(store) => *store.0.quota.lock() = quota,
+            None => return Err(Error::Invalid(format!("there is no keyspace {id}"))),
+        }
+        Ok(quota)
     }
 
     async fn delete(&self, id: &str) -> Result<()> {

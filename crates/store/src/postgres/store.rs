@@ -8,7 +8,7 @@ use super::sql::{Kind, MAX_KEY, Names};
 use super::watch;
 use super::write::{Queue, Work};
 use crate::{
-    Error, Head, Lease, LeaseId, Op, Range, RangeReply, Result, Store, Txn, TxnReply, Watch,
+    Error, Head, Lease, LeaseId, Op, Quota, Range, RangeReply, Result, Store, Txn, TxnReply, Watch,
     WatchStream, limits,
 };
 use async_trait::async_trait;
@@ -27,6 +27,7 @@ pub(super) struct Inner {
     pub(super) listener: Arc<Listener>,
     pub(super) names: Names,
     pub(super) options: Arc<Options>,
+    pub(super) quota: Mutex<Quota>,
     pub(super) queue: Mutex<Queue>,
     pub(super) hub: Hub,
     /// names this process and keyspace among all that write
@@ -58,6 +59,7 @@ impl Inner {
             pool,
             listener,
             names,
+            quota: Mutex::new(options.quota()),
             options,
             queue: Mutex::default(),
             hub: Hub::default(),

@@ -6,7 +6,7 @@
 //! is final. So a write is never done twice and never reported wrongly; only when the server stays
 //! away longer than a caller may wait is it told that nobody knows.
 
-use super::batch::{self, Planned, Quota, Seen, Sums};
+use super::batch::{self, Planned, Seen, Sums};
 use super::connect::Backend;
 use super::fault::Fault;
 use super::pool::{Held, by};
@@ -185,11 +185,7 @@ impl Inner {
                 };
                 let txns: Vec<&Txn> = items.iter().filter_map(txn).collect();
                 let seen = self.look(&mut held, &txns, end).await?;
-                let quota = Quota {
-                    bytes: self.options.quota_bytes,
-                    keys: self.options.quota_keys,
-                };
-                batch::plan(seen, &txns, quota)
+                batch::plan(seen, &txns, *self.quota.lock())
             }
             Work::Revoke { ids, over } => {
                 let seen = self.look_at_leases(&mut held, ids, *over, end).await?;

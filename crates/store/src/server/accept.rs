@@ -6,6 +6,7 @@ use super::{Peer, Tenants};
 use crate::fence::Fenced;
 use crate::{Error, Result, Store};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use parking_lot::RwLock;
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use std::convert::Infallible;
@@ -66,9 +67,43 @@ enum Identity {
     Certificates(tokio_rustls::TlsAcceptor, Arc<Tenants>),
 }
 
+/// Who may come in from now on, and how those that are in are told to go.
+struct Door {
+    identity: Arc<Identity>,
+    closed: CancellationToken,
+}
+
+/// Changes who may come in, while the endpoint serves.
+#[derive(Clone)]
+pub struct Doors(Arc<RwLock<Door>>);
+
+impl Doors {
+    fn new(identity: Identity) -> Self {
+        Self(Arc::new(RwLock::new(Door {
+            identity: Arc::new(identity),
+            closed: CancellationToken::new(),
+        })))
+    }
+
+    fn now(&self) -> (Arc<Identity>, CancellationToken) {
+        let door = self.0.read();
+        (door.identity.clone(), door.closed.clone())
+    }
+
+    /// What new connections are asked from now on. With `all`, those that there are end within
+    /// seconds: what they were let in for may not hold any more.
+    pub fn change(&self, config: Arc<rustls::ServerConfig>, tenants: Arc<Tenants>, all: bool) {
+        let mut door = self.0.write();
+        door.identity = Arc::new(Identity::Certificates(config.into(), tenants));
+        if all {
+            std::mem::take(&mut door.closed).cancel();
+        }
+    }
+}
+
 /// An etcd endpoint before it is started.
 pub struct Endpoint {
-    identity: Arc<Identity>,
+    doors: Doors,
     stalled_after: Duration,
 }
 
@@ -85,9 +120,15 @@ impl Endpoint {
 
     fn new(identity: Identity) -> Self {
         Self {
-            identity: Arc::new(identity),
+            doors: Doors::new(identity),
             stalled_after: Duration::from_secs(60),
         }
+    }
+
+    /// What changes who may come in.
+    #[must_use]
+    pub fn doors(&self) -> Doors {
+        self.doors.clone()
     }
 
     /// How long an answer may wait for a client that does not read, before its connection is cut.
@@ -129,10 +170,19 @@ impl Endpoint {
                 tracing::warn!("no room for another connection");
                 continue;
             };
-            let (identity, stopping) = (self.identity.clone(), stopping.clone());
+            let ((identity, closed), stopping) = (self.doors.now(), stopping.clone());
             let stalled_after = self.stalled_after;
             connections.spawn(async move {
-                connection(stream, &identity, stalled_after, stopping).await;
+                let talking =
+                    connection(stream, &identity, stalled_after, stopping, closed.clone());
+                let late = async {
+                    closed.cancelled().await;
+                    tokio::time::sleep(DRAIN).await;
+                };
+                tokio::select! {
+                    () = talking => {}
+                    () = late => {}
+                }
                 drop(permit);
             });
         }
@@ -150,12 +200,13 @@ async fn connection(
     identity: &Identity,
     stalled_after: Duration,
     stopping: CancellationToken,
+    closed: CancellationToken,
 ) {
     drop(stream.set_nodelay(true));
     match identity {
         Identity::One(store, budget) => {
             let keyspace = Ok((store.clone(), budget.clone()));
-            talk(stream, keyspace, "http", stalled_after, stopping).await;
+            talk(stream, keyspace, "http", stalled_after, [stopping, closed]).await;
         }
         Identity::Certificates(acceptor, tenants) => {
             let shaken = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await;
@@ -173,7 +224,7 @@ async fn connection(
             if let Err(why) = &keyspace {
                 tracing::info!(why, "an etcd client is refused");
             }
-            talk(stream, keyspace, "https", stalled_after, stopping).await;
+            talk(stream, keyspace, "https", stalled_after, [stopping, closed]).await;
         }
     }
 }
@@ -195,7 +246,7 @@ async fn talk(
     keyspace: Keyspace,
     scheme: &'static str,
     stalled_after: Duration,
-    stopping: CancellationToken,
+    [stopping, closed]: [CancellationToken; 2],
 ) {
     let (keyspace, _connected) = count(keyspace);
     let watchdog = Arc::new(Watchdog::default());
@@ -232,6 +283,10 @@ async fn talk(
             return;
         }
         () = stopping.cancelled() => {
+            serving.as_mut().graceful_shutdown();
+            serving.await
+        }
+        () = closed.cancelled() => {
             serving.as_mut().graceful_shutdown();
             serving.await
         }

@@ -29,7 +29,8 @@ pub(super) async fn dispatch(
         "Hash" => unary(call, request, hash).await,
         "HashKV" => unary(call, request, hash_kv).await,
         "Snapshot" => not_served(
-            "there is no etcd database file to send; copy a keyspace with `freehold store export`",
+            "there is no etcd database file to send; on the server's machine, `freehold store backup` \
+             or `freehold store export` writes a keyspace to a file while it is used",
         ),
         "MoveLeader" => {
             Status::failed_precondition("etcdserver: bad leader transferee").into_http()

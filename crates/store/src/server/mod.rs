@@ -26,7 +26,7 @@ mod tenants;
 mod txn;
 mod watch;
 
-pub use accept::{Endpoint, tls_config};
+pub use accept::{Doors, Endpoint, tls_config};
 pub use tenants::{Subject, Tenants};
 
 use crate::Store;

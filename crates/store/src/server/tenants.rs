@@ -62,7 +62,7 @@ impl FromStr for Subject {
 pub struct Tenants {
     keyspaces: Arc<dyn Keyspaces>,
     rules: BTreeMap<Subject, String>,
-    budgets: Mutex<BTreeMap<String, Arc<Budget>>>,
+    budgets: Arc<Mutex<BTreeMap<String, Arc<Budget>>>>,
 }
 
 impl Tenants {
@@ -71,7 +71,17 @@ impl Tenants {
         Self {
             keyspaces,
             rules,
-            budgets: Mutex::default(),
+            budgets: Arc::default(),
+        }
+    }
+
+    /// Other rules for the same tenants, who keep what they have used up.
+    #[must_use]
+    pub fn with_rules(&self, rules: BTreeMap<Subject, String>) -> Self {
+        Self {
+            keyspaces: self.keyspaces.clone(),
+            rules,
+            budgets: self.budgets.clone(),
         }
     }
 

@@ -92,7 +92,7 @@ fn a_control_plane_lives_in_postgres_through_its_bad_days() {
     };
     let mut sandbox = Sandbox::with_host();
     let datastore = format!(
-        "apiVersion: v1\nkind: Secret\nmetadata:\n  name: db\n  namespace: default\nstringData:\n  username: keeper\n  password: a-password-of-the-test\n---\napiVersion: freehold.dev/v1alpha1\nkind: DataStore\nmetadata:\n  name: db\nspec:\n  driver: PostgreSQL\n  endpoints: [\"127.0.0.1:{}\"]\n  basicAuth:\n    username: {{secretReference: {{name: db, namespace: default}}}}\n    password: {{secretReference: {{name: db, namespace: default}}}}\n",
+        "apiVersion: v1\nkind: Secret\nmetadata:\n  name: db\n  namespace: default\nstringData:\n  username: keeper\n  password: a-password-of-the-test\n---\napiVersion: freehold.dev/v1alpha1\nkind: DataStore\nmetadata:\n  name: db\nspec:\n  tenants: {{names: [acme]}}\n  driver: PostgreSQL\n  endpoints: [\"127.0.0.1:{}\"]\n  basicAuth:\n    username: {{secretReference: {{name: db, namespace: default}}}}\n    password: {{secretReference: {{name: db, namespace: default}}}}\n",
         postgres.port
     );
     let admin = sandbox.admin();
@@ -107,7 +107,7 @@ fn a_control_plane_lives_in_postgres_through_its_bad_days() {
     sandbox.apply(&admin, &plane("lost", "nowhere")).done();
     sandbox.until("the missing datastore is named", || {
         condition(&sandbox, "controlplanes.freehold.dev/lost", "Serving")
-            == "False: datastore nowhere: there is no DataStore nowhere"
+            .contains("there is no DataStore nowhere, or this tenant may not use it")
     });
     let patch = [
         "patch",
@@ -133,6 +133,8 @@ fn a_control_plane_lives_in_postgres_through_its_bad_days() {
         names(&sandbox, &kubeconfig).is_some()
     });
 
+    may_not_be_used_by_others(&sandbox, &kubeconfig);
+
     postgres.kill();
     sandbox.until("the lost server is told", || {
         let said = condition(&sandbox, "datastores.freehold.dev/db", "Ready");
@@ -154,6 +156,36 @@ fn a_control_plane_lives_in_postgres_through_its_bad_days() {
     assert_eq!(found, "0", "nothing is left");
 }
 
+/// Another tenant does not get in, and one that is no longer allowed is not served any more.
+fn may_not_be_used_by_others(sandbox: &Sandbox, kubeconfig: &Path) {
+    let admin = sandbox.admin();
+    sandbox.freehold(&["create", "tenant", "globex"]).done();
+    let theirs = plane("spy", "db")
+        .replace("tenant-acme", "tenant-globex")
+        .replace("tenant: acme", "tenant: globex");
+    sandbox.apply(&admin, &theirs).done();
+    let serving = "jsonpath={.status.conditions[?(@.type==\"Serving\")].reason}";
+    let get = ["get", "fhcp", "spy", "-n", "tenant-globex", "-o", serving];
+    sandbox.until("the other tenant is refused", || {
+        sandbox.kubectl(&admin, &get).stdout == "DataStoreNotAllowed"
+    });
+    let allow = |names: &str| {
+        let patch = format!("{{\"spec\":{{\"tenants\":{{\"names\":[{names}]}}}}}}");
+        let args = ["patch", "fhds", "db", "--type=merge", "-p", &patch];
+        sandbox.kubectl(&admin, &args).done();
+    };
+    allow("");
+    sandbox.until("nobody is served any more", || {
+        names(sandbox, kubeconfig).is_none()
+    });
+    allow("\"acme\"");
+    sandbox.until("it is served again", || {
+        names(sandbox, kubeconfig).is_some()
+    });
+    let delete = ["delete", "fhcp", "spy", "-n", "tenant-globex"];
+    sandbox.kubectl(&admin, &delete).done();
+}
+
 #[test]
 fn a_control_plane_lives_in_etcd() {
     needs_kubectl!();
@@ -162,7 +194,7 @@ fn a_control_plane_lives_in_etcd() {
     };
     let mut sandbox = Sandbox::with_host();
     let datastore = format!(
-        "apiVersion: freehold.dev/v1alpha1\nkind: DataStore\nmetadata:\n  name: db\nspec:\n  driver: etcd\n  endpoints: [\"127.0.0.1:{}\"]\n",
+        "apiVersion: freehold.dev/v1alpha1\nkind: DataStore\nmetadata:\n  name: db\nspec:\n  tenants: {{selector: {{}}}}\n  driver: etcd\n  endpoints: [\"127.0.0.1:{}\"]\n",
         etcd.port()
     );
     lives(&mut sandbox, &datastore);
@@ -184,4 +216,67 @@ fn goes_but(sandbox: &Sandbox, other: &str) {
     goes(sandbox);
     let left = json(&sandbox.kubectl(&admin, &["get", "fhds", "-o", "json"]).ok());
     assert_eq!(left["items"].as_array().map(Vec::len), Some(0));
+}
+
+#[test]
+fn a_full_control_plane_says_so_and_its_tenant_cannot_give_itself_more() {
+    needs_kubectl!();
+    let sandbox = Sandbox::with_host();
+    let admin = sandbox.admin();
+    sandbox.freehold(&["create", "tenant", "acme"]).done();
+    let given = r#"{"spec":{"controlPlanes":{"storage":{"bytes":"4Mi","objects":5000}}}}"#;
+    let args = ["patch", "fht", "acme", "--type=merge", "-p", given];
+    sandbox.kubectl(&admin, &args).done();
+    let asks = plane("dev", "embedded") + "  storage: {bytes: 8Gi, watches: 100}\n";
+    sandbox.apply(&admin, &asks).done();
+    ready(&sandbox, "dev");
+    let kubeconfig = sandbox.kubeconfig("acme", "dev");
+    let value = format!("--from-literal=v={}", "x".repeat(100_000));
+    let mut count = 0;
+    let refused = loop {
+        let name = format!("large{count}");
+        let run = sandbox.kubectl(&kubeconfig, &["create", "configmap", &name, &value]);
+        if run.code != Some(0) {
+            break run.stderr;
+        }
+        count += 1;
+        assert!(count < 100, "4 MiB hold no 10 MB");
+    };
+    assert!(refused.contains("bytes"), "{refused}");
+    assert!(count > 5, "{count}");
+    let what = "controlplanes.freehold.dev/dev";
+    sandbox.until("that it is full is said", || {
+        let said = condition(&sandbox, what, "StorageAvailable");
+        said.starts_with("False") && said.contains("of 4194304 bytes are used")
+    });
+    assert!(names(&sandbox, &kubeconfig).is_some(), "it is read");
+    let delete = ["delete", "configmap", "large0"];
+    sandbox.kubectl(&kubeconfig, &delete).done();
+    // More from who may give more; at once, without a restart.
+    let more = given.replace("4Mi", "64Mi");
+    let args = ["patch", "fht", "acme", "--type=merge", "-p", &more];
+    sandbox.kubectl(&admin, &args).done();
+    sandbox.until("it can be written to", || {
+        let args = ["create", "configmap", "more", &value];
+        sandbox.kubectl(&kubeconfig, &args).code == Some(0)
+    });
+    sandbox.until("that is said, too", || {
+        condition(&sandbox, what, "StorageAvailable").starts_with("True")
+    });
+    let metrics = sandbox.kubectl(&admin, &["get", "--raw", "/metrics"]).ok();
+    assert!(
+        metrics.contains("freehold_store_quota_bytes{keyspace=\"cp-")
+            && metrics.contains("} 67108864"),
+        "{metrics}"
+    );
+    let theirs = sandbox.kubectl(&kubeconfig, &["get", "--raw", "/metrics"]);
+    assert!(
+        !theirs.stdout.contains("freehold_store_"),
+        "a tenant learns nothing of the node"
+    );
+    let wrong = asks.replace("8Gi", "1Mi");
+    sandbox.apply(&admin, &wrong).done();
+    sandbox.until("too little is refused by name", || {
+        condition(&sandbox, what, "Serving") == "False: spec.storage.bytes: at least 4Mi are needed"
+    });
 }

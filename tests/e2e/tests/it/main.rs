@@ -9,6 +9,8 @@
     reason = "a test that is skipped says so, also from its helpers"
 )]
 
+#[path = "../../../../crates/store/tests/it/certificates.rs"]
+mod certificates;
 mod cli;
 mod datastores;
 mod dialects;
@@ -22,5 +24,7 @@ mod real_etcd;
 #[allow(dead_code, reason = "shared with the tests of the datastore")]
 #[path = "../../../../crates/store/tests/it/real_postgres.rs"]
 mod real_postgres;
+mod store_online;
 mod store_serve;
+mod store_tls;
 mod tenants;

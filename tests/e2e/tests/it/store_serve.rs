@@ -9,19 +9,19 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-fn upstream(name: &str) -> Option<PathBuf> {
+pub(crate) fn upstream(name: &str) -> Option<PathBuf> {
     let home = PathBuf::from(std::env::var_os("HOME")?);
     let cache = std::env::var_os("XDG_CACHE_HOME").map_or(home.join(".cache"), PathBuf::from);
     let path = cache.join("freehold/upstream/v1.36.3").join(name);
     path.is_file().then_some(path)
 }
 
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     listener.local_addr().expect("bound").port()
 }
 
-struct Running(Child);
+pub(crate) struct Running(pub(crate) Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
@@ -31,7 +31,7 @@ impl Drop for Running {
 }
 
 /// Starts it and waits for its word.
-fn serve(dir: &Path, port: u16) -> Running {
+pub(crate) fn serve(dir: &Path, port: u16) -> Running {
     let mut child = Command::new(freehold_program())
         .args(["store", "serve", "--data-dir"])
         .arg(dir)
@@ -326,6 +326,18 @@ fn a_keyspace_goes_through_a_file_and_over_to_another_directory() {
         "{}",
         run.stderr
     );
+    // A copy leaves everything where it is.
+    let copy = ["store", "copy", "--from", &from, "--to", &to, "--keyspace"];
+    let copied = sandbox.freehold(&[&copy[..], &["default", "--target-keyspace", "copy"]].concat());
+    assert!(
+        copied.stdout.contains("1 keys, all with their revisions"),
+        "{}{}",
+        copied.stdout,
+        copied.stderr
+    );
+    let again = sandbox.freehold(&[&copy[..], &["default", "--target-keyspace", "copy"]].concat());
+    assert_eq!(again.code, Some(1), "{}", again.stdout);
+    assert!(again.stderr.contains("is not empty"), "{}", again.stderr);
     let ends = [
         "store",
         "move",

@@ -3,13 +3,12 @@
 //! of JSON, answered by lines of JSON.
 
 use super::jobs::Job;
-use super::place::Own;
+pub(crate) use super::place::Own;
 use crate::cli::{Printer, Trouble};
 use anyhow::{Context as _, Result};
-use freehold_store::embedded::Embedded;
 use serde::{Deserialize, Serialize};
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
@@ -38,8 +37,8 @@ enum Word {
 }
 
 /// Takes jobs until shutdown.
-pub(crate) async fn serve(dir: PathBuf, engine: Arc<Embedded>, shutdown: CancellationToken) {
-    let path = dir.join(SOCKET);
+pub(crate) async fn serve(own: Own, shutdown: CancellationToken) {
+    let path = own.dir.join(SOCKET);
     let listener = match listen(&path) {
         Ok(listener) => listener,
         Err(error) => {
@@ -47,7 +46,7 @@ pub(crate) async fn serve(dir: PathBuf, engine: Arc<Embedded>, shutdown: Cancell
             return;
         }
     };
-    let own = Arc::new(Own { dir, engine });
+    let own = Arc::new(own);
     let places = Arc::new(Semaphore::new(MAX_JOBS));
     loop {
         let accepted = tokio::select! {

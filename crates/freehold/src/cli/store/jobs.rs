@@ -133,6 +133,11 @@ impl Job {
                 key,
             } => {
                 let open = Open::dir(dir, false, own).await?;
+                if open.is_shared() && !own.is_some_and(|own| (own.replaceable)(keyspace)) {
+                    let text = format!("{keyspace} is not restored while it is served");
+                    let advice = "Stop the process that has the directory, then run this again.";
+                    return Err(Trouble::new(text).advise(advice).into());
+                }
                 let done = restore(open.engine()?, keyspace, file, key).await;
                 open.close().await;
                 Ok(vec![done?])

@@ -17,6 +17,8 @@ pub(crate) enum Place {
     Embedded(PathBuf),
     Etcd {
         endpoints: Vec<String>,
+        /// where the etcd has authentication
+        user: Option<String>,
         prefix: String,
         files: Files,
     },
@@ -63,6 +65,14 @@ impl Files {
         Ok(files)
     }
 
+    fn password(&self) -> Result<Option<String>> {
+        let Some(file) = &self.password else {
+            return Ok(None);
+        };
+        let text = String::from_utf8_lossy(&read(file)?).into_owned();
+        Ok(Some(text.trim_end_matches(['\r', '\n']).to_owned()))
+    }
+
     fn tls(&self) -> Result<Option<freehold_store::etcd::Tls>> {
         let Some(ca) = &self.ca else {
             return Ok(None);
@@ -91,6 +101,8 @@ pub(crate) struct Tuning {
 pub(crate) struct Own {
     pub(crate) dir: PathBuf,
     pub(crate) engine: Arc<Embedded>,
+    /// which keyspaces may be replaced while they are used: their users notice and start anew
+    pub(crate) replaceable: fn(&str) -> bool,
 }
 
 impl Own {
@@ -146,9 +158,15 @@ impl Open {
             (Place::Embedded(dir), Some(engine)) => Some(Own {
                 dir: dir.clone(),
                 engine: engine.clone(),
+                replaceable: |_| false,
             }),
             _ => None,
         }
+    }
+
+    /// Whether others use it meanwhile.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.shared
     }
 
     /// Ends its work; what was acknowledged is on disk anyway.
@@ -171,9 +189,11 @@ pub(crate) fn engine_dir(dir: &Path) -> Result<PathBuf> {
     Ok(dir)
 }
 
+const SEEN: &str = "a password on the command line is seen by everybody; use password-file";
+
 fn wrong(why: &str) -> String {
     format!(
-        "{why}. Write embedded:DIR, etcd+http[s]://HOST:PORT/PREFIX[?ca=FILE&cert=FILE&key=FILE] or \
+        "{why}. Write embedded:DIR, etcd+http[s]://[USER@]HOST:PORT/PREFIX[?password-file=FILE&ca=FILE&cert=FILE&key=FILE] or \
          postgres://USER@HOST:PORT/DATABASE[?password-file=FILE&ca=FILE]"
     )
 }
@@ -205,6 +225,14 @@ impl FromStr for Place {
         };
         match scheme {
             "etcd+http" | "etcd+https" => {
+                let (user, hosts) = match hosts.split_once('@') {
+                    Some((user, _)) if user.contains(':') => return Err(wrong(SEEN)),
+                    Some((user, hosts)) => (Some(user.to_owned()), hosts),
+                    None => (None, hosts),
+                };
+                if user.is_some() != files.password.is_some() {
+                    return Err(wrong("USER@ and password-file=FILE come together"));
+                }
                 let plain = scheme == "etcd+http";
                 if !plain && files.ca.is_none() {
                     return Err(wrong("https needs ca=FILE"));
@@ -212,6 +240,7 @@ impl FromStr for Place {
                 let before = if plain { "http://" } else { "https://" };
                 Ok(Self::Etcd {
                     endpoints: endpoints(hosts, before),
+                    user,
                     prefix: format!("/{path}"),
                     files,
                 })
@@ -221,9 +250,7 @@ impl FromStr for Place {
                     .split_once('@')
                     .ok_or_else(|| wrong("a PostgreSQL needs USER@"))?;
                 if user.contains(':') {
-                    let why =
-                        "a password on the command line is seen by everybody; use password-file";
-                    return Err(wrong(why));
+                    return Err(wrong(SEEN));
                 }
                 Ok(Self::Postgres {
                     endpoints: endpoints(hosts, ""),
@@ -261,6 +288,7 @@ impl Place {
             Self::Embedded(_) => return self.to_string(),
             Self::Etcd {
                 endpoints,
+                user,
                 prefix,
                 files,
             } => {
@@ -272,7 +300,13 @@ impl Place {
                     Some(url) if url.starts_with("https") => "etcd+https",
                     _ => "etcd+http",
                 };
-                (format!("{scheme}://{}{prefix}", hosts.join(",")), files)
+                let user = user
+                    .as_ref()
+                    .map_or(String::new(), |user| format!("{user}@"));
+                (
+                    format!("{scheme}://{user}{}{prefix}", hosts.join(",")),
+                    files,
+                )
             }
             Self::Postgres {
                 endpoints,
@@ -328,11 +362,13 @@ impl Place {
             }
             Self::Etcd {
                 endpoints,
+                user,
                 prefix,
                 files,
             } => {
                 let mut options = etcd::Options::new(endpoints.clone(), prefix.clone());
                 options.tls = files.tls()?;
+                options.login = user.clone().zip(files.password()?);
                 let keyspaces = etcd::Etcd::connect(options).await;
                 let keyspaces = keyspaces.map_err(|error| unusable("etcd", endpoints, error))?;
                 Ok(Open {
@@ -351,10 +387,7 @@ impl Place {
                 options.tls = files.tls()?;
                 options.quota_bytes = tuning.quota_bytes.unwrap_or(options.quota_bytes);
                 options.quota_keys = tuning.quota_keys.unwrap_or(options.quota_keys);
-                if let Some(file) = &files.password {
-                    let text = String::from_utf8_lossy(&read(file)?).into_owned();
-                    options.password = Some(text.trim_end_matches(['\r', '\n']).to_owned());
-                }
+                options.password = files.password()?;
                 let keyspaces = postgres::Postgres::connect(options).await;
                 let keyspaces =
                     keyspaces.map_err(|error| unusable("PostgreSQL", endpoints, error))?;
@@ -413,6 +446,7 @@ mod tests {
         for text in [
             "embedded:/d",
             "etcd+https://a:1,b:2/x/y?ca=/c&cert=/d&key=/e",
+            "etcd+http://root@a:1/x?password-file=/p",
             "postgres://u@h:5432/d?password-file=/p",
         ] {
             let place: Place = text.parse().expect("a place");
@@ -427,6 +461,8 @@ mod tests {
             "etcd+http://a:1",
             "etcd+https://a:1/x",
             "etcd+http://a:1/x?cert=c",
+            "etcd+http://root@a:1/x",
+            "etcd+http://root:word@a:1/x",
             "etcd+http://a:1/x?what=c",
         ] {
             let refused = text.parse::<Place>().expect_err("no place");

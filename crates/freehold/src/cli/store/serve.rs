@@ -4,11 +4,12 @@ use super::control;
 use super::place::{Place, Tuning, read};
 use crate::cli::{Global, Printer, Trouble, names, up};
 use anyhow::{Context as _, Result};
-use freehold_store::server::{Endpoint, Subject, Tenants, tls_config};
+use freehold_store::server::{Doors, Endpoint, Subject, Tenants, tls_config};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -29,7 +30,8 @@ Examples:
   Over an etcd that is already there, under a prefix:
     freehold store serve --datastore etcd+http://127.0.0.1:12379/tenants";
 
-#[derive(Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
+#[command(group = clap::ArgGroup::new("rules").args(["tenant", "tenants"]).multiple(true))]
 pub(crate) struct Args {
     /// Directory of the embedded engine; created when it is new
     #[arg(
@@ -47,7 +49,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:2379")]
     listen: SocketAddr,
     /// Serving certificate (PEM, with intermediates); without it: no TLS, loopback only
-    #[arg(long, value_name = "FILE", requires_all = ["key", "client_ca", "tenant"], help_heading = "TLS")]
+    #[arg(long, value_name = "FILE", requires_all = ["key", "client_ca", "rules"], help_heading = "TLS")]
     cert: Option<PathBuf>,
     /// Its private key (PEM)
     #[arg(long, value_name = "FILE", requires = "cert", help_heading = "TLS")]
@@ -59,6 +61,9 @@ pub(crate) struct Args {
     /// (organization), uri:URI or dns:NAME (alternative names); all others are refused
     #[arg(long, value_name = "SUBJECT=KEYSPACE", value_parser = tenant, requires = "cert", help_heading = "TLS")]
     tenant: Vec<(Subject, String)>,
+    /// The same in a file, one SUBJECT=KEYSPACE a line, # begins a comment
+    #[arg(long, value_name = "FILE", requires = "cert", help_heading = "TLS")]
+    tenants: Option<PathBuf>,
     /// The keyspace that is served without TLS
     #[arg(
         long,
@@ -83,6 +88,7 @@ fn tenant(text: &str) -> Result<(Subject, String), String> {
     let (subject, keyspace) = text
         .rsplit_once('=')
         .ok_or("write SUBJECT=KEYSPACE, e.g. cn:acme=acme")?;
+    let (subject, keyspace) = (subject.trim(), keyspace.trim());
     if keyspace.is_empty() || keyspace.len() > 255 || keyspace.contains('/') {
         return Err("a keyspace's name has 1 to 255 bytes and no slash".into());
     }
@@ -110,7 +116,7 @@ pub(crate) async fn run(args: &Args, global: &Global, out: &Printer) -> Result<(
     };
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
-    let tls = tls(args)?;
+    let tls = Tls::read(args)?;
     let open = place.open(&tuning).await?;
     let listener = TcpListener::bind(args.listen).await.map_err(|error| {
         Trouble::new(format!("cannot listen on {}", args.listen))
@@ -118,10 +124,21 @@ pub(crate) async fn run(args: &Args, global: &Global, out: &Printer) -> Result<(
             .advise("Choose another address with --listen.")
     })?;
     let address = listener.local_addr().context("the listener's address")?;
+    let shutdown = CancellationToken::new();
+    let mut reloading = None;
     let (endpoint, scheme) = match tls {
-        Some((config, rules)) => {
-            let tenants = Tenants::new(open.keyspaces.clone(), rules);
-            (Endpoint::by_certificate(config, Arc::new(tenants)), "https")
+        Some(tls) => {
+            let tenants = Arc::new(Tenants::new(open.keyspaces.clone(), tls.rules()?));
+            let endpoint = Endpoint::by_certificate(tls.config()?, tenants.clone());
+            let work = reload(
+                args.clone(),
+                tls,
+                tenants,
+                endpoint.doors(),
+                shutdown.clone(),
+            );
+            reloading = Some(tokio::spawn(work));
+            (endpoint, "https")
         }
         None => {
             let store = open.keyspaces.open(&args.keyspace).await;
@@ -131,10 +148,9 @@ pub(crate) async fn run(args: &Args, global: &Global, out: &Printer) -> Result<(
             (Endpoint::one_keyspace(store), "http")
         }
     };
-    let shutdown = CancellationToken::new();
     let control = open
         .own(&place)
-        .map(|own| tokio::spawn(control::serve(own.dir, own.engine, shutdown.clone())));
+        .map(|own| tokio::spawn(control::serve(own, shutdown.clone())));
     out.line(format!("serving etcd v3 on {scheme}://{address}"));
     let stop = async {
         tokio::select! {
@@ -145,8 +161,8 @@ pub(crate) async fn run(args: &Args, global: &Global, out: &Printer) -> Result<(
     };
     let served = endpoint.serve(listener, stop).await;
     shutdown.cancel();
-    if let Some(control) = control {
-        let _ = control.await;
+    for task in [control, reloading].into_iter().flatten() {
+        let _ = task.await;
     }
     open.close().await;
     served.context("the listener failed")
@@ -158,31 +174,123 @@ fn check(args: &Args) -> Result<()> {
             "without TLS everybody who reaches {} could read and write everything",
             args.listen
         ))
-        .advise("Give --cert, --key, --client-ca and --tenant, or listen on 127.0.0.1.")
+        .advise(
+            "Give --cert, --key, --client-ca and --tenant or --tenants, or listen on 127.0.0.1.",
+        )
         .into());
     }
     Ok(())
 }
 
-type Tls = (Arc<rustls::ServerConfig>, BTreeMap<Subject, String>);
+/// What the files say that decide who may come in.
+#[derive(Clone, PartialEq, Eq)]
+struct Tls {
+    cert: Vec<u8>,
+    key: Vec<u8>,
+    client_ca: Vec<u8>,
+    tenant: Vec<(Subject, String)>,
+    tenants: String,
+}
 
-fn tls(args: &Args) -> Result<Option<Tls>> {
-    let (Some(cert), Some(key), Some(ca)) = (&args.cert, &args.key, &args.client_ca) else {
-        return Ok(None);
+impl Tls {
+    fn read(args: &Args) -> Result<Option<Self>> {
+        let (Some(cert), Some(key), Some(ca)) = (&args.cert, &args.key, &args.client_ca) else {
+            return Ok(None);
+        };
+        let tenants = match &args.tenants {
+            Some(file) => String::from_utf8(read(file)?)
+                .with_context(|| format!("{} is not text", file.display()))?,
+            None => String::new(),
+        };
+        let tls = Self {
+            cert: read(cert)?,
+            key: read(key)?,
+            client_ca: read(ca)?,
+            tenant: args.tenant.clone(),
+            tenants,
+        };
+        // What is wrong is said now.
+        tls.rules()?;
+        tls.config()?;
+        Ok(Some(tls))
+    }
+
+    fn config(&self) -> Result<Arc<rustls::ServerConfig>> {
+        let config = tls_config(&self.cert, &self.key, &self.client_ca);
+        config.map_err(|error| {
+            Trouble::usage("the TLS files cannot be used")
+                .because(error)
+                .advise("--cert and --key are a PEM pair, --client-ca PEM certificates.")
+                .into()
+        })
+    }
+
+    fn rules(&self) -> Result<BTreeMap<Subject, String>> {
+        let lines = self.tenants.lines().map(str::trim).enumerate();
+        let lines = lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
+        let of_file = lines.map(|(n, line)| {
+            tenant(line).map_err(|why| Trouble::usage(format!("--tenants, line {}: {why}", n + 1)))
+        });
+        let mut rules = BTreeMap::new();
+        for rule in self.tenant.iter().cloned().map(Ok).chain(of_file) {
+            let (subject, keyspace) = rule?;
+            let before = rules.insert(subject.clone(), keyspace.clone());
+            if before.is_some_and(|other| other != keyspace) {
+                let text = format!("{subject} is given two keyspaces");
+                return Err(Trouble::usage(text).into());
+            }
+        }
+        Ok(rules)
+    }
+}
+
+/// How often the files are looked at; SIGHUP makes it now.
+const LOOK: Duration = Duration::from_secs(10);
+
+/// Takes up files that changed. What cannot be used leaves everything as it is, with a warning.
+async fn reload(
+    args: Args,
+    mut now: Tls,
+    tenants: Arc<Tenants>,
+    doors: Doors,
+    shutdown: CancellationToken,
+) {
+    let mut hangup = match signal(SignalKind::hangup()) {
+        Ok(hangup) => hangup,
+        Err(error) => {
+            tracing::warn!(%error, "changed certificates and tenants are not taken up");
+            return;
+        }
     };
-    let config = tls_config(&read(cert)?, &read(key)?, &read(ca)?);
-    let config = config.map_err(|error| {
-        Trouble::usage("the TLS files cannot be used")
-            .because(error)
-            .advise("--cert and --key are a PEM pair, --client-ca PEM certificates.")
-    })?;
-    let mut rules = BTreeMap::new();
-    for (subject, keyspace) in &args.tenant {
-        let before = rules.insert(subject.clone(), keyspace.clone());
-        if before.is_some_and(|other| other != *keyspace) {
-            let text = format!("{subject} is given two keyspaces");
-            return Err(Trouble::usage(text).into());
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            _ = hangup.recv() => {}
+            () = tokio::time::sleep(LOOK) => {}
+        }
+        let found = Tls::read(&args).and_then(|found| {
+            let Some(found) = found.filter(|found| *found != now) else {
+                return Ok(None);
+            };
+            let (config, rules) = (found.config()?, found.rules()?);
+            Ok(Some((found, config, rules)))
+        });
+        match found {
+            Ok(None) => {}
+            Ok(Some((found, config, rules))) => {
+                let all =
+                    found.client_ca != now.client_ca || found.rules().ok() != now.rules().ok();
+                doors.change(config, Arc::new(tenants.with_rules(rules)), all);
+                now = found;
+                tracing::info!("certificates and tenants were read again");
+            }
+            Err(error) => {
+                let error = format!("{error:#}");
+                tracing::warn!(
+                    error,
+                    "changed certificates or tenants cannot be used; it goes on with the old ones"
+                );
+            }
         }
     }
-    Ok(Some((config, rules)))
 }

@@ -179,6 +179,8 @@ fn ours(store: &DataStore) -> Option<freehold_api::DataStore> {
     };
     let wanted = freehold_api::DataStoreSpec {
         driver,
+        // Kamaji's may be named by everybody who may make a TenantControlPlane.
+        tenants: Some(freehold_api::AllowedTenants::all()),
         endpoints: spec.endpoints.clone(),
         database: (driver == DataStoreDriver::PostgreSQL).then(|| DATABASE.to_owned()),
         prefix: None,
