@@ -10,7 +10,6 @@ use freehold_apiserver::{Config, ControlPlane, Limits, Visit};
 use freehold_model::{ApiError, Catalogue};
 use freehold_store::fence::Fenced;
 use freehold_store::{Keyspaces, Quota, Store};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
@@ -47,8 +46,8 @@ pub(super) struct Plane {
     storage: RwLock<Storage>,
     /// of the running one: its keyspace, and how much that may hold
     stored: RwLock<Option<(Arc<dyn Store>, Quota)>>,
-    /// somebody was told that it is full
-    said_full: AtomicBool,
+    /// what was said last of whether it is full
+    said_full: RwLock<Option<bool>>,
     /// the running one, for the fast path
     running: RwLock<Option<Arc<ControlPlane>>>,
     /// taken to start and stop
@@ -115,8 +114,7 @@ impl Plane {
             power: RwLock::default(),
             storage: RwLock::default(),
             stored: RwLock::default(),
-            // Whoever was here before may have said so.
-            said_full: AtomicBool::new(true),
+            said_full: RwLock::default(),
             running: RwLock::default(),
             state: Mutex::default(),
             ended: around.shutdown.child_token(),
@@ -163,12 +161,12 @@ impl Plane {
         read(&self.stored).clone()
     }
 
-    pub(super) fn said_full(&self) -> bool {
-        self.said_full.load(Ordering::Relaxed)
+    pub(super) fn said_full(&self) -> Option<bool> {
+        *read(&self.said_full)
     }
 
     pub(super) fn say_full(&self, full: bool) {
-        self.said_full.store(full, Ordering::Relaxed);
+        *write(&self.said_full) = Some(full);
     }
 
     /// A visit is counted under the lock that `take_running` holds, so nobody is given a control

@@ -87,41 +87,10 @@ async fn one(object: &ControlPlane, pool: &Pool) -> Result<Action, String> {
         namespace,
         name: object.name_any(),
     };
-    let owner = storage::owner(&named.namespace, pool).await?;
-    if moved(object, owner.as_ref(), &api, pool).await? {
-        // Its status has changed, which brings it here again.
-        return Ok(Action::await_change());
-    }
-    let given = owner.as_ref().and_then(|owner| owner.storage.as_ref());
-    let limits = match Storage::of(object.spec.storage.as_ref(), given) {
-        Ok(limits) => limits,
-        Err(why) => {
-            let serving = Condition::no(types::SERVING, reasons::INVALID_SPEC, why);
-            refuse(object, &api, serving).await?;
-            return Ok(Action::await_change());
-        }
+    let (recipe, store, limits) = match wanted(object, &named, &api, pool).await? {
+        Ok(wanted) => wanted,
+        Err(wait) => return Ok(wait),
     };
-    let mut wait = Action::await_change();
-    let found = match datastore(object, owner.as_ref(), pool).await {
-        Ok(store) => recipe(object, &named, pool, &store)
-            .await?
-            .map(|r| (r, store)),
-        Err(missing) => {
-            if missing.reason == reasons::DATASTORE_NOT_ALLOWED {
-                evict(&named.uid, pool).await;
-            }
-            wait = Action::requeue(RETRY);
-            Err(missing)
-        }
-    };
-    let (mut recipe, store) = match found {
-        Ok(found) => found,
-        Err(serving) => {
-            refuse(object, &api, serving).await?;
-            return Ok(wait);
-        }
-    };
-    recipe.watches = limits.watches;
     hold(object, &api).await?;
     settle(object, &api).await?;
     let plane = place(&named, recipe, store, pool).await?;
@@ -160,6 +129,49 @@ async fn one(object: &ControlPlane, pool: &Pool) -> Result<Action, String> {
     let said = say(&api, object, &said).await;
     said.map_err(|e| crate::cli::said(&e))?;
     Ok(Action::await_change())
+}
+
+/// What it is to be served as. Otherwise it says why it is not, and when to look again.
+async fn wanted(
+    object: &ControlPlane,
+    named: &Named,
+    api: &Api<ControlPlane>,
+    pool: &Pool,
+) -> Result<Result<(Recipe, Chosen, Storage), Action>, String> {
+    let owner = storage::owner(&named.namespace, pool).await?;
+    if moved(object, owner.as_ref(), api, pool).await? {
+        // Its status has changed, which brings it here again.
+        return Ok(Err(Action::await_change()));
+    }
+    let given = owner.as_ref().and_then(|owner| owner.storage.as_ref());
+    let limits = Storage::of(object.spec.storage.as_ref(), given)
+        .map_err(|why| Condition::no(types::SERVING, reasons::INVALID_SPEC, why));
+    let mut wait = Action::await_change();
+    let found = match limits {
+        Err(wrong) => Err(wrong),
+        Ok(limits) => match datastore(object, owner.as_ref(), pool).await {
+            Ok(store) => recipe(object, named, pool, &store)
+                .await?
+                .map(|recipe| (recipe, store, limits)),
+            Err(missing) => {
+                if missing.reason == reasons::DATASTORE_NOT_ALLOWED {
+                    evict(&named.uid, pool).await;
+                }
+                wait = Action::requeue(RETRY);
+                Err(missing)
+            }
+        },
+    };
+    match found {
+        Ok((mut recipe, store, limits)) => {
+            recipe.watches = limits.watches;
+            Ok(Ok((recipe, store, limits)))
+        }
+        Err(serving) => {
+            refuse(object, api, serving).await?;
+            Ok(Err(wait))
+        }
+    }
 }
 
 /// It is not served, and says why.

@@ -124,7 +124,7 @@ pub(super) async fn look(plane: &Plane, pool: &Pool) {
         return;
     };
     let full = full(&head, &quota);
-    if plane.said_full() == full.is_some() {
+    if plane.said_full() == Some(full.is_some()) {
         return;
     }
     let condition = match &full {
@@ -207,16 +207,17 @@ mod tests {
 
     #[test]
     fn the_smaller_of_two_limits_counts_and_wrong_ones_are_named() {
-        let of = |asked, given| Storage::of(asked, given);
+        let of = Storage::of;
         assert_eq!(of(None, None), Ok(Storage::default()));
         let (asked, given) = (limits("1Gi", Some(5000)), limits("100M", None));
         let both = of(Some(&asked), Some(&given)).expect("limits");
         assert_eq!(both.bytes, Some(100_000_000));
         assert_eq!(both.objects, Some(5000));
         for wrong in ["many", "1Mi", "-5Gi"] {
-            let refused = of(Some(&limits(wrong, None)), None).expect_err(wrong);
+            let wrong_ones = limits(wrong, None);
+            let refused = of(Some(&wrong_ones), None).expect_err(wrong);
             assert!(refused.starts_with("spec.storage.bytes: "), "{refused}");
-            let refused = of(None, Some(&limits(wrong, None))).expect_err(wrong);
+            let refused = of(None, Some(&wrong_ones)).expect_err(wrong);
             assert!(refused.contains("of the tenant.bytes"), "{refused}");
         }
     }

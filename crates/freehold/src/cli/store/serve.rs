@@ -98,17 +98,7 @@ fn tenant(text: &str) -> Result<(Subject, String), String> {
 pub(crate) async fn run(args: &Args, global: &Global, out: &Printer) -> Result<()> {
     up::start_logging(global);
     check(args)?;
-    let tuning = Tuning {
-        quota_bytes: args.quota_bytes,
-        quota_keys: args.quota_keys,
-        history: match &args.keep_history {
-            Some(text) => names::duration(text).ok_or_else(|| {
-                Trouble::usage(format!("`{text}` is no duration"))
-                    .advise("Write it as 30m, 1h or 1h30m.")
-            })?,
-            None => std::time::Duration::ZERO,
-        },
-    };
+    let tuning = tuning(args)?;
     let place = match (&args.datastore, &args.data_dir) {
         (Some(place), _) => place.clone(),
         (None, Some(dir)) => Place::Embedded(dir.clone()),
@@ -166,6 +156,20 @@ pub(crate) async fn run(args: &Args, global: &Global, out: &Printer) -> Result<(
     }
     open.close().await;
     served.context("the listener failed")
+}
+
+fn tuning(args: &Args) -> Result<Tuning> {
+    Ok(Tuning {
+        quota_bytes: args.quota_bytes,
+        quota_keys: args.quota_keys,
+        history: match &args.keep_history {
+            Some(text) => names::duration(text).ok_or_else(|| {
+                Trouble::usage(format!("`{text}` is no duration"))
+                    .advise("Write it as 30m, 1h or 1h30m.")
+            })?,
+            None => Duration::ZERO,
+        },
+    })
 }
 
 fn check(args: &Args) -> Result<()> {
