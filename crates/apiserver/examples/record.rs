@@ -1,5 +1,6 @@
 //! Sends the golden corpus to a real kube-apiserver and writes down what it answers:
-//! `cargo xtask record` (needs `cargo xtask upstream`).
+//! `cargo xtask record` (needs `cargo xtask upstream`). `documents=v1.36.3` records the OpenAPI and discovery
+//! documents of a version instead.
 
 #![allow(
     clippy::expect_used,
@@ -13,6 +14,7 @@
 #[path = "../tests/golden/mod.rs"]
 mod golden;
 
+use freehold_model::{Value, json};
 use golden::{Reply, Server};
 use http_body_util::{BodyExt as _, Full};
 use hyper::client::conn::http1;
@@ -59,13 +61,16 @@ fn free_port() -> u16 {
         .port()
 }
 
+/// Where the programs are: of the version that documents are asked of, else of the one that is compared with.
 fn programs() -> PathBuf {
     let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
     let home = || PathBuf::from(std::env::var_os("HOME").expect("a home")).join(".cache");
+    let argument = std::env::args().nth(1).unwrap_or_default();
+    let version = argument.strip_prefix("documents=").unwrap_or("v1.36.3");
     cache
         .unwrap_or_else(home)
         .join("freehold/upstream")
-        .join(std::env::var("UPSTREAM_VERSION").unwrap_or_else(|_| "v1.36.3".into()))
+        .join(version)
 }
 
 fn spawn(program: &Path, args: Vec<String>, log: &Path) -> Child {
@@ -237,8 +242,9 @@ async fn main() {
     let out = golden::directory().join("recorded");
     std::fs::create_dir_all(&out).unwrap();
     let only = std::env::args().nth(1);
-    if let Some(dir) = only.as_deref().and_then(|o| o.strip_prefix("documents=")) {
-        return documents(&mut real, Path::new(dir)).await;
+    if let Some(version) = only.as_deref().and_then(|o| o.strip_prefix("documents=")) {
+        let minor: Vec<&str> = version.trim_start_matches('v').split('.').take(2).collect();
+        return documents(&mut real, &minor.join(".")).await;
     }
     for (name, requests) in golden::files() {
         if only.as_deref().is_some_and(|o| o != name) {
@@ -246,55 +252,57 @@ async fn main() {
         }
         let mut text = Vec::new();
         for record in golden::replay(&mut real, &requests).await {
-            text.extend(freehold_model::json::to_vec(&record));
+            text.extend(json::to_vec(&record));
             text.push(b'\n');
         }
         std::fs::write(out.join(format!("{name}.jsonl")), text).unwrap();
     }
 }
 
-/// The discovery and OpenAPI documents as they come, one file each.
-async fn documents(real: &mut Real, dir: &Path) {
-    std::fs::create_dir_all(dir).unwrap();
+/// The OpenAPI documents without their prose, and discovery: what the tests of crate model and of the
+/// catalogue compare.
+async fn documents(real: &mut Real, minor: &str) {
+    let mut text = Vec::new();
     let index = real.send("GET", "/openapi/v3", &[], Vec::new()).await.body;
-    let index = freehold_model::json::parse(&index).unwrap().value;
-    let mut paths = vec![
-        "/openapi/v2".to_owned(),
-        "/openapi/v3".into(),
-        "/api".into(),
-        "/apis".into(),
-    ];
-    for (path, _) in index
-        .get("paths")
-        .and_then(|p| p.as_object())
-        .unwrap()
-        .iter()
-    {
-        paths.push(format!("/openapi/v3/{path}"));
-        paths.push(format!("/{path}"));
-    }
+    let index = json::parse(&index).unwrap().value;
+    let mut paths = vec!["/openapi/v2".to_owned()];
+    let all = index.get("paths").and_then(Value::as_object).unwrap();
+    paths.extend(all.keys().map(|path| format!("/openapi/v3/{path}")));
     for path in paths {
         let reply = real
             .send("GET", &path, &[("accept", "application/json")], Vec::new())
             .await;
-        if reply.code == 200 {
-            std::fs::write(
-                dir.join(format!(
-                    "{}.json",
-                    path.trim_start_matches('/').replace('/', "_")
-                )),
-                reply.body,
-            )
-            .unwrap();
-        }
+        let mut document = json::parse(&reply.body).unwrap().value;
+        without_prose(&mut document);
+        text.extend_from_slice(format!("{path} ").as_bytes());
+        text.extend(json::to_vec(&document));
+        text.push(b'\n');
     }
+    let crates = golden::directory().join("../../..");
+    let packed = miniz_oxide::deflate::compress_to_vec(&text, 9);
+    let out = crates.join(format!("model/tests/recorded/openapi/{minor}.deflate"));
+    std::fs::write(out, packed).unwrap();
     let v2 = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+    let mut discovery = Vec::new();
     for path in ["/api", "/apis"] {
         let reply = real.send("GET", path, &[("accept", v2)], Vec::new()).await;
-        std::fs::write(
-            dir.join(format!("aggregated{}.json", path.replace('/', "_"))),
-            reply.body,
-        )
-        .unwrap();
+        discovery.extend(json::to_vec(&json::parse(&reply.body).unwrap().value));
+        discovery.push(b'\n');
+    }
+    std::fs::write(
+        golden::directory().join(format!("discovery/{minor}.jsonl")),
+        discovery,
+    )
+    .unwrap();
+}
+
+fn without_prose(value: &mut Value) {
+    match value {
+        Value::Object(map) => {
+            map.retain(|key, value| key != "description" || value.as_str().is_none());
+            map.iter_mut().for_each(|(_, v)| without_prose(v));
+        }
+        Value::Array(items) => items.iter_mut().for_each(without_prose),
+        _ => {}
     }
 }

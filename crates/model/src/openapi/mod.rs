@@ -1,9 +1,8 @@
 //! OpenAPI v2 and v3 documents, as kubectl, client generators and upstream's own tests read them.
 //!
 //! Built from the catalogue and, for custom resources, from their schemas. Descriptions of
-//! built-in kinds come from a dependency while this is built (`build.rs`). Left out are the
-//! deprecated `/watch/` paths and the documents of group lists; `kubectl explain`, `apply` and
-//! `diff` read neither.
+//! built-in kinds come from a dependency while this is built (`build.rs`). Compared whole with what
+//! kube-apiserver publishes (`tests/it/openapi.rs`).
 
 use crate::catalogue::{Catalogue, Resource};
 use crate::{Map, Str, Value, json};
@@ -14,6 +13,7 @@ mod custom;
 mod descriptions;
 mod gnostic;
 mod paths;
+mod roots;
 mod schema;
 mod shared;
 
@@ -40,7 +40,14 @@ impl Dialect {
 #[must_use]
 pub fn v3(catalogue: &Catalogue, custom: &[Arc<Resource>], path: &str) -> Option<Bytes> {
     let resources = of_path(catalogue, custom, path);
-    let first = *resources.first()?;
+    let Some(first) = resources.first().copied() else {
+        if !roots::documents(catalogue).iter().any(|d| d == path) {
+            return None;
+        }
+        return Some(shared::get(catalogue.minor, path, || {
+            root_document(catalogue, path)
+        }));
+    };
     let write = || v3_document(catalogue, &resources, first);
     Some(if resources.iter().any(|r| r.custom.is_some()) {
         write()
@@ -59,17 +66,27 @@ fn v3_document(catalogue: &Catalogue, resources: &[&Resource], first: &Resource)
     let only = |g: &str, v: &str| {
         g.is_empty() && v == "v1" || g == group.as_str() && v == version.as_str()
     };
+    document(catalogue, routes, schemas.finish(&only))
+}
+
+/// The document of a path that belongs to no resource.
+fn root_document(catalogue: &Catalogue, path: &str) -> Bytes {
+    let mut schemas = schema::Schemas::new(catalogue, Dialect::V3);
+    let mut routes = Map::new();
+    roots::of_document(path, &mut routes, &mut schemas);
+    document(catalogue, routes, schemas.finish(&|_, _| true))
+}
+
+fn document(catalogue: &Catalogue, routes: Map, schemas: Value) -> Bytes {
+    let mut components = object([("securitySchemes", security())]);
+    if schemas.as_object().is_some_and(|m| !m.is_empty()) {
+        components.set(&["schemas"], schemas);
+    }
     let document = object([
         ("openapi", "3.0.0".into()),
         ("info", info(catalogue)),
         ("paths", routes.into()),
-        (
-            "components",
-            object([
-                ("schemas", schemas.finish(&only)),
-                ("securitySchemes", security()),
-            ]),
-        ),
+        ("components", components),
     ]);
     json::to_vec(&document).into()
 }
@@ -80,11 +97,15 @@ pub fn index(catalogue: &Catalogue, custom: &[Arc<Resource>]) -> Vec<u8> {
     let mut all: Vec<&Arc<Resource>> = catalogue.resources.iter().chain(custom).collect();
     all.sort_by(|a, b| (&a.group, &a.version).cmp(&(&b.group, &b.version)));
     all.dedup_by(|a, b| (&a.group, &a.version) == (&b.group, &b.version));
-    let entries = all.into_iter().map(|r| {
-        let path = path_of(r);
-        let url = format!("/openapi/v3/{path}?hash={}", hash(catalogue, custom, &path));
-        (path, object([("serverRelativeURL", url.into())]))
-    });
+    let roots = roots::documents(catalogue);
+    let entries = all
+        .into_iter()
+        .map(|r| path_of(r))
+        .chain(roots)
+        .map(|path| {
+            let url = format!("/openapi/v3/{path}?hash={}", hash(catalogue, custom, &path));
+            (path, object([("serverRelativeURL", url.into())]))
+        });
     json::to_vec(&object([("paths", entries.collect::<Map>().into())]))
 }
 
@@ -143,6 +164,7 @@ fn v2_document(catalogue: &Catalogue, custom: &[Arc<Resource>]) -> Value {
     for resource in catalogue.resources.iter().chain(custom) {
         paths::add(resource, &mut routes, &mut schemas);
     }
+    roots::everywhere(&mut routes, &mut schemas);
     let everything = |_: &str, _: &str| true;
     object([
         ("swagger", "2.0".into()),
@@ -204,10 +226,12 @@ fn of_path<'a>(
 }
 
 fn info(catalogue: &Catalogue) -> Value {
-    object([
-        ("title", "Kubernetes".into()),
-        ("version", catalogue.git_version.clone().into()),
-    ])
+    // Since upstream knows emulated versions it names no patch release.
+    let version = match catalogue.minor {
+        minor if minor >= 31 => format!("1.{minor}").into(),
+        _ => catalogue.git_version.clone().into(),
+    };
+    object([("title", "Kubernetes".into()), ("version", version)])
 }
 
 fn security() -> Value {

@@ -84,6 +84,8 @@ const CONNECT: &[(&str, &str, &str)] = &[
     ("put", "connectPut", "update"),
     ("patch", "connectPatch", "patch"),
     ("delete", "connectDelete", "delete"),
+    ("head", "connectHead", "delete"),
+    ("options", "connectOptions", "delete"),
 ];
 
 /// Writes every path of `resource` and collects the schemas they need.
@@ -113,6 +115,7 @@ pub(super) fn add(resource: &Resource, routes: &mut Map, schemas: &mut Schemas<'
     let writer = Writer {
         resource,
         dialect: schemas.dialect,
+        minor: schemas.catalogue.minor,
     };
     if resource.namespaced && has("list") {
         let everywhere = vec![listing(&list)];
@@ -151,22 +154,62 @@ pub(super) fn add(resource: &Resource, routes: &mut Map, schemas: &mut Schemas<'
             writer.path(on_object, "", "", true),
         );
     }
+    if has("watch") && resource.custom.is_none() {
+        watches(&writer, &root, routes, schemas);
+    }
     for subresource in &resource.subresources {
-        let operations = on_subresource(resource, subresource, &object, schemas);
         let name = &subresource.name;
+        let operations = on_subresource(resource, subresource, &object, schemas);
         let path = writer.path(operations, name, "", true);
         routes.insert(format!("{collection}/{{name}}/{name}"), path);
+        if name == "proxy" {
+            let operations = on_subresource(resource, subresource, &object, schemas);
+            let path = writer.path(operations, name, "WithPath", true);
+            routes.insert(format!("{collection}/{{name}}/{name}/{{path}}"), path);
+        }
+    }
+}
+
+/// The deprecated paths that watch.
+fn watches(writer: &Writer<'_>, root: &str, routes: &mut Map, schemas: &mut Schemas<'_>) {
+    let resource = writer.resource;
+    let plural = &resource.plural;
+    let event = schemas.meta("WatchEvent");
+    let watch = |action| Operation {
+        method: "get",
+        prefix: "watch",
+        action,
+        parameters: parameters(LIST),
+        body: None,
+        response: event.clone(),
+        codes: &["200"],
+    };
+    let mut below = format!("{root}/watch");
+    if resource.namespaced {
+        let all = vec![watch("watchlist")];
+        let all = writer.path(all, "", "ListForAllNamespaces", false);
+        routes.insert(format!("{below}/{plural}"), all);
+        below.push_str("/namespaces/{namespace}");
+    }
+    let list = writer.path(vec![watch("watchlist")], "", "List", false);
+    routes.insert(format!("{below}/{plural}"), list);
+    if resource.verbs.iter().any(|v| v == "get") {
+        let one = writer.path(vec![watch("watch")], "", "", true);
+        routes.insert(format!("{below}/{plural}/{{name}}"), one);
     }
 }
 
 /// The path that lists the resources of a group-version.
 fn resource_list(resource: &Resource, schemas: &mut Schemas<'_>) -> Value {
-    // Watches answer with events; their deprecated paths are left out, the schema is not.
-    schemas.meta("WatchEvent");
+    if resource.custom.is_some() {
+        // Their paths that watch are not published, the schema is.
+        schemas.meta("WatchEvent");
+    }
     let response = schemas.meta("APIResourceList");
     let writer = Writer {
         resource,
         dialect: schemas.dialect,
+        minor: schemas.catalogue.minor,
     };
     let group = group_name(resource);
     let mut get = value!({"operationId": (format!("get{}{}APIResources", pascal(group), pascal(&resource.version))),
@@ -181,6 +224,12 @@ fn resource_list(resource: &Resource, schemas: &mut Schemas<'_>) -> Value {
         writer.response("200", &response, &media),
     );
     get.set(&["responses", "401", "description"], "Unauthorized");
+    if schemas.dialect == Dialect::V2 {
+        let media = [media[0], media[2], media[1]];
+        get.set(&["consumes"], super::roots::texts(&media));
+        get.set(&["produces"], super::roots::texts(&media));
+        get.set(&["schemes"], value!(["https"]));
+    }
     object([("get", get)])
 }
 
@@ -359,9 +408,10 @@ fn options(group: &str, version: &str, kind: &str, schemas: &Schemas<'_>) -> Vec
         .structure(id)
         .map(|s| s.fields.as_slice())
         .unwrap_or_default();
-    let own = fields
-        .iter()
-        .filter(|f| f.json != "apiVersion" && f.json != "kind");
+    // A time has no form as a parameter that upstream would publish.
+    let own = fields.iter().filter(|f| {
+        f.json != "apiVersion" && f.json != "kind" && !matches!(types.get(f.ty), Shape::Time)
+    });
     let ty = |id: TypeId| {
         let item = if let Shape::List(list) = types.get(id) {
             list.item
@@ -381,11 +431,22 @@ fn options(group: &str, version: &str, kind: &str, schemas: &Schemas<'_>) -> Vec
 struct Writer<'a> {
     resource: &'a Resource,
     dialect: Dialect,
+    minor: u8,
 }
 
 impl Writer<'_> {
     /// Parameters that every operation has are written once, for the path.
-    fn path(&self, operations: Vec<Operation>, sub: &str, suffix: &str, named: bool) -> Value {
+    fn path(&self, mut operations: Vec<Operation>, sub: &str, suffix: &str, named: bool) -> Value {
+        for operation in &mut operations {
+            let lists = operation
+                .parameters
+                .iter()
+                .any(|p| p.0 == "sendInitialEvents");
+            if lists && self.minor >= 36 {
+                // Like upstream's with its feature off, this server takes no notice of it.
+                operation.parameters.push(("shardSelector".into(), S));
+            }
+        }
         let mut common: Vec<Parameter> = operations
             .first()
             .map(|o| o.parameters.clone())
@@ -408,8 +469,11 @@ impl Writer<'_> {
         if named {
             shared.push(self.parameter("name", S, "path"));
         }
-        if self.resource.namespaced && suffix.is_empty() {
+        if self.resource.namespaced && !suffix.ends_with("ForAllNamespaces") {
             shared.push(self.parameter("namespace", S, "path"));
+        }
+        if suffix == "WithPath" {
+            shared.push(self.parameter("path", S, "path"));
         }
         shared.sort_by(|a, b| a.str_at(&["name"]).cmp(&b.str_at(&["name"])));
         path.insert("parameters", shared);
@@ -450,7 +514,7 @@ impl Writer<'_> {
         let (verb, method) = verb
             .strip_prefix("connect")
             .map_or((verb, ""), |m| ("connect", m));
-        let namespaced = if r.namespaced && suffix.is_empty() {
+        let namespaced = if r.namespaced && !suffix.ends_with("ForAllNamespaces") {
             "Namespaced"
         } else {
             ""
@@ -486,7 +550,10 @@ impl Writer<'_> {
                 parameters.push(parameter.into());
                 out.insert("consumes", consumes);
             }
-            _ => {}
+            (None, Dialect::V2) if r.custom.is_none() => {
+                out.insert("consumes", value!(["*/*"]));
+            }
+            (None, _) => {}
         }
         if !parameters.is_empty() {
             out.insert("parameters", parameters);
@@ -550,13 +617,13 @@ impl Writer<'_> {
 
     fn patch_types(&self) -> Vec<&'static str> {
         let mut types = vec![
-            "application/apply-patch+yaml",
             "application/json-patch+json",
             "application/merge-patch+json",
         ];
         if self.resource.custom.is_none() {
             types.push("application/strategic-merge-patch+json");
         }
+        types.push("application/apply-patch+yaml");
         types
     }
 
@@ -567,7 +634,7 @@ impl Writer<'_> {
         let mut media = vec!["application/json", "application/yaml"];
         if self.resource.custom.is_none() {
             media.push("application/vnd.kubernetes.protobuf");
-            if action == "list" {
+            if matches!(action, "list" | "watch" | "watchlist") {
                 media.extend([
                     "application/json;stream=watch",
                     "application/vnd.kubernetes.protobuf;stream=watch",
@@ -575,14 +642,14 @@ impl Writer<'_> {
             }
         }
         if sub == "log" {
-            media.push("text/plain");
+            media.insert(0, "text/plain");
         }
         media
     }
 }
 
 /// `RbacAuthorization` for `rbac.authorization`.
-fn pascal(text: &str) -> String {
+pub(super) fn pascal(text: &str) -> String {
     let words = text.split(|c: char| !c.is_ascii_alphanumeric());
     words
         .map(|w| {
@@ -595,7 +662,7 @@ fn pascal(text: &str) -> String {
         .collect()
 }
 
-fn camel(text: &str) -> String {
+pub(super) fn camel(text: &str) -> String {
     let pascal = pascal(text);
     pascal
         .chars()

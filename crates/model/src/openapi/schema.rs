@@ -119,16 +119,21 @@ impl<'a> Schemas<'a> {
             .filter(|f| f.required)
             .map(|f| f.json.clone().into())
             .collect();
+        // `IngressRule.http` is inlined without a word, the object of a WatchEvent has one.
+        let silent = s.name.ends_with("networking.v1.IngressRule");
+        let spoken = s.name.ends_with("meta.v1.WatchEvent");
         let properties: Map = s
             .fields
             .iter()
             .map(|f| {
                 let mut schema = self.field(f);
+                let text = self.texts.get(&s.name, &f.json);
                 if let (Some(text), Value::Object(map)) =
-                    (self.texts.get(&s.name, &f.json), &mut schema)
+                    (text.filter(|_| !silent || f.json != "http"), &mut schema)
                 {
                     map.insert("description", text);
                 }
+                let schema = if spoken { schema } else { plain(schema) };
                 (f.json.clone(), schema)
             })
             .collect();
@@ -143,6 +148,16 @@ impl<'a> Schemas<'a> {
         }
         if s.atomic {
             schema.insert("x-kubernetes-map-type", "atomic");
+        }
+        if s.name.ends_with("policy.v1.PodDisruptionBudgetSpec")
+            && let Some(properties) = schema.get_mut("properties")
+        {
+            // The one field of the API that is marked `patchStrategy:"replace"`.
+            properties.set(&["selector", "x-kubernetes-patch-strategy"], "replace");
+        }
+        let has = |name: &str| s.fields.iter().any(|f| f.json == name);
+        if let Some(unions) = super::roots::unions(&s.name, &has) {
+            schema.insert("x-kubernetes-unions", unions);
         }
         schema
     }
@@ -270,6 +285,15 @@ impl<'a> Schemas<'a> {
             schema.insert("default", zero);
         }
         schema.into()
+    }
+}
+
+/// A reference with nothing beside it needs no `allOf`.
+fn plain(schema: Value) -> Value {
+    let only = schema.as_object().filter(|m| m.len() == 1);
+    match only.and_then(|m| m.get("allOf")).and_then(Value::as_array) {
+        Some([reference]) => reference.clone(),
+        _ => schema,
     }
 }
 

@@ -12,6 +12,7 @@ mod cel_bounds;
 mod costs;
 mod custom;
 mod judged;
+mod openapi;
 mod patch;
 mod proto;
 mod rules;
