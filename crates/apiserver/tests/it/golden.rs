@@ -181,3 +181,36 @@ async fn every_recorded_request_is_answered_as_upstream_does() {
         wrong.join("\n")
     );
 }
+
+/// Groups, versions, kinds, verbs, short names, categories and subresources, in upstream's order.
+#[tokio::test(flavor = "multi_thread")]
+async fn discovery_is_that_of_the_version() {
+    const V2: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+    let mut wrong = Vec::new();
+    for minor in [33_u8, 36] {
+        let cluster = Cluster::of_minor(minor).await;
+        let path = recordings::directory().join(format!("discovery/1.{minor}.jsonl"));
+        let recorded = std::fs::read_to_string(path).unwrap();
+        for (path, theirs) in ["/api", "/apis"].iter().zip(recorded.lines()) {
+            let theirs = json::parse(theirs.as_bytes()).unwrap().value;
+            let mut client = cluster.client();
+            let reply = Server::send(&mut client, "GET", path, &[("accept", V2)], Vec::new());
+            let ours = json::parse(&reply.await.body).unwrap().value;
+            differences(
+                Some(&theirs),
+                Some(&ours),
+                &format!("1.{minor} {path}"),
+                &mut wrong,
+            );
+        }
+    }
+    // Go wrote an empty time as null before 1.34.
+    let null = ".metadata.creationTimestamp: theirs null ours nothing";
+    wrong.retain(|w| !(w.starts_with("1.33 ") && w.ends_with(null)));
+    assert!(
+        wrong.is_empty(),
+        "{} differ:\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
+}

@@ -87,7 +87,21 @@ impl Cluster {
     pub(crate) async fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let pki = Pki::new();
-        let (engine, store, cp) = open(&dir, &pki, Limits::default()).await;
+        let (engine, store, cp) = open(&dir, &pki, Limits::default(), DEFAULT_MINOR).await;
+        Self {
+            cp,
+            store,
+            engine,
+            pki,
+            dir,
+        }
+    }
+
+    /// Of another Kubernetes version.
+    pub(crate) async fn of_minor(minor: u8) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let pki = Pki::new();
+        let (engine, store, cp) = open(&dir, &pki, Limits::default(), minor).await;
         Self {
             cp,
             store,
@@ -100,7 +114,7 @@ impl Cluster {
     pub(crate) async fn with_limits(limits: Limits) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let pki = Pki::new();
-        let (engine, store, cp) = open(&dir, &pki, limits).await;
+        let (engine, store, cp) = open(&dir, &pki, limits, DEFAULT_MINOR).await;
         Self {
             cp,
             store,
@@ -124,7 +138,7 @@ impl Cluster {
         drop(cp);
         engine.close();
         drop(engine);
-        let (engine, store, cp) = open(&dir, &pki, Limits::default()).await;
+        let (engine, store, cp) = open(&dir, &pki, Limits::default(), DEFAULT_MINOR).await;
         Self {
             cp,
             store,
@@ -158,6 +172,7 @@ async fn open(
     dir: &tempfile::TempDir,
     pki: &Pki,
     limits: Limits,
+    minor: u8,
 ) -> (
     Arc<Embedded>,
     Arc<dyn freehold_store::Store>,
@@ -170,7 +185,7 @@ async fn open(
     let config = Config {
         name: "test".into(),
         store: store.clone(),
-        catalogue: Catalogue::builtin(DEFAULT_MINOR).expect("a catalogue"),
+        catalogue: Catalogue::builtin(minor).expect("a catalogue"),
         client_ca_pem: pki.ca_pem.clone(),
         service_account_key_pem: pki.sa_key_pem.clone(),
         issuer: "https://kubernetes.default.svc".into(),

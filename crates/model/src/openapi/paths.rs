@@ -157,13 +157,25 @@ pub(super) fn add(resource: &Resource, routes: &mut Map, schemas: &mut Schemas<'
     if has("watch") && resource.custom.is_none() {
         watches(&writer, &root, routes, schemas);
     }
+    below_objects(&writer, &collection, &object, routes, schemas);
+}
+
+/// The paths of subresources.
+fn below_objects(
+    writer: &Writer<'_>,
+    collection: &str,
+    object: &Value,
+    routes: &mut Map,
+    schemas: &mut Schemas<'_>,
+) {
+    let resource = writer.resource;
     for subresource in &resource.subresources {
         let name = &subresource.name;
-        let operations = on_subresource(resource, subresource, &object, schemas);
+        let operations = on_subresource(resource, subresource, object, schemas);
         let path = writer.path(operations, name, "", true);
         routes.insert(format!("{collection}/{{name}}/{name}"), path);
         if name == "proxy" {
-            let operations = on_subresource(resource, subresource, &object, schemas);
+            let operations = on_subresource(resource, subresource, object, schemas);
             let path = writer.path(operations, name, "WithPath", true);
             routes.insert(format!("{collection}/{{name}}/{name}/{{path}}"), path);
         }
