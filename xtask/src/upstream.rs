@@ -9,6 +9,7 @@ pub(crate) const VERSION: &str = "v1.36.3";
 const PROGRAMS: &[&str] = &[
     "bench",
     "etcd",
+    "kms-plugin",
     "kubectl",
     "kube-apiserver",
     "kube-controller-manager",

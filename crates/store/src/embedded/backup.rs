@@ -38,7 +38,11 @@ impl Embedded {
     pub async fn backup(&self, id: &str, target: &Path, key: &[u8; 32]) -> Result<Head> {
         let slot = self.shared.slots.lock().get(id).cloned();
         let slot = slot.ok_or_else(|| Error::Invalid(format!("there is no keyspace {id}")))?;
+        let asleep = slot.loaded.read().is_none();
         let loaded = self.shared.load(&slot).await?;
+        if asleep {
+            self.shared.upkeep.doze_soon(&slot);
+        }
         let (shared, target) = (self.shared.clone(), target.to_owned());
         let ciphers = Ciphers::new(key);
         blocking(move || {

@@ -128,6 +128,12 @@ impl Upkeep {
         self.at(at_ms, Due::Wake(Arc::downgrade(slot)));
     }
 
+    /// A keyspace was woken for something that is soon done.
+    pub(crate) fn doze_soon(&self, slot: &Arc<Slot>) {
+        let at_ms = super::now_ms() + DOZE_MS;
+        self.at(at_ms, Due::Doze(Arc::downgrade(slot)));
+    }
+
     fn at(&self, at_ms: u64, due: Due) {
         let deadline = Deadline { at_ms, due };
         self.todo.lock().leases.push(Reverse(deadline));
@@ -281,9 +287,7 @@ fn wake(shared: &Shared, slot: &Weak<Slot>) {
         return;
     }
     match shared.load_blocking(&slot) {
-        Ok(_) => shared
-            .upkeep
-            .at(super::now_ms() + DOZE_MS, Due::Doze(Arc::downgrade(&slot))),
+        Ok(_) => shared.upkeep.doze_soon(&slot),
         Err(error) => {
             tracing::warn!(keyspace = slot.id(), %error, "its leases could not be looked at");
             if matches!(error, crate::Error::Unavailable(_)) {

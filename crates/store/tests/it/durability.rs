@@ -456,6 +456,15 @@ async fn a_backup_under_load_restores_to_one_revision_and_never_lowers_it() {
         2
     );
 
+    engine.sleep("two").await.expect("sleep");
+    engine
+        .backup("two", &dir.path().join("asleep"), &[9; 32])
+        .await
+        .expect("of one that sleeps");
+    until("it sleeps again", || async {
+        engine.metrics().awake.iter().all(|one| one.id != "two")
+    })
+    .await;
     drop(two);
     drop(store);
     drop(engine);

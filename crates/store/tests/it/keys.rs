@@ -4,7 +4,7 @@
 use crate::kms_plugin::Plugin;
 use crate::random::Random;
 use crate::sim_disk::SimDisk;
-use crate::support::{put, put_if, value};
+use crate::support::{put, put_if, until, value};
 use freehold_store::embedded::{Embedded, Options, Wrapping};
 use freehold_store::{Error, Keyspaces};
 use std::path::{Path, PathBuf};
@@ -291,6 +291,75 @@ async fn a_key_that_the_kms_rotated_is_taken_up_and_the_old_one_is_not_needed() 
     check(&engine).await;
     let store = engine.open("one").await.expect("keyspace");
     put_if(&*store, "new", 0, "x").await.expect("put");
+}
+
+struct Running(std::process::Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+/// The same with a plugin on upstream's own gRPC service.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_plugin_of_upstreams_library_seals_rotates_and_says_what_is_wrong() {
+    let Some(program) = crate::real_etcd::upstream("kms-plugin") else {
+        println!("skipped: run `cargo xtask upstream`");
+        return;
+    };
+    let dir = tempfile::tempdir().expect("dir");
+    let (socket, keys) = (dir.path().join("kms.sock"), dir.path().join("keys"));
+    let root = dir.path().join("store");
+    std::fs::write(&keys, "first\n").expect("write");
+    let child = std::process::Command::new(program)
+        .arg("-listen")
+        .arg(&socket)
+        .arg("-keys")
+        .arg(&keys)
+        .spawn();
+    let running = Running(child.expect("it starts"));
+    until("it listens", || async { socket.exists() }).await;
+    let to = || Wrapping::Kms(format!("unix://{}", socket.display()));
+    let engine = open(&root).await;
+    fill(&engine).await;
+    engine.rekey(to()).await.expect("rekey");
+    engine.close();
+    let engine = open(&root).await;
+    check(&engine).await;
+
+    std::fs::write(&keys, "first\nsecond\n").expect("write");
+    engine.rekey(to()).await.expect("the newer key is taken up");
+    engine.close();
+    std::fs::write(&keys, "second\n").expect("write");
+    let engine = open(&root).await;
+    check(&engine).await;
+    engine.close();
+
+    std::fs::write(&keys, "third\n").expect("write");
+    let engine = open(&root).await;
+    let refused = engine.open("one").await.expect("keyspace").head().await;
+    assert!(
+        matches!(&refused, Err(Error::Unavailable(text))
+            if text.contains("Decrypt failed") && text.contains("there is no key")),
+        "{refused:?}"
+    );
+    std::fs::remove_file(&keys).expect("remove");
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    let refused = engine.open("one").await.expect("keyspace").head().await;
+    assert!(
+        matches!(&refused, Err(Error::Unavailable(text)) if text.contains("not healthy")),
+        "{refused:?}"
+    );
+    drop(running);
+    std::fs::write(&keys, "second\n").expect("write");
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    let refused = engine.open("one").await.expect("keyspace").head().await;
+    assert!(
+        matches!(&refused, Err(Error::Unavailable(text)) if text.contains("cannot be reached")),
+        "{refused:?}"
+    );
 }
 
 #[tokio::test]

@@ -207,3 +207,70 @@ async fn ask(mut stream: UnixStream, job: &Job, out: &Printer) -> Result<Vec<Str
             .into(),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use freehold_store::embedded::{Embedded, Options};
+
+    async fn told(dir: &Path, job: &[u8]) -> String {
+        let mut stream = UnixStream::connect(dir.join(SOCKET))
+            .await
+            .expect("connect");
+        // It may be cut off in the middle.
+        let _ = stream.write_all(job).await;
+        let mut lines = BufReader::new(stream).lines();
+        let line = tokio::time::timeout(PATIENCE, lines.next_line()).await;
+        line.expect("in time").ok().flatten().unwrap_or_default()
+    }
+
+    #[tokio::test]
+    async fn strange_jobs_are_refused_and_the_socket_is_for_its_user_only() {
+        let dir = tempfile::tempdir().expect("dir");
+        let engine = Embedded::open(dir.path(), Options::default()).await;
+        let engine = engine.expect("open");
+        let shutdown = CancellationToken::new();
+        let own = Own {
+            dir: dir.path().to_owned(),
+            engine: engine.clone(),
+            replaceable: |_| false,
+        };
+        std::fs::write(dir.path().join(SOCKET), "left over").expect("write");
+        let serving = tokio::spawn(serve(own, shutdown.clone()));
+        let path = dir.path().join(SOCKET);
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        while UnixStream::connect(&path).await.is_err() {
+            assert!(tokio::time::Instant::now() < deadline, "nobody listens");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let mode = std::fs::metadata(&path).expect("socket").permissions();
+        assert_eq!(mode.mode() & 0o777, 0o600);
+        for job in [
+            b"{\"do\":\"dance\"}\n".to_vec(),
+            b"\xff\xfe\n".to_vec(),
+            b"{\"do\":\"fence\"}\n".to_vec(),
+            vec![b'{'; 1 << 20],
+        ] {
+            let said = told(dir.path(), &job).await;
+            assert!(said.is_empty() || said.contains("failed"), "{said}");
+        }
+        let absent = format!(
+            "{{\"do\":\"fence\",\"dir\":{:?},\"keyspace\":\"absent\"}}\n",
+            dir.path()
+        );
+        let said = told(dir.path(), absent.as_bytes()).await;
+        assert!(said.contains("there is no keyspace absent"), "{said}");
+        shutdown.cancel();
+        serving.await.expect("it ends");
+        assert!(!path.exists());
+        let out = Printer::new(&Default::default());
+        let job = Job::Fence {
+            dir: dir.path().to_owned(),
+            keyspace: "absent".into(),
+            reason: None,
+        };
+        let here = run(&job, &out).await.expect_err("done here: it is locked");
+        assert!(here.to_string().contains("cannot open"), "{here}");
+        engine.close();
+    }
+}
