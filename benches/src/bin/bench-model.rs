@@ -135,11 +135,16 @@ fn read(text: &str) -> Result<Value> {
 
 /// The way of an object into the store.
 fn create(pods: &Resource, bytes: &[u8]) -> Option<Value> {
-    let mut object = json::parse(bytes).ok()?.value;
-    let unknown = strict::check_and_prune(pods, &mut object).ok()?;
+    let mut object = match strict::decode_clean(pods, bytes) {
+        Some(object) => object,
+        None => {
+            let mut object = json::parse(bytes).ok()?.value;
+            let unknown = strict::check_and_prune(pods, &mut object).ok()?;
+            unknown.is_empty().then_some(object)?
+        }
+    };
     defaults::apply(pods, &mut object);
-    let wrong = validate::create(pods, &object);
-    (unknown.is_empty() && wrong.is_empty()).then_some(object)
+    validate::create(pods, &object).is_empty().then_some(object)
 }
 
 fn pod(catalogue: &Catalogue) -> Result<Vec<Line>> {
@@ -173,6 +178,9 @@ fn pod(catalogue: &Catalogue) -> Result<Vec<Line>> {
         drop(black_box(json::parse(black_box(&bytes))))
     });
     part("copy", &mut || drop(black_box(read.clone())));
+    part("read with its types", &mut || {
+        drop(black_box(strict::decode_clean(pods, black_box(&bytes))))
+    });
     part("copy, check types", &mut || {
         let _ = black_box(strict::check_and_prune(pods, &mut read.clone()));
     });

@@ -171,6 +171,10 @@ pub(crate) async fn read(body: Body) -> Result<Bytes, ApiError> {
     })
 }
 
+pub(crate) fn is_json(media: &str) -> bool {
+    matches!(media, "" | "application/json" | "*/*")
+}
+
 /// Decodes a body by its media type.
 pub(crate) fn decode(
     catalogue: &Catalogue,
@@ -178,7 +182,7 @@ pub(crate) fn decode(
     bytes: &[u8],
 ) -> Result<Decoded, ApiError> {
     match media {
-        "" | "application/json" | "*/*" => json::parse(bytes),
+        media if is_json(media) => json::parse(bytes),
         "application/yaml" | "application/x-yaml" | "text/yaml" => yaml::parse(bytes),
         "application/vnd.kubernetes.protobuf" => {
             proto::decode(catalogue, bytes).map(|value| Decoded {

@@ -81,7 +81,15 @@ impl Call {
 
     /// Decodes a body as the kind of the path, and checks and prunes its fields.
     pub(crate) fn decode_object(&self, bytes: &[u8]) -> Result<Value, ApiError> {
-        let decoded = codec::decode(&self.served.catalogue, &pipeline::media(self), bytes)
+        let media = pipeline::media(self);
+        if codec::is_json(&media)
+            && let Some(mut value) = strict::decode_clean(&self.resource, bytes)
+        {
+            self.check_kind(&mut value)?;
+            self.strictness()?;
+            return Ok(value);
+        }
+        let decoded = codec::decode(&self.served.catalogue, &media, bytes)
             .map_err(|e| self.unrecognized(e))?;
         let mut value = decoded.value;
         self.check_kind(&mut value)?;

@@ -1,8 +1,7 @@
 //! The built-in API as one table shared by every control plane of a process, and the common shape
 //! (`Resource`) that built-in kinds and CRDs are both compiled to.
 
-use crate::value::{Str, Value, prefix};
-use std::cmp::Ordering;
+use crate::value::{Entry, Str, Value, prefix, same};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -61,6 +60,10 @@ pub struct Struct {
 /// Fields by protobuf tag and by what defaulting wants to know.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Index {
+    /// the order of the names, see [`crate::value::prefix`]
+    prefixes: Box<[u64]>,
+    /// those that are written even when they are zero
+    always: Box<[u16]>,
     /// by tag, for fields that no other message is around
     direct: Box<[u16]>,
     /// the others: messages around them, tag, field
@@ -83,8 +86,6 @@ pub(crate) enum Tagged {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Field {
     pub json: Str,
-    /// the order of `json`, see [`crate::value::prefix`]; made when the struct enters an arena
-    pub(crate) prefix: u64,
     pub ty: TypeId,
     /// protobuf tag; 0 when the field has none
     pub tag: u32,
@@ -196,26 +197,74 @@ impl Shape {
 impl Struct {
     #[must_use]
     pub fn field(&self, json: &str) -> Option<&Field> {
+        self.find(json).map(|i| &self.fields[i])
+    }
+
+    /// Where a field is among all.
+    pub(crate) fn place(&self, json: &str) -> Option<u16> {
+        u16::try_from(self.find(json)?).ok()
+    }
+
+    fn find(&self, json: &str) -> Option<usize> {
         let wanted = prefix(json);
-        self.fields
-            .binary_search_by(|f| {
-                f.prefix
-                    .cmp(&wanted)
-                    .then_with(|| f.json.as_str().cmp(json))
-            })
-            .ok()
-            .map(|i| &self.fields[i])
+        let prefixes = &self.index.prefixes;
+        let first = prefixes.partition_point(|p| *p < wanted);
+        // Short texts of one length and one prefix are the same.
+        let fits = |i: &usize| {
+            let name = &self.fields[*i].json;
+            name.len() == json.len() && (json.len() <= 8 || same(name, json))
+        };
+        let end = first
+            + prefixes[first..]
+                .iter()
+                .take(ALIKE)
+                .take_while(|p| **p == wanted)
+                .count();
+        if end - first < ALIKE {
+            return (first..end).find(fits);
+        }
+        // Somebody's names, and many: in order, too.
+        let found = self.fields.binary_search_by(|f| {
+            prefix(&f.json)
+                .cmp(&wanted)
+                .then_with(|| f.json.as_str().cmp(json))
+        });
+        found.ok()
+    }
+
+    /// A value for the field at `place`.
+    pub(crate) fn entry(&self, place: u16, value: Value) -> Entry {
+        let place = usize::from(place);
+        Entry::known(
+            self.index.prefixes[place],
+            self.fields[place].json.clone(),
+            value,
+        )
+    }
+
+    /// How many fields defaulting adds, roughly.
+    pub(crate) fn spare(&self) -> usize {
+        (self.fields.len() / 4).min(8)
     }
 
     /// The fields, to be asked for names in ascending order.
     pub(crate) fn cursor(&self) -> Cursor<'_> {
-        Cursor { rest: &self.fields }
+        Cursor {
+            fields: &self.fields,
+            prefixes: &self.index.prefixes,
+            always: &self.index.always,
+            at: 0,
+        }
+    }
+
+    /// The fields that are written even when they are zero, with their places.
+    pub(crate) fn always(&self) -> &[u16] {
+        &self.index.always
     }
 
     fn index(&mut self) {
         let (mut direct, mut inlined) = (Vec::new(), Vec::new());
-        for (i, field) in self.fields.iter_mut().enumerate() {
-            field.prefix = prefix(&field.json);
+        for (i, field) in self.fields.iter().enumerate() {
             let (tag, i) = (field.tag as usize, i as u16);
             match field.outer {
                 _ if tag == 0 => {}
@@ -227,10 +276,13 @@ impl Struct {
             }
         }
         let which = |has: fn(&Field) -> bool| {
-            let fields = (0..).zip(&self.fields).filter(|(_, f)| has(f));
+            // Of a definition's struct with more fields than that, the last have no defaults.
+            let fields = (0..=u16::MAX).zip(&self.fields).filter(|(_, f)| has(f));
             fields.map(|(i, _)| i).collect()
         };
         self.index = Index {
+            prefixes: self.fields.iter().map(|f| prefix(&f.json)).collect(),
+            always: which(|f| !f.omit_empty),
             nested: which(|f| f.nested),
             marked: which(|f| f.facts.is_some()),
             direct: direct.into(),
@@ -282,44 +334,65 @@ impl Struct {
     }
 }
 
+/// More names that begin alike are not looked through.
+const ALIKE: usize = 16;
 const NO_FIELD: u16 = u16::MAX;
 /// Larger tags (there are hardly any) are looked for.
 const MAX_DIRECT: usize = 256;
 
 /// Goes through fields and names side by side; both ascend.
 pub(crate) struct Cursor<'a> {
-    rest: &'a [Field],
+    fields: &'a [Field],
+    prefixes: &'a [u64],
+    always: &'a [u16],
+    at: usize,
 }
 
 impl<'a> Cursor<'a> {
-    /// The field called `key`; `skipped` sees those before it.
+    /// The field called `key`, whose prefix is `wanted`; `unwritten` sees those before it that are always written and that no
+    /// name asked for.
     pub(crate) fn seek(
         &mut self,
+        wanted: u64,
         key: &str,
-        mut skipped: impl FnMut(&'a Field),
+        mut unwritten: impl FnMut(&'a Field),
     ) -> Option<&'a Field> {
-        let wanted = prefix(key);
-        while let [field, rest @ ..] = self.rest {
-            let order = field
-                .prefix
-                .cmp(&wanted)
-                .then_with(|| field.json.as_str().cmp(key));
-            match order {
-                Ordering::Less => skipped(field),
-                Ordering::Equal => {
-                    self.rest = rest;
-                    return Some(field);
+        let mut found = None;
+        while let Some(prefix) = self.prefixes.get(self.at)
+            && *prefix <= wanted
+        {
+            if *prefix == wanted {
+                let field = &self.fields[self.at];
+                if field.json.len() == key.len() && (key.len() <= 8 || same(&field.json, key)) {
+                    found = Some(field);
+                    break;
                 }
-                Ordering::Greater => return None,
+                if field.json.as_str() > key {
+                    break;
+                }
             }
-            self.rest = rest;
+            self.at += 1;
         }
-        None
+        while let [next, rest @ ..] = self.always
+            && usize::from(*next) < self.at
+        {
+            unwritten(&self.fields[usize::from(*next)]);
+            self.always = rest;
+        }
+        if found.is_some() {
+            if let [next, rest @ ..] = self.always
+                && usize::from(*next) == self.at
+            {
+                self.always = rest;
+            }
+            self.at += 1;
+        }
+        found
     }
 
-    /// The fields that no name asked for, after the last that did.
-    pub(crate) fn rest(self) -> &'a [Field] {
-        self.rest
+    /// The always written fields that no name asked for, after the last that did.
+    pub(crate) fn rest(self) -> impl Iterator<Item = &'a Field> {
+        self.always.iter().map(|i| &self.fields[usize::from(*i)])
     }
 }
 

@@ -57,6 +57,8 @@ struct Flags {
 /// Something that can be repeated, as written for the crate.
 struct Atom {
     text: String,
+    /// How many states it compiles to, roughly and from above.
+    states: usize,
     /// The product of the counts of nested repetitions.
     copies: u32,
 }
@@ -68,14 +70,17 @@ struct Group {
     outer: Flags,
     /// Alternatives that are complete, with a `|` behind each.
     done: String,
+    states: usize,
     copies: u32,
     atoms: Vec<Atom>,
 }
 
 impl Group {
     fn end_alternative(&mut self) {
+        self.states = self.states.saturating_add(2);
         for atom in self.atoms.drain(..) {
             self.done.push_str(&atom.text);
+            self.states = self.states.saturating_add(atom.states).saturating_add(1);
             self.copies = self.copies.max(atom.copies);
         }
     }
@@ -86,6 +91,8 @@ struct Parser<'p> {
     rest: &'p str,
     flags: Flags,
     groups: Vec<Group>,
+    /// Nothing but what the crate certainly reads: characters, classes of them, groups, repetitions.
+    plain: bool,
 }
 
 /// A pattern of Go's syntax in the crate's.
@@ -93,6 +100,12 @@ struct Parser<'p> {
 /// # Errors
 /// `error parsing regexp: …`
 pub(crate) fn translate(pattern: &str) -> Result<String, String> {
+    Ok(sized(pattern)?.0)
+}
+
+/// As [`translate`], and how many states the pattern compiles to, roughly and from above; `None`
+/// where only the crate knows.
+pub(crate) fn sized(pattern: &str) -> Result<(String, Option<usize>), String> {
     if pattern.len() > MAX_PATTERN {
         return Err(error(
             &format!("expression too large: more than {MAX_PATTERN} bytes"),
@@ -104,6 +117,7 @@ pub(crate) fn translate(pattern: &str) -> Result<String, String> {
         rest: pattern,
         flags: Flags::default(),
         groups: vec![Group::default()],
+        plain: true,
     };
     // Where a repetition that has just been read begins.
     let mut repeated: Option<&str> = None;
@@ -115,7 +129,7 @@ pub(crate) fn translate(pattern: &str) -> Result<String, String> {
     }
     let mut group = parser.groups.pop().unwrap_or_default();
     group.end_alternative();
-    Ok(group.done)
+    Ok((group.done, parser.plain.then_some(group.states + 1)))
 }
 
 impl<'p> Parser<'p> {
@@ -151,6 +165,7 @@ impl<'p> Parser<'p> {
                 } else {
                     "\\A"
                 },
+                1,
             ),
             '$' => self.atom(
                 after,
@@ -159,6 +174,7 @@ impl<'p> Parser<'p> {
                 } else {
                     "\\z"
                 },
+                1,
             ),
             '.' => self.atom(
                 after,
@@ -167,6 +183,7 @@ impl<'p> Parser<'p> {
                 } else {
                     "[^\\n]"
                 },
+                2 * WIDE,
             ),
             '[' => self.class()?,
             '*' | '+' | '?' => {
@@ -204,21 +221,26 @@ impl<'p> Parser<'p> {
         Ok(Some(before))
     }
 
-    fn push(&mut self, text: String, copies: u32) {
+    fn push(&mut self, text: String, states: usize, copies: u32) {
         if let Some(group) = self.groups.last_mut() {
-            group.atoms.push(Atom { text, copies });
+            group.atoms.push(Atom {
+                text,
+                states,
+                copies,
+            });
         }
     }
 
-    fn atom(&mut self, rest: &'p str, text: &str) {
+    fn atom(&mut self, rest: &'p str, text: &str, states: usize) {
         self.rest = rest;
-        self.push(text.to_owned(), 1);
+        self.push(text.to_owned(), states, 1);
     }
 
     fn literal(&mut self, c: char) {
         let mut text = String::new();
         // Only what has another case needs the flag.
         let fold = self.flags.fold && (c.is_alphabetic() || !c.is_ascii());
+        self.plain &= !fold;
         if fold {
             text.push_str("(?i:");
         }
@@ -226,7 +248,7 @@ impl<'p> Parser<'p> {
         if fold {
             text.push(')');
         }
-        self.push(text, 1);
+        self.push(text, c.len_utf8(), 1);
     }
 
     fn open(&mut self, outer: Flags) -> Result<(), String> {
@@ -247,7 +269,8 @@ impl<'p> Parser<'p> {
         if let Some(mut group) = self.groups.pop() {
             group.end_alternative();
             self.flags = group.outer;
-            self.push(format!("(?:{})", group.done), group.copies.max(1));
+            let text = format!("(?:{})", group.done);
+            self.push(text, group.states + 3, group.copies.max(1));
         }
         Ok(())
     }
@@ -280,6 +303,8 @@ impl<'p> Parser<'p> {
         if count >= 2 && copies > MAX_REPEAT {
             return fail("invalid repeat count", shown);
         }
+        let times = if count == 0 { 2 } else { count as usize + 1 };
+        atom.states = atom.states.saturating_add(2).saturating_mul(times);
         atom.text = format!("(?:{}){op}{}", atom.text, if lazy { "?" } else { "" });
         // What is repeated no times does not count.
         atom.copies = if op == "{0}" || op == "{0,0}" {
@@ -294,6 +319,7 @@ impl<'p> Parser<'p> {
     /// `(?P<name>`, `(?:`, `(?i)`, `(?i-s:`
     fn perl_group(&mut self) -> Result<(), String> {
         let before = self.rest;
+        self.plain &= before.starts_with("(?:");
         for prefix in ["(?P<", "(?<"] {
             let Some(named) = before.strip_prefix(prefix) else {
                 continue;
@@ -345,10 +371,10 @@ impl<'p> Parser<'p> {
         let before = self.rest;
         let two = after.chars().next().map_or("", |c| &after[c.len_utf8()..]);
         match after.as_bytes().first() {
-            Some(b'A') => self.atom(two, "\\A"),
-            Some(b'z') => self.atom(two, "\\z"),
-            Some(b'b') => self.atom(two, "(?-u:\\b)"),
-            Some(b'B') => self.atom(two, "(?-u:\\B)"),
+            Some(b'A') => self.atom(two, "\\A", 1),
+            Some(b'z') => self.atom(two, "\\z", 1),
+            Some(b'b') => self.word_boundary(two, "(?-u:\\b)"),
+            Some(b'B') => self.word_boundary(two, "(?-u:\\B)"),
             Some(b'C') => return fail("invalid escape sequence", &before[..2]),
             Some(b'Q') => {
                 let (literal, rest) = two.split_once("\\E").unwrap_or((two, ""));
@@ -358,13 +384,18 @@ impl<'p> Parser<'p> {
             _ => {
                 if let Some((class, rest)) = group_escape(before)? {
                     let fold = if self.flags.fold { "(?i:" } else { "(?:" };
-                    self.atom(rest, &format!("{fold}[{class}])"));
+                    self.plain &=
+                        !self.flags.fold && !class.contains('{') || class.contains("x{20}");
+                    self.atom(rest, &format!("{fold}[{class}])"), class_states(&class));
                 } else {
                     let (c, rest) = char_escape(before)?;
                     self.rest = rest;
                     match c {
                         Some(c) => self.literal(c),
-                        None => self.push(NOTHING.into(), 1),
+                        None => {
+                            self.plain = false;
+                            self.push(NOTHING.into(), 1, 1);
+                        }
                     }
                 }
             }
@@ -372,11 +403,19 @@ impl<'p> Parser<'p> {
         Ok(())
     }
 
+    fn word_boundary(&mut self, rest: &'p str, text: &str) {
+        self.plain = false;
+        self.atom(rest, text, 1);
+    }
+
     fn class(&mut self) -> Result<(), String> {
         let whole = self.rest;
         let mut rest = &whole[1..];
         let mut written = String::from(if self.flags.fold { "(?i:[" } else { "(?:[" });
+        self.plain &= !self.flags.fold;
+        let (mut ranges, mut wide) = (1, false);
         if let Some(after) = rest.strip_prefix('^') {
+            wide = true;
             written.push('^');
             rest = after;
         }
@@ -386,11 +425,15 @@ impl<'p> Parser<'p> {
         while first || !rest.starts_with(']') {
             first = false;
             if let Some((named, after)) = posix(rest)? {
+                self.plain = false;
                 written.push_str(named);
                 (rest, empty) = (after, false);
                 continue;
             }
             if let Some((class, after)) = group_escape(rest)? {
+                self.plain &= !class.contains('{') || class.contains("x{20}");
+                ranges += 8;
+                wide |= class.starts_with('^');
                 write!(written, "[{class}]").map_err(|e| e.to_string())?;
                 (rest, empty) = (after, false);
                 continue;
@@ -408,16 +451,28 @@ impl<'p> Parser<'p> {
                     );
                 }
             }
+            ranges += 1;
+            wide |= high >= 0x80;
             empty &= !push_range(&mut written, low, high);
         }
         if empty {
+            self.plain = false;
             written.push_str(NOTHING);
         }
         written.push_str("])");
         self.rest = &rest[1..];
-        self.push(written, 1);
+        let states = if wide { ranges * WIDE } else { ranges };
+        self.push(written, states, 1);
         Ok(())
     }
+}
+
+/// What a range of characters beyond ASCII may take: four sequences of up to four bytes.
+const WIDE: usize = 16;
+
+/// States of the class that [`group_escape`] gave.
+fn class_states(class: &str) -> usize {
+    if class.starts_with('^') { 8 * WIDE } else { 8 }
 }
 
 /// A class of no characters.

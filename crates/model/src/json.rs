@@ -4,11 +4,13 @@
 //! what Go's `encoding/json` writes, with keys ascending.
 
 use crate::field::quote;
-use crate::value::Map;
+use crate::value::{Entry, Map};
 use crate::{ApiError, Str, Value, limits};
 use std::borrow::Cow;
 use std::collections::HashSet;
 use std::io::Write as _;
+
+pub(crate) mod typed;
 
 /// What strict decoding found besides the value: paths such as `spec.containers[0].image`.
 #[derive(Debug, Default, PartialEq)]
@@ -128,7 +130,7 @@ struct Parser<'a> {
     pos: usize,
     nodes: usize,
     // Members of all open objects and arrays: each gets one allocation of the right size when it closes.
-    entries: Vec<(Str, Value)>,
+    entries: Vec<Entry>,
     items: Vec<Value>,
     duplicates_seen: bool,
     track: Option<Track>,
@@ -268,14 +270,16 @@ impl<'a> Parser<'a> {
                 mark
             });
             // Texts are made where they stay: moving what was written a moment ago is slow.
+            let place = self.entries.len();
+            self.entries.push(Entry::default());
+            self.entries[place].put_key(&key);
             if self.peek() == Some(b'"') {
                 self.count()?;
                 let text = self.string()?;
-                self.entries
-                    .push((Str::from(&*key), Value::String(Str::from(&*text))));
+                self.entries[place].value_mut().put_text(&text);
             } else {
                 let value = self.value(depth)?;
-                self.entries.push((Str::from(&*key), value));
+                *self.entries[place].value_mut() = value;
             }
             self.leave(mark);
             self.skip_space();
@@ -442,6 +446,22 @@ impl<'a> Parser<'a> {
         Ok(())
     }
 
+    /// A positive integer of a few digits, if that is what begins here.
+    fn small_integer(&mut self) -> Option<i64> {
+        let mut i = 0;
+        for (length, b) in self.bytes[self.pos..].iter().take(10).enumerate() {
+            match b {
+                b'0'..=b'9' => i = i * 10 + i64::from(b - b'0'),
+                b'.' | b'e' | b'E' => return None,
+                _ => {
+                    self.pos += length;
+                    return Some(i);
+                }
+            }
+        }
+        None
+    }
+
     fn number(&mut self) -> Result<Value, Fail> {
         let start = self.pos;
         let mut integer = true;
@@ -502,47 +522,139 @@ fn special_bytes(eight: u64) -> u64 {
 
 /// Encodes deterministically (keys ascending, no spaces).
 pub fn write(value: &Value, out: &mut Vec<u8>) {
-    match value {
-        Value::Null => out.extend_from_slice(b"null"),
-        Value::Bool(true) => out.extend_from_slice(b"true"),
-        Value::Bool(false) => out.extend_from_slice(b"false"),
-        Value::Int(i) => write_int(*i, out),
-        Value::Float(f) => write_float(*f, out),
-        Value::String(s) => write_string(s, out),
-        Value::Array(items) => {
-            out.push(b'[');
-            for (i, item) in items.iter().enumerate() {
-                if i > 0 {
-                    out.push(b',');
-                }
-                write(item, out);
+    let start = out.len();
+    let mut writer = Writer {
+        out,
+        start,
+        at: start,
+    };
+    writer.value(value);
+    let end = writer.at;
+    out.truncate(end);
+}
+
+/// Writes into room that is already there: growing a vector for every piece takes longer than
+/// writing it.
+struct Writer<'a> {
+    /// what is behind `at` is room
+    out: &'a mut Vec<u8>,
+    start: usize,
+    at: usize,
+}
+
+impl Writer<'_> {
+    fn value(&mut self, value: &Value) {
+        match value {
+            Value::Null => self.bytes(b"null"),
+            Value::Bool(true) => self.bytes(b"true"),
+            Value::Bool(false) => self.bytes(b"false"),
+            Value::Int(i @ 0..10) => self.byte(b'0' + *i as u8),
+            Value::Int(i) => self.bytes(digits(*i, &mut [0; 20])),
+            Value::Float(f) => {
+                let mut text = Vec::new();
+                write_float(*f, &mut text);
+                self.bytes(&text);
             }
-            out.push(b']');
+            Value::String(s) => self.string(s),
+            Value::Array(items) => {
+                self.byte(b'[');
+                for (i, item) in items.iter().enumerate() {
+                    if i > 0 {
+                        self.byte(b',');
+                    }
+                    self.value(item);
+                }
+                self.byte(b']');
+            }
+            Value::Object(map) => {
+                self.byte(b'{');
+                for (i, (key, item)) in map.iter().enumerate() {
+                    if i > 0 {
+                        self.byte(b',');
+                    }
+                    self.string(key);
+                    self.byte(b':');
+                    self.value(item);
+                }
+                self.byte(b'}');
+            }
         }
-        Value::Object(map) => {
-            out.push(b'{');
-            for (i, (key, item)) in map.iter().enumerate() {
-                if i > 0 {
-                    out.push(b',');
-                }
-                write_string(key, out);
-                out.push(b':');
-                write(item, out);
-            }
-            out.push(b'}');
+    }
+
+    /// So much room from `at` on. It grows with what was written here, not with what was there
+    /// before: many values may be written to one vector.
+    fn room(&mut self, bytes: usize) -> &mut [u8] {
+        if self.out.len() - self.at < bytes {
+            let more = bytes.max(self.at - self.start).max(1024);
+            self.out.resize(self.at + more, 0);
+        }
+        &mut self.out[self.at..]
+    }
+
+    fn byte(&mut self, byte: u8) {
+        self.room(1)[0] = byte;
+        self.at += 1;
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) {
+        self.room(bytes.len())[..bytes.len()].copy_from_slice(bytes);
+        self.at += bytes.len();
+    }
+
+    fn string(&mut self, s: &str) {
+        let bytes = s.as_bytes();
+        let room = self.room(bytes.len() + 2);
+        room[0] = b'"';
+        if copy_plain(bytes, &mut room[1..=bytes.len()]) {
+            room[bytes.len() + 1] = b'"';
+            self.at += bytes.len() + 2;
+        } else {
+            let mut text = Vec::new();
+            write_string(s, &mut text);
+            self.bytes(&text);
         }
     }
 }
 
+/// Copies a text and says whether it is written as it is; eight bytes at a time.
+fn copy_plain(from: &[u8], to: &mut [u8]) -> bool {
+    let mut odd = 0;
+    if let (Some(last), Some(place)) = (from.last_chunk::<8>(), to.last_chunk_mut::<8>()) {
+        *place = *last;
+        odd |= odd_bytes(u64::from_ne_bytes(*last));
+        let places = to.as_chunks_mut::<8>().0;
+        for (chunk, place) in from.as_chunks::<8>().0.iter().zip(places) {
+            odd |= odd_bytes(u64::from_ne_bytes(*chunk));
+            *place = *chunk;
+        }
+        return odd == 0;
+    }
+    let mut plain = true;
+    for (byte, place) in from.iter().zip(to) {
+        *place = *byte;
+        plain &= ESCAPES[usize::from(*byte)] == 0;
+    }
+    plain
+}
+
+/// Not 0 when one of eight bytes may have to be escaped.
+fn odd_bytes(eight: u64) -> u64 {
+    let zero = |v: u64| v.wrapping_sub(ONES) & !v;
+    let same = |byte: u8, but: u8| zero((eight | ONES * u64::from(but)) ^ (ONES * u64::from(byte)));
+    let control = eight.wrapping_sub(ONES * 0x20) & !eight;
+    // `<` and `>` differ in one bit, and so do `"` and `&`; beyond ASCII may be U+2028.
+    (same(b'>', 2) | same(b'&', 4) | same(b'\\', 0) | control | eight) & HIGH
+}
+
 #[must_use]
 pub fn to_vec(value: &Value) -> Vec<u8> {
-    let mut out = Vec::with_capacity(2048);
+    let mut out = Vec::new();
     write(value, &mut out);
     out
 }
 
-fn write_int(i: i64, out: &mut Vec<u8>) {
-    let mut digits = [0u8; 20];
+/// The decimal digits of a number.
+pub(crate) fn digits(i: i64, digits: &mut [u8; 20]) -> &[u8] {
     let mut at = digits.len();
     let mut rest = i.unsigned_abs();
     loop {
@@ -554,9 +666,10 @@ fn write_int(i: i64, out: &mut Vec<u8>) {
         }
     }
     if i < 0 {
-        out.push(b'-');
+        at -= 1;
+        digits[at] = b'-';
     }
-    out.extend_from_slice(&digits[at..]);
+    &digits[at..]
 }
 
 /// As Go's `encoding/json`: shortest digits, exponent form below 1e-6 and from 1e21 on.
@@ -722,6 +835,30 @@ mod tests {
         let want = "\"\\u003ca\\u0026b\\u003e\\u2028\\u2029\u{20ac}\\n\\r\\t\\b\\f\\u0001\u{7f}\\\"\\\\/\"";
         assert_eq!(text(&v), want);
         assert_eq!(ok(want), v);
+    }
+
+    /// Texts of every length with everything that may be escaped at every place in them.
+    #[test]
+    fn whole_values_are_written_as_their_parts_are() {
+        for len in 0..40 {
+            for odd in [
+                "x", "\"", "\\", "<", ">", "&", "\n", "\u{7f}", "\u{e9}", "\u{2028}",
+            ] {
+                for at in 0..=len {
+                    let s = format!(
+                        "{}{odd}{}",
+                        "a=:;".repeat(11)[..at].to_owned(),
+                        "b".repeat(len - at)
+                    );
+                    let mut want = b"x[".to_vec();
+                    write_string(&s, &mut want);
+                    want.extend_from_slice(b",-9223372036854775808,10]");
+                    let mut got = b"x".to_vec();
+                    write(&value!([(s.as_str()), (i64::MIN), 10]), &mut got);
+                    assert_eq!(got, want);
+                }
+            }
+        }
     }
 
     #[test]

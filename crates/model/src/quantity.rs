@@ -4,6 +4,7 @@
 //! more than 38 significant digits are refused, where upstream computes with numbers of any size.
 
 use crate::Str;
+use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::fmt;
 
@@ -56,6 +57,17 @@ struct Parts<'a> {
     suffix: &'a str,
     /// how many digits there are in all
     digits: usize,
+}
+
+impl Parts<'_> {
+    /// All digits, without the point.
+    fn joined(&self) -> Cow<'_, str> {
+        if self.fraction.is_empty() {
+            Cow::Borrowed(self.whole)
+        } else {
+            Cow::Owned(format!("{}{}", self.whole, self.fraction))
+        }
+    }
 }
 
 fn split(text: &str) -> Result<Parts<'_>, ParseError> {
@@ -483,7 +495,7 @@ fn times_power_of_two(mut mantissa: i128, mut scale: i32, power: i32) -> (i128, 
 
 /// The exponent of what upstream's fast path reads, where it can take it (`ParseQuantity`).
 fn small_exponent(parts: &Parts<'_>, exponent: i32, format: Format) -> Option<i32> {
-    let digits = format!("{}{}", parts.whole, parts.fraction);
+    let digits = parts.joined();
     let value: i64 = digits.parse().ok()?;
     let len = i32::try_from(digits.len()).ok()?;
     if format != Format::BinarySi {
@@ -512,7 +524,7 @@ fn binary_precision(parts: &Parts<'_>, exponent: i32) -> Option<i32> {
 fn kept_text(text: &str, parts: &Parts<'_>, exponent: i32, format: Format) -> Option<Str> {
     let (whole, fraction) = (parts.whole, parts.fraction);
     let len = i32::try_from(whole.len() + fraction.len()).ok()?;
-    let value = || format!("{whole}{fraction}").parse::<i64>().ok();
+    let value = || parts.joined().parse::<i64>().ok();
     let canonical = match format {
         Format::BinarySi => {
             let value = value()?;
@@ -528,7 +540,7 @@ fn kept_text(text: &str, parts: &Parts<'_>, exponent: i32, format: Format) -> Op
             let zeros = if fraction.len() >= 3 {
                 fraction.ends_with("000")
             } else {
-                format!("{whole}{fraction}").ends_with("000")
+                parts.joined().ends_with("000")
             };
             len <= 18 && scale >= NANO && scale % 3 == 0 && !zeros && !whole.starts_with('0')
         }
@@ -583,6 +595,9 @@ impl Ord for Quantity {
 /// As [`Quantity::parse`].
 pub fn canonical(text: &str) -> Result<Str, ParseError> {
     // What people write mostly is canonical already: `100m`, `128Mi`, `2`.
+    if is_plain(text) {
+        return Ok(Str::from(text));
+    }
     Ok(Str::from(Quantity::parse(text.trim())?.to_string()))
 }
 

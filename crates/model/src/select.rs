@@ -5,6 +5,7 @@
 
 use crate::field::{FieldError, Path, quote, show};
 use crate::limits::MAX_SELECTOR;
+use crate::value::same;
 use crate::{ApiError, Map, Resource, Str, Value, rules};
 
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -234,7 +235,7 @@ impl Requirement {
     /// `label`: the value under this key, if the object has it.
     #[must_use]
     pub fn matches(&self, label: Option<&str>) -> bool {
-        let has = |value: &str| self.values.iter().any(|v| v == value);
+        let has = |value: &str| self.values.iter().any(|v| same(v, value));
         match (self.op, label) {
             (Op::In, Some(value)) => has(value),
             (Op::NotIn, Some(value)) => !has(value),

@@ -41,6 +41,12 @@ fn qualified(group: &str, resource: &str) -> String {
     }
 }
 
+impl From<Box<ApiError>> for ApiError {
+    fn from(error: Box<ApiError>) -> Self {
+        *error
+    }
+}
+
 impl ApiError {
     #[must_use]
     pub fn new(code: u16, reason: &'static str, message: impl Into<String>) -> Self {

@@ -15,6 +15,17 @@ const MAX_REPORTED: usize = 100;
 /// A longer path of an unknown field is cut: its keys come from the tenant.
 const MAX_PATH: usize = 512;
 
+/// Reads JSON as an object of a built-in kind, when neither decoding nor [`check_and_prune`] would
+/// have anything to say about it: the same object in half the time. `None`: go the long way, which
+/// says what it is.
+#[must_use]
+pub fn decode_clean(resource: &Resource, bytes: &[u8]) -> Option<Value> {
+    match resource.custom {
+        Some(_) => None,
+        None => json::typed::parse(&resource.types, resource.root, bytes),
+    }
+}
+
 /// Checks JSON types against the kind and removes unknown fields, returning their paths
 /// (`spec.foo`, for `unknown field "spec.foo"`). Null means absent and is removed, as in Go.
 ///
@@ -95,8 +106,8 @@ pub fn shape(types: &Types, id: TypeId, value: &mut Value) {
 fn shape_struct(types: &Types, s: &Struct, map: &mut Map) {
     let mut fields = s.cursor();
     let mut missing = Vec::new();
-    map.retain(|key, value| {
-        let field = fields.seek(key, |f| missing.extend(always_written(types, f)));
+    map.retain_known(|prefix, key, value| {
+        let field = fields.seek(prefix, key, |f| missing.extend(always_written(types, f)));
         let Some(field) = field else {
             return true;
         };
@@ -440,8 +451,8 @@ impl Checker<'_> {
 
     fn structure(&mut self, s: &Struct, map: &mut Map, at: &At<'_>) {
         let mut fields = s.cursor();
-        map.retain(|key, value| {
-            let Some(field) = fields.seek(key, |_| ()) else {
+        map.retain_known(|prefix, key, value| {
+            let Some(field) = fields.seek(prefix, key, |_| ()) else {
                 if !s.preserve_unknown {
                     self.report_unknown(key, at);
                 }

@@ -3,16 +3,19 @@
 //! Maps are vectors sorted by key: encoding is deterministic, lookups are a binary search, and a
 //! hostile document of many keys costs O(n log n) because decoders collect first and sort once.
 
+use std::cmp::Ordering;
+
 /// Strings up to 24 bytes (most field names and values) live inline.
 pub type Str = compact_str::CompactString;
 
 /// Up to this many entries a map is looked through from the front.
-const SMALL: usize = 10;
+const SMALL: usize = 32;
 
 /// Up to this many entries are put in order without moving them.
 const SORTED_APART: usize = 48;
 
 /// The first eight bytes as a number that orders as the text does; equal numbers say nothing yet.
+#[inline]
 pub(crate) fn prefix(text: &str) -> u64 {
     let bytes = text.as_bytes();
     if let Some(first) = bytes.first_chunk() {
@@ -34,18 +37,36 @@ pub(crate) fn prefix(text: &str) -> u64 {
 }
 
 /// Equality of short texts without a call.
-fn same(a: &str, b: &str) -> bool {
+#[inline]
+pub(crate) fn same(a: &str, b: &str) -> bool {
     let (a, b) = (a.as_bytes(), b.as_bytes());
     if a.len() != b.len() {
         return false;
     }
     match (a.first_chunk::<8>(), b.first_chunk::<8>()) {
         (Some(x), Some(y)) if a.len() <= 16 => x == y && a.last_chunk::<8>() == b.last_chunk::<8>(),
+        (Some(x), Some(y)) if a.len() <= 24 => {
+            x == y && a.last_chunk::<8>() == b.last_chunk::<8>() && a[8..16] == b[8..16]
+        }
         (Some(x), Some(y)) => x == y && a == b,
         _ => match (a.first_chunk::<4>(), b.first_chunk::<4>()) {
             (Some(x), Some(y)) => x == y && a.last_chunk::<4>() == b.last_chunk::<4>(),
             _ => a.iter().eq(b),
         },
+    }
+}
+
+const EMPTY: Str = Str::const_new("");
+
+/// Makes a text where it stays: processors are slow to move what was written a moment ago in
+/// pieces of other sizes, and that is how a short text is made elsewhere.
+#[inline]
+fn put_text(place: &mut Str, text: &str) {
+    if text.len() <= size_of::<Str>() {
+        *place = EMPTY;
+        place.push_str(text);
+    } else {
+        *place = text.into();
     }
 }
 
@@ -67,7 +88,44 @@ pub enum Value {
 
 /// An object: unique keys in ascending byte order.
 #[derive(Clone, Debug, PartialEq, Default)]
-pub struct Map(Vec<(Str, Value)>);
+pub struct Map(Vec<Entry>);
+
+/// One field. Most keys differ in their first bytes, which are found without following the key.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub(crate) struct Entry {
+    prefix: u64,
+    key: Str,
+    value: Value,
+}
+
+impl Entry {
+    pub(crate) fn new(key: Str, value: Value) -> Self {
+        Self {
+            prefix: prefix(&key),
+            key,
+            value,
+        }
+    }
+
+    /// As [`Self::new`] where the prefix is known.
+    pub(crate) fn known(prefix: u64, key: Str, value: Value) -> Self {
+        Self { prefix, key, value }
+    }
+
+    pub(crate) fn put_key(&mut self, key: &str) {
+        self.prefix = prefix(key);
+        put_text(&mut self.key, key);
+    }
+
+    pub(crate) fn value_mut(&mut self) -> &mut Value {
+        &mut self.value
+    }
+
+    fn order(&self, other: &Self) -> Ordering {
+        let by_text = || self.key.cmp(&other.key);
+        self.prefix.cmp(&other.prefix).then_with(by_text)
+    }
+}
 
 impl Map {
     #[must_use]
@@ -78,19 +136,22 @@ impl Map {
     /// Sorts `entries` and keeps the last of equal keys; the keys that occurred more than once
     /// are returned so that strict decoding can report them.
     #[must_use]
-    pub fn from_entries(mut entries: Vec<(Str, Value)>) -> (Self, Vec<Str>) {
-        let order = |a: &Str, b: &Str| prefix(a).cmp(&prefix(b)).then_with(|| a.cmp(b));
-        let sorted = entries.windows(2).all(|w| order(&w[0].0, &w[1].0).is_lt());
+    pub fn from_entries(entries: Vec<(Str, Value)>) -> (Self, Vec<Str>) {
+        Self::sorted(entries.into_iter().map(|(k, v)| Entry::new(k, v)).collect())
+    }
+
+    fn sorted(mut entries: Vec<Entry>) -> (Self, Vec<Str>) {
+        let sorted = entries.windows(2).all(|w| w[0].order(&w[1]).is_lt());
         let mut duplicates = Vec::new();
         if !sorted {
-            entries.sort_by(|a, b| order(&a.0, &b.0));
+            entries.sort_by(Entry::order);
             // Stable sort keeps document order among equals: let the later one win.
             entries.dedup_by(|later, earlier| {
-                let same = later.0 == earlier.0;
+                let same = later.key == earlier.key;
                 if same {
                     std::mem::swap(later, earlier);
-                    if duplicates.last() != Some(&earlier.0) {
-                        duplicates.push(earlier.0.clone());
+                    if duplicates.last() != Some(&earlier.key) {
+                        duplicates.push(earlier.key.clone());
                     }
                 }
                 same
@@ -100,24 +161,24 @@ impl Map {
     }
 
     /// As [`Self::from_entries`] for the entries from `start` on, which are taken away.
-    pub(crate) fn from_tail(all: &mut Vec<(Str, Value)>, start: usize) -> (Self, Vec<Str>) {
+    pub(crate) fn from_tail(all: &mut Vec<Entry>, start: usize) -> (Self, Vec<Str>) {
         let tail = &mut all[start..];
         let n = tail.len();
         if n > SORTED_APART {
-            return Self::from_entries(all.split_off(start));
+            return Self::sorted(all.split_off(start));
         }
-        // Keys stay where they are until their place is known: an entry is large, a prefix small.
+        // Entries stay where they are until their place is known: they are large, a prefix small.
         let mut order = [(0_u64, 0_u8); SORTED_APART];
-        for (i, (key, _)) in tail.iter().enumerate() {
-            let new = (prefix(key), i as u8);
+        for (i, entry) in tail.iter().enumerate() {
+            let new = (entry.prefix, i as u8);
             let mut at = i;
             while at > 0 {
                 let before = order[at - 1];
-                let by_text = || tail[usize::from(before.1)].0.cmp(key);
+                let by_text = || tail[usize::from(before.1)].key.cmp(&entry.key);
                 match before.0.cmp(&new.0).then_with(by_text) {
-                    std::cmp::Ordering::Less => break,
-                    std::cmp::Ordering::Equal => return Self::from_entries(all.split_off(start)),
-                    std::cmp::Ordering::Greater => order[at] = before,
+                    Ordering::Less => break,
+                    Ordering::Equal => return Self::sorted(all.split_off(start)),
+                    Ordering::Greater => order[at] = before,
                 }
                 at -= 1;
             }
@@ -132,25 +193,42 @@ impl Map {
 
     fn find(&self, key: &str) -> Result<usize, usize> {
         let wanted = prefix(key);
-        self.0
-            .binary_search_by(|(k, _)| prefix(k).cmp(&wanted).then_with(|| k.as_str().cmp(key)))
+        let order = |e: &Entry| e.prefix.cmp(&wanted).then_with(|| e.key.as_str().cmp(key));
+        if self.0.len() > SMALL {
+            return self.0.binary_search_by(order);
+        }
+        for (i, entry) in self.0.iter().enumerate() {
+            match order(entry) {
+                Ordering::Less => {}
+                Ordering::Equal => return Ok(i),
+                Ordering::Greater => return Err(i),
+            }
+        }
+        Err(self.0.len())
     }
 
-    /// Where `key` is. Most maps are small and most keys differ in length or in their first bytes.
+    /// Where `key` is. Most maps are small.
+    #[inline]
     fn position(&self, key: &str) -> Option<usize> {
+        let wanted = prefix(key);
         if self.0.len() > SMALL {
             return self.find(key).ok();
         }
-        self.0.iter().position(|(k, _)| same(k, key))
+        // Short texts of one length and one prefix are the same.
+        let fits = |e: &Entry| {
+            e.prefix == wanted && e.key.len() == key.len() && (key.len() <= 8 || same(&e.key, key))
+        };
+        self.0.iter().position(fits)
     }
 
     #[must_use]
+    #[inline]
     pub fn get(&self, key: &str) -> Option<&Value> {
-        self.position(key).map(|i| &self.0[i].1)
+        self.position(key).map(|i| &self.0[i].value)
     }
 
     pub fn get_mut(&mut self, key: &str) -> Option<&mut Value> {
-        self.position(key).map(|i| &mut self.0[i].1)
+        self.position(key).map(|i| &mut self.0[i].value)
     }
 
     #[must_use]
@@ -161,16 +239,16 @@ impl Map {
     pub fn insert(&mut self, key: impl Into<Str>, value: impl Into<Value>) -> Option<Value> {
         let (key, value) = (key.into(), value.into());
         match self.find(&key) {
-            Ok(i) => Some(std::mem::replace(&mut self.0[i].1, value)),
+            Ok(i) => Some(std::mem::replace(&mut self.0[i].value, value)),
             Err(i) => {
-                self.0.insert(i, (key, value));
+                self.0.insert(i, Entry::new(key, value));
                 None
             }
         }
     }
 
     pub fn remove(&mut self, key: &str) -> Option<Value> {
-        self.position(key).map(|i| self.0.remove(i).1)
+        self.position(key).map(|i| self.0.remove(i).value)
     }
 
     /// The value under `key`, inserted as given by `make` when absent.
@@ -178,46 +256,61 @@ impl Map {
         let i = match self.find(key) {
             Ok(i) => i,
             Err(i) => {
-                self.0.insert(i, (key.into(), make()));
+                self.0.insert(i, Entry::new(key.into(), make()));
                 i
             }
         };
-        &mut self.0[i].1
+        &mut self.0[i].value
     }
 
-    /// Puts an entry at the end, for who calls [`Self::put_in_order`] before anybody looks.
-    pub(crate) fn push_unordered(&mut self, key: Str, value: Value) {
-        self.0.push((key, value));
-    }
-
-    pub(crate) fn put_in_order(&mut self) {
-        *self = Self::from_entries(std::mem::take(&mut self.0)).0;
-    }
-
-    /// From entries whose keys are known to ascend.
-    pub(crate) fn from_sorted(entries: Vec<(Str, Value)>) -> Self {
-        debug_assert!(entries.windows(2).all(|w| w[0].0 < w[1].0));
+    /// Entries in any order, for who calls [`Self::put_in_order`] before anybody looks.
+    pub(crate) fn unordered(entries: Vec<Entry>) -> Self {
         Self(entries)
     }
 
+    /// Puts the entries of another such map behind those of this one.
+    pub(crate) fn append_unordered(&mut self, more: Self) {
+        self.0.extend(more.0);
+    }
+
+    pub(crate) fn put_in_order(&mut self) {
+        *self = Self::sorted(std::mem::take(&mut self.0)).0;
+    }
+
+    /// From entries whose keys are known to ascend.
+    pub(crate) fn from_sorted(entries: Vec<Entry>) -> Self {
+        debug_assert!(entries.windows(2).all(|w| w[0].order(&w[1]).is_lt()));
+        Self(entries)
+    }
+
+    /// Makes room for so many fields more.
+    pub(crate) fn reserve(&mut self, more: usize) {
+        self.0.reserve(more);
+    }
+
     pub fn retain(&mut self, mut keep: impl FnMut(&str, &mut Value) -> bool) {
-        self.0.retain_mut(|(k, v)| keep(k, v));
+        self.0.retain_mut(|e| keep(&e.key, &mut e.value));
+    }
+
+    /// As [`Self::retain`]; `keep` gets the prefix of the key, too.
+    pub(crate) fn retain_known(&mut self, mut keep: impl FnMut(u64, &str, &mut Value) -> bool) {
+        self.0.retain_mut(|e| keep(e.prefix, &e.key, &mut e.value));
     }
 
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = (&str, &Value)> + ExactSizeIterator {
-        self.0.iter().map(|(k, v)| (k.as_str(), v))
+        self.0.iter().map(|e| (e.key.as_str(), &e.value))
     }
 
     pub fn iter_mut(&mut self) -> impl Iterator<Item = (&str, &mut Value)> {
-        self.0.iter_mut().map(|(k, v)| (k.as_str(), v))
+        self.0.iter_mut().map(|e| (e.key.as_str(), &mut e.value))
     }
 
     pub fn keys(&self) -> impl DoubleEndedIterator<Item = &str> + ExactSizeIterator {
-        self.0.iter().map(|(k, _)| k.as_str())
+        self.0.iter().map(|e| e.key.as_str())
     }
 
     pub fn into_entries(self) -> Vec<(Str, Value)> {
-        self.0
+        self.0.into_iter().map(|e| (e.key, e.value)).collect()
     }
 
     #[must_use]
@@ -233,9 +326,10 @@ impl Map {
 
 impl<K: Into<Str>, V: Into<Value>> FromIterator<(K, V)> for Map {
     fn from_iter<T: IntoIterator<Item = (K, V)>>(iter: T) -> Self {
-        Self::from_entries(
-            iter.into_iter()
-                .map(|(k, v)| (k.into(), v.into()))
+        let entries = iter.into_iter();
+        Self::sorted(
+            entries
+                .map(|(k, v)| Entry::new(k.into(), v.into()))
                 .collect(),
         )
         .0
@@ -259,6 +353,15 @@ impl Value {
             Self::Int(f as i64)
         } else {
             Self::Float(f)
+        }
+    }
+
+    /// Becomes a text, made in this place.
+    #[inline]
+    pub(crate) fn put_text(&mut self, text: &str) {
+        *self = Self::String(EMPTY);
+        if let Self::String(place) = self {
+            put_text(place, text);
         }
     }
 
@@ -473,17 +576,16 @@ mod tests {
         ];
         for n in 0..=keys.len() {
             let entries = || keys[..n].iter().map(|k| (Str::from(*k), Value::from(*k)));
-            let mut all: Vec<_> = [("x".into(), 1.into())]
-                .into_iter()
-                .chain(entries())
-                .collect();
+            let mut all = vec![Entry::new("x".into(), 1.into())];
+            all.extend(entries().map(|(k, v)| Entry::new(k, v)));
             let want = Map::from_entries(entries().collect());
             assert_eq!(Map::from_tail(&mut all, 1), want);
             assert_eq!(all.len(), 1);
         }
         let many = (0..200).map(|i| (Str::from(format!("{}", i * 7 % 200)), Value::Int(i)));
         let want = Map::from_entries(many.clone().collect());
-        assert_eq!(Map::from_tail(&mut many.collect(), 0), want);
+        let mut many = many.map(|(k, v)| Entry::new(k, v)).collect();
+        assert_eq!(Map::from_tail(&mut many, 0), want);
     }
 
     #[test]

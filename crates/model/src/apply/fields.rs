@@ -7,18 +7,21 @@ use crate::{Map, Str, Value, json};
 
 /// The JSON form of a set.
 pub(crate) fn encode(set: &Set) -> Value {
-    let mut map = Map::new();
+    let mut entries: Vec<(Str, Value)> = Vec::with_capacity(set.members.len());
+    // Both ascend: a member that has something below it is met with it.
+    let mut members = set.members.iter().peekable();
     for (elem, child) in &set.children {
-        map.insert(key(elem), encode(child));
-    }
-    for member in &set.members {
-        let key = key(member);
-        match map.get_mut(&key) {
-            Some(below) => below.set(&["."], Value::object()),
-            None => drop(map.insert(key, Value::object())),
+        while let Some(member) = members.next_if(|m| *m < elem) {
+            entries.push((key(member), Value::object()));
         }
+        let mut below = encode(child);
+        if members.next_if(|m| *m == elem).is_some() {
+            below.set(&["."], Value::object());
+        }
+        entries.push((key(elem), below));
     }
-    Value::Object(map)
+    entries.extend(members.map(|member| (key(member), Value::object())));
+    Value::Object(Map::from_entries(entries).0)
 }
 
 /// Reads the JSON form; `None` when it is no such thing. Kinds of path elements that are not known
@@ -71,7 +74,11 @@ fn element(key: &str) -> Option<Option<Elem>> {
 fn key(elem: &Elem) -> Str {
     let text = |v: &Value| String::from_utf8_lossy(&json::to_vec(v)).into_owned();
     match elem {
-        Elem::Field(name) => format!("f:{name}").into(),
+        Elem::Field(name) => {
+            let mut text = Str::const_new("f:");
+            text.push_str(name);
+            text
+        }
         Elem::Key(fields) => {
             let map: Map = fields.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
             format!("k:{}", text(&Value::Object(map))).into()

@@ -21,7 +21,7 @@ use crate::catalogue::Resource;
 use crate::limits::MAX_ANNOTATIONS;
 use crate::status::{Cause, Details};
 use crate::{ApiError, Str, Value, json};
-use managed::{Entry, ManagerId, Managers, Operation};
+use managed::{ManagerId, Managers, Operation};
 use reset::Filter;
 use schema::Ty;
 use set::{Elem, Set};
@@ -55,12 +55,6 @@ pub fn apply(
 ) -> Result<Value, ApiError> {
     let request = Request::new(resource, by);
     request.check_config(config)?;
-    let mut managers = match live {
-        Some(live) => Managers::read(live).ok_or_else(|| {
-            ApiError::internal("failed to decode managed fields of the existing object")
-        })?,
-        None => Managers::default(),
-    };
     let blank;
     let live = match live {
         Some(live) => live,
@@ -69,21 +63,14 @@ pub fn apply(
             &blank
         }
     };
-    if managers.0.is_empty() && live != &request.blank() {
-        let id = ManagerId::new(
-            "before-first-apply",
-            Operation::Update,
-            &request.version,
-            by.subresource,
-        );
-        request.update(&request.blank(), live, &mut managers, id);
-    }
-    let mut object = match request.merge(live, config, &managers, by.force) {
+    let managers = request.managers(live)?;
+    let mut object = match request.merge(live, config, managers, by.force) {
         Err(conflicts) if by.manager == "kubectl" => {
             let left = request.without_last_applied(live, conflicts);
             if left.is_empty() {
+                let managers = request.managers(live)?;
                 request
-                    .merge(live, config, &managers, true)
+                    .merge(live, config, managers, true)
                     .map_err(|c| conflict_error(&c))?
             } else {
                 return Err(conflict_error(&left));
@@ -266,19 +253,33 @@ impl<'a> Request<'a> {
         set.difference(&NEVER)
     }
 
+    /// Who owns what of an object; one that was not tracked so far had an owner before.
+    fn managers(&self, live: &Value) -> Result<Managers, ApiError> {
+        let mut managers = Managers::read(live).ok_or_else(|| {
+            ApiError::internal("failed to decode managed fields of the existing object")
+        })?;
+        if managers.0.is_empty() {
+            let blank = self.blank();
+            if *live != blank {
+                let id = ManagerId::new(
+                    "before-first-apply",
+                    Operation::Update,
+                    &self.version,
+                    self.by.subresource,
+                );
+                self.update(&blank, live, &mut managers, id);
+            }
+        }
+        Ok(managers)
+    }
+
     /// Adapts every entry to types that changed since it was written.
-    fn reconciled(&self, managers: &Managers) -> Managers {
-        let adapt = |(id, entry): (&ManagerId, &Entry)| {
-            let set = walk::reconcile(self.ty, &entry.set).unwrap_or_else(|| entry.set.clone());
-            (
-                id.clone(),
-                Entry {
-                    set,
-                    ..entry.clone()
-                },
-            )
-        };
-        Managers(managers.0.iter().map(adapt).collect())
+    fn reconcile(&self, managers: &mut Managers) {
+        for entry in managers.0.values_mut() {
+            if let Some(set) = walk::reconcile(self.ty, &entry.set) {
+                entry.set = set;
+            }
+        }
     }
 
     /// Takes from everybody but `me` what changed; without `force` that is a conflict.
@@ -324,7 +325,7 @@ impl<'a> Request<'a> {
         ] {
             *set = self.filter.apply(set);
         }
-        *managers = self.reconciled(managers);
+        self.reconcile(managers);
         // forced: nobody can refuse an update
         drop(self.take(&changes, managers, None, true));
         let mine = Self::strip(&self.filter.apply(&changes.changed()));
@@ -341,23 +342,24 @@ impl<'a> Request<'a> {
         &self,
         live: &Value,
         config: &Value,
-        managers: &Managers,
+        mut managers: Managers,
         force: bool,
     ) -> Result<Value, Vec<Conflict>> {
         let me = ManagerId::new(self.by.manager, Operation::Apply, "", self.by.subresource);
         let live = untracked(live);
-        let mut managers = self.reconciled(managers);
+        self.reconcile(&mut managers);
         let merged = walk::merge(self.ty, Some(&live), Some(config)).unwrap_or_else(Value::object);
-        let last = managers.0.get(&me).map(|entry| entry.set.clone());
+        let before = managers.0.contains_key(&me);
         let entry = managers.0.entry(me.clone()).or_default();
-        entry.set = self.filter.apply(&walk::to_set(self.ty, config));
+        let given = self.filter.apply(&walk::to_set(self.ty, config));
+        let last = std::mem::replace(&mut entry.set, given);
         entry.version = self.version.clone();
-        let mut object = match last {
-            // who applies everything again gives nothing up
-            Some(last) if !last.difference(&Self::strip(&entry.set)).is_empty() => {
-                self.prune(&merged, &managers, &last)
-            }
-            _ => merged,
+        let mine = Self::strip(&entry.set);
+        // who applies everything again gives nothing up
+        let mut object = if before && !last.difference(&mine).is_empty() {
+            self.prune(&merged, &managers, &last)
+        } else {
+            merged
         };
         let mut changes = Comparison::of(self.ty, &live, &object);
         for set in [
@@ -368,11 +370,10 @@ impl<'a> Request<'a> {
             *set = self.filter.apply(set);
         }
         self.take(&changes, &mut managers, Some(&me), force)?;
-        if let Some(entry) = managers.0.get_mut(&me) {
-            entry.set = Self::strip(&entry.set);
-            if entry.set.is_empty() {
-                managers.0.remove(&me);
-            }
+        if mine.is_empty() {
+            managers.0.remove(&me);
+        } else if let Some(entry) = managers.0.get_mut(&me) {
+            entry.set = mine;
         }
         if set::equal(&live, &object) {
             object = live;

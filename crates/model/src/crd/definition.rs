@@ -10,6 +10,7 @@ use crate::field::{ErrorKind, FieldError, Path, quote};
 use crate::limits::{MAX_SELECTABLE, MAX_VERSIONS};
 use crate::{Value, json, rules as names};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 const APPROVED: &str = "api-approved.kubernetes.io";
 /// Bytes of rules that are compiled to check defaults: those of inner defaults count again and again.
@@ -18,6 +19,18 @@ const MAX_DEFAULT_RULES: usize = 1024 * 1024;
 /// Checks the spec of a new CRD (metadata is checked like that of any object, but for the name).
 #[must_use]
 pub fn validate_create(crd: &Value) -> Vec<FieldError> {
+    check_create(crd).0
+}
+
+/// A schema that was read.
+#[derive(Clone, Debug)]
+pub(super) struct Read {
+    pub(super) schema: Arc<Schema>,
+    pub(super) nodes: usize,
+}
+
+/// As [`validate_create`], with what was read on the way, by version.
+pub(super) fn check_create(crd: &Value) -> (Vec<FieldError>, Vec<Option<Read>>) {
     let mut errors = Vec::new();
     let plural = crd.str_at(&["spec", "names", "plural"]).unwrap_or_default();
     let group = crd.str_at(&["spec", "group"]).unwrap_or_default();
@@ -30,11 +43,11 @@ pub fn validate_create(crd: &Value) -> Vec<FieldError> {
             "must be spec.names.plural+\".\"+spec.group",
         ));
     }
-    spec(crd, &mut errors);
+    let schemas = spec(crd, &mut errors);
     stored_versions(crd, &mut errors);
     approved(crd, None, &mut errors);
     preserve_unknown(crd, None, &mut errors);
-    errors
+    (errors, schemas)
 }
 
 /// Checks a changed CRD.
@@ -173,7 +186,7 @@ fn text<'a>(value: &'a Value, path: &[&str]) -> &'a str {
     value.str_at(path).unwrap_or_default()
 }
 
-fn spec(crd: &Value, errors: &mut Vec<FieldError>) {
+fn spec(crd: &Value, errors: &mut Vec<FieldError>) -> Vec<Option<Read>> {
     let group = text(crd, &["spec", "group"]);
     let wrong = names::dns1123_subdomain(group);
     if group.is_empty() {
@@ -201,7 +214,7 @@ fn spec(crd: &Value, errors: &mut Vec<FieldError>) {
         )),
     }
     schemas_present(crd, errors);
-    each_version(crd, errors);
+    let mut schemas = each_version(crd, errors);
     version_list(crd, errors);
     for key in ["plural", "singular", "kind", "listKind"] {
         if text(crd, &["spec", "names", key]).is_empty() {
@@ -209,8 +222,11 @@ fn spec(crd: &Value, errors: &mut Vec<FieldError>) {
         }
     }
     names_of(crd, ["spec", "names"], errors);
-    common_parts(crd, errors);
+    if let Some(common) = common_parts(crd, errors) {
+        schemas.fill(Some(common));
+    }
     conversion(crd, errors);
+    schemas
 }
 
 /// What the versions must be together.
@@ -266,7 +282,8 @@ fn schemas_present(crd: &Value, errors: &mut Vec<FieldError>) {
     }
 }
 
-fn each_version(crd: &Value, errors: &mut Vec<FieldError>) {
+fn each_version(crd: &Value, errors: &mut Vec<FieldError>) -> Vec<Option<Read>> {
+    let mut schemas = vec![None; versions(crd).len()];
     for (i, version) in versions(crd).iter().enumerate().take(MAX_VERSIONS) {
         let name = text(version, &["name"]);
         let wrong = names::dns1035_label(name);
@@ -284,7 +301,7 @@ fn each_version(crd: &Value, errors: &mut Vec<FieldError>) {
             let mut all = versions(crd).iter();
             let first = all.find(|v| text(v, &["name"]) == name);
             let status = first.is_some_and(has_status);
-            schema(version, status, &format!("{path}.schema"), errors);
+            schemas[i] = schema(version, status, &format!("{path}.schema"), errors);
         }
         if !common(crd, "subresources") {
             subresources(version, &format!("{path}.subresources"), errors);
@@ -296,15 +313,16 @@ fn each_version(crd: &Value, errors: &mut Vec<FieldError>) {
             selectable(version, false, &path, errors);
         }
     }
+    schemas
 }
 
-fn common_parts(crd: &Value, errors: &mut Vec<FieldError>) {
-    let Some(version) = versions(crd).first() else {
-        return;
-    };
+/// Gives the schema back that all versions have.
+fn common_parts(crd: &Value, errors: &mut Vec<FieldError>) -> Option<Read> {
+    let version = versions(crd).first()?;
+    let mut read = None;
     if common(crd, "schema") {
         let status = versions(crd).iter().any(has_status);
-        schema(version, status, "spec.validation", errors);
+        read = schema(version, status, "spec.validation", errors);
     }
     if common(crd, "subresources") {
         subresources(version, "spec.subresources", errors);
@@ -315,6 +333,7 @@ fn common_parts(crd: &Value, errors: &mut Vec<FieldError>) {
     if common(crd, "selectableFields") {
         selectable(version, !common(crd, "schema"), "spec", errors);
     }
+    read
 }
 
 fn has_status(version: &Value) -> bool {
@@ -355,13 +374,10 @@ fn deprecation(version: &Value, i: usize, errors: &mut Vec<FieldError>) {
 }
 
 /// The schema of one version at `path` (`….schema` or `spec.validation`).
-fn schema(version: &Value, status: bool, path: &str, errors: &mut Vec<FieldError>) {
-    let Some(raw) = version
+fn schema(version: &Value, status: bool, path: &str, errors: &mut Vec<FieldError>) -> Option<Read> {
+    let raw = version
         .at(&["schema", "openAPIV3Schema"])
-        .filter(|v| !v.is_null())
-    else {
-        return;
-    };
+        .filter(|v| !v.is_null())?;
     let before = errors.len();
     let path = format!("{path}.openAPIV3Schema");
     if status {
@@ -382,14 +398,15 @@ fn schema(version: &Value, status: bool, path: &str, errors: &mut Vec<FieldError
         .filter(|e| e.kind == ErrorKind::Forbidden)
     {
         errors.push(e.clone());
-        return;
+        return None;
     }
-    errors.extend(check::schema(raw, &path));
+    // Reading reads every pattern.
+    errors.extend(check::schema(raw, &path, read.is_ok()));
     if let Ok(schema) = &read {
         rules_check::field_paths(schema, &path, errors);
     }
     if errors.len() > before {
-        return;
+        return None;
     }
     match read {
         Ok(schema) => {
@@ -397,8 +414,15 @@ fn schema(version: &Value, status: bool, path: &str, errors: &mut Vec<FieldError
             if errors.len() == before {
                 rules_check::check(&schema, &path, errors);
             }
+            Some(Read {
+                schema: Arc::new(schema),
+                nodes: MAX_NODES - budget,
+            })
         }
-        Err(e) => errors.push(e),
+        Err(e) => {
+            errors.push(e);
+            None
+        }
     }
 }
 

@@ -36,7 +36,7 @@ pub struct Custom {
     /// the version's openAPIV3Schema as given, for OpenAPI
     pub schema: Value,
     /// the same, read
-    pub root: Schema,
+    pub root: Arc<Schema>,
     /// its CEL rules, compiled
     pub(crate) rules: Option<rules::Rules>,
     pub selectable_fields: Vec<Str>,
@@ -57,7 +57,7 @@ pub struct Compiled {
 /// # Errors
 /// Field errors in the CRD's own paths (non-structural schemas, bad names, too large schemas …).
 pub fn compile(crd: &Value) -> Result<Compiled, Vec<FieldError>> {
-    let errors = validate_create(crd);
+    let (errors, schemas) = definition::check_create(crd);
     if !errors.is_empty() {
         return Err(errors);
     }
@@ -71,16 +71,18 @@ pub fn compile(crd: &Value) -> Result<Compiled, Vec<FieldError>> {
         .find(|v| is(v, "storage"))
         .and_then(|v| v.str_at(&["name"]))
         .unwrap_or_default();
-    let mut budget = schema::MAX_NODES;
+    let mut left = schema::MAX_NODES;
     let mut resources = Vec::new();
     for (i, version) in versions.iter().enumerate().filter(|(_, v)| is(v, "served")) {
-        let path = format!("spec.versions[{i}].schema.openAPIV3Schema");
-        let raw = version
-            .at(&["schema", "openAPIV3Schema"])
-            .cloned()
-            .unwrap_or_default();
-        let root = Schema::read(&raw, &path, &mut budget).map_err(|e| vec![e])?;
-        resources.push(Arc::new(resource(crd, version, storage, raw, root)));
+        let read = schemas.get(i).cloned().flatten();
+        left = left
+            .checked_sub(read.as_ref().map_or(0, |r| r.nodes))
+            .ok_or_else(|| {
+                let path = format!("spec.versions[{i}].schema.openAPIV3Schema");
+                vec![schema::too_many_nodes(&path)]
+            })?;
+        let root = read.map(|r| r.schema).unwrap_or_default();
+        resources.push(Arc::new(resource(crd, version, storage, root)));
     }
     resources.sort_by_key(|r| r.version != storage);
     Ok(Compiled { resources })
@@ -99,7 +101,8 @@ fn strings(value: &Value, path: &[&str]) -> Vec<Str> {
         .collect()
 }
 
-fn resource(crd: &Value, version: &Value, storage: &str, raw: Value, root: Schema) -> Resource {
+fn resource(crd: &Value, version: &Value, storage: &str, root: Arc<Schema>) -> Resource {
+    let raw = version.at(&["schema", "openAPIV3Schema"]).cloned();
     let kind = text(crd, &["spec", "names", "kind"]);
     let or = |name: Str, default: String| {
         if name.is_empty() {
@@ -151,7 +154,7 @@ fn resource(crd: &Value, version: &Value, storage: &str, raw: Value, root: Schem
         custom: Some(Arc::new(Custom {
             rules: rules::of_schema(&root),
             crd: text(crd, &["metadata", "name"]),
-            schema: raw,
+            schema: raw.unwrap_or_default(),
             root,
             deprecation: deprecation(version, &group, &name, &kind),
             selectable_fields: selectable.iter().map(|f| text(f, &["jsonPath"])).collect(),

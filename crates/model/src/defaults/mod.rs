@@ -179,6 +179,7 @@ impl Walk<'_> {
             }
         }
         if let Some(Some(rule)) = self.rules.get(id.0 as usize) {
+            map.reserve(s.spare());
             rule(map);
         }
         if self.markers {
@@ -189,8 +190,8 @@ impl Walk<'_> {
         // What the type does not know goes: a rule may set a field that came with a later version.
         let mut fields = s.cursor();
         let mut missing: Vec<&Field> = Vec::new();
-        map.retain(|key, value| {
-            let field = fields.seek(key, |f| missing.extend((!f.omit_empty).then_some(f)));
+        map.retain_known(|prefix, key, value| {
+            let field = fields.seek(prefix, key, |f| missing.push(f));
             let Some(field) = field else {
                 return false;
             };
@@ -198,7 +199,7 @@ impl Walk<'_> {
             self.value(field.ty, value, rounds);
             self.is_written(field, value)
         });
-        missing.extend(fields.rest().iter().filter(|f| !f.omit_empty));
+        missing.extend(fields.rest());
         for field in missing {
             map.insert(field.json.clone(), self.unset(field));
         }

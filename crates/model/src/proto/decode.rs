@@ -1,11 +1,12 @@
 //! Protobuf to [`Value`].
 
-use super::wire::{Reader, Wire, malformed};
+use super::wire::{Fail, Reader, Wire, malformed};
 use super::{MAGIC, unwrap};
-use crate::catalogue::{Catalogue, Field, List, Shape, Struct, Tagged, TypeId, Types};
+use crate::catalogue::{Catalogue, List, Shape, Struct, Tagged, TypeId, Types};
+use crate::slots::Slots;
 use crate::strict::{always_written, is_zero};
 use crate::time::{self, Instant};
-use crate::value::Map;
+use crate::value::{Entry, Map};
 use crate::{ApiError, Str, Value, bytes64, json, limits};
 
 pub(super) struct Decoder<'c> {
@@ -13,13 +14,9 @@ pub(super) struct Decoder<'c> {
     /// to decode embedded objects that are protobuf themselves
     pub(super) catalogue: Option<&'c Catalogue>,
     pub(super) nodes: usize,
-    /// index and value of the fields of all open messages: each message gets one allocation of the
-    /// right size when it closes; repeated fields come in pieces and grow here
-    slots: Vec<(u16, Value)>,
+    /// repeated fields come in pieces and grow here
+    slots: Slots,
 }
-
-/// Small, so that results are passed in few words.
-type Fail = Box<ApiError>;
 
 impl<'c> Decoder<'c> {
     pub(super) fn new(types: &'c Types, catalogue: Option<&'c Catalogue>) -> Self {
@@ -27,7 +24,7 @@ impl<'c> Decoder<'c> {
             types,
             catalogue,
             nodes: 0,
-            slots: Vec::with_capacity(64),
+            slots: Slots::new(),
         }
     }
 
@@ -58,9 +55,9 @@ impl<'c> Decoder<'c> {
         self.count(depth)?;
         let types = self.types;
         let Some(s) = types.structure(id) else {
-            return Err(malformed("not a message").into());
+            return Err(malformed("not a message"));
         };
-        let start = self.slots.len();
+        let start = self.slots.mark();
         self.fields(s, bytes, [0, 0], start, depth)?;
         Ok(Value::Object(self.close(s, start)))
     }
@@ -68,28 +65,31 @@ impl<'c> Decoder<'c> {
     /// The fields from `start` on as Go writes them ([`crate::strict::shape`]).
     fn close(&mut self, s: &Struct, start: usize) -> Map {
         let types = self.types;
-        // Fields ascend by name, so their indices do.
-        let slots = &mut self.slots[start..];
-        slots.sort_unstable_by_key(|(i, _)| *i);
-        let mut entries = Vec::with_capacity(slots.len() + 2);
-        let mut next = 0;
-        for (i, value) in slots {
-            let i = usize::from(*i);
-            entries.extend(missing(types, &s.fields[next..i]));
-            next = i + 1;
-            let field = &s.fields[i];
-            let mut value = std::mem::take(value);
-            if let (Value::Object(map), Shape::Map(_)) = (&mut value, types.get(field.ty)) {
+        let mut always = s.always();
+        let mut entries = Vec::with_capacity(self.slots.mark() - start + always.len() + s.spare());
+        self.slots.take(start, |place, mut value| {
+            while let [next, rest @ ..] = always
+                && *next < place
+            {
+                entries.extend(written(types, s, *next));
+                always = rest;
+            }
+            let field = &s.fields[usize::from(place)];
+            if let Value::Object(map) = &mut value
+                && matches!(types.get(field.ty), Shape::Map(_))
+            {
                 map.put_in_order();
             }
-            let left_out = field.omit_empty
-                && (value.is_null() || (!field.pointer && is_zero(types, field.ty, &value)));
-            if !left_out {
-                entries.push((field.json.clone(), value));
+            if !field.omit_empty {
+                always = always.strip_prefix(&[place]).unwrap_or(always);
+            } else if value.is_null() || (!field.pointer && is_zero(types, field.ty, &value)) {
+                return;
             }
+            entries.push(s.entry(place, value));
+        });
+        for i in always {
+            entries.extend(written(types, s, *i));
         }
-        entries.extend(missing(types, &s.fields[next..]));
-        self.slots.truncate(start);
         Map::from_sorted(entries)
     }
 
@@ -111,88 +111,64 @@ impl<'c> Decoder<'c> {
                 Tagged::Unknown => {}
                 Tagged::Message(inner) => self.fields(s, wire.bytes("")?, inner, start, depth)?,
                 Tagged::Field(i) => {
-                    let place = if tag > highest {
-                        None
-                    } else {
-                        let at = self.slots[start..].iter().rposition(|(j, _)| *j == i);
-                        at.map(|at| start + at)
-                    };
+                    let known = tag <= highest;
                     highest = highest.max(tag);
-                    self.field(&s.fields[usize::from(i)], i, wire, place, depth)?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn field(
-        &mut self,
-        field: &Field,
-        index: u16,
-        wire: Wire<'_>,
-        place: Option<usize>,
-        depth: usize,
-    ) -> Result<(), Fail> {
-        let types = self.types;
-        match types.get(field.ty) {
-            Shape::List(list) if list.wrapped => {
-                let mut items = Vec::new();
-                let mut reader = Reader::new(wire.bytes(&field.json)?);
-                while !reader.is_empty() {
-                    if let (1, wire) = reader.field()? {
-                        self.items(list, wire, &field.json, &mut items, depth + 1)?;
+                    let field = &s.fields[usize::from(i)];
+                    match self.types.get(field.ty) {
+                        Shape::List(list) if !list.wrapped => {
+                            let mark = self.slots.mark();
+                            let mut next = Some(wire);
+                            while let Some(wire) = next {
+                                self.items(list, wire, &field.json, depth + 1)?;
+                                next = reader.again(tag)?;
+                            }
+                            let items = self.slots.values(mark);
+                            self.add(start, i, known, Value::Array(items));
+                        }
+                        Shape::Map(item) => {
+                            let mut pairs = Vec::with_capacity(1 + reader.ahead(tag));
+                            let mut next = Some(wire);
+                            while let Some(wire) = next {
+                                let pair = wire.bytes(&field.json)?;
+                                let place = pairs.len();
+                                pairs.push(Entry::default());
+                                let entry = &mut pairs[place];
+                                self.pair(entry, *item, pair, &field.json, depth + 1)?;
+                                next = reader.again(tag)?;
+                            }
+                            self.add(start, i, known, Value::Object(Map::unordered(pairs)));
+                        }
+                        _ => {
+                            self.push(i, field.ty, wire, &field.json, depth + 1)?;
+                            if known {
+                                self.slots.settle(start);
+                            }
+                        }
                     }
                 }
-                self.put(place, index, Value::Array(items));
-            }
-            Shape::List(list) => {
-                let place = self.open(place, index, || Value::Array(Vec::new()));
-                let mut items = match &mut self.slots[place].1 {
-                    Value::Array(items) => std::mem::take(items),
-                    _ => Vec::new(),
-                };
-                self.items(list, wire, &field.json, &mut items, depth + 1)?;
-                self.slots[place].1 = Value::Array(items);
-            }
-            Shape::Map(item) => {
-                let (key, value) =
-                    self.pair(*item, wire.bytes(&field.json)?, &field.json, depth + 1)?;
-                let place = self.open(place, index, Value::object);
-                if let Value::Object(map) = &mut self.slots[place].1 {
-                    map.push_unordered(key, value);
-                }
-            }
-            _ => {
-                let value = self.value(field.ty, wire, &field.json, depth + 1)?;
-                self.put(place, index, value);
             }
         }
         Ok(())
     }
 
-    fn open(&mut self, place: Option<usize>, index: u16, make: impl FnOnce() -> Value) -> usize {
-        place.unwrap_or_else(|| {
-            self.slots.push((index, make()));
-            self.slots.len() - 1
-        })
-    }
-
-    fn put(&mut self, place: Option<usize>, index: u16, value: Value) {
-        match place {
-            Some(at) => self.slots[at].1 = value,
-            None => self.slots.push((index, value)),
+    /// Adds to a repeated field.
+    fn add(&mut self, start: usize, index: u16, known: bool, value: Value) {
+        let place = if known {
+            self.slots.get_mut(start, index)
+        } else {
+            None
+        };
+        match (place, value) {
+            (Some(Value::Array(all)), Value::Array(more)) => all.extend(more),
+            (Some(Value::Object(all)), Value::Object(more)) => {
+                all.append_unordered(more);
+            }
+            (_, value) => self.slots.push(index, value),
         }
     }
 
-    /// One item of a repeated field, or several packed numbers.
-    fn items(
-        &mut self,
-        list: &List,
-        wire: Wire<'_>,
-        name: &str,
-        items: &mut Vec<Value>,
-        depth: usize,
-    ) -> Result<(), Fail> {
+    /// One item of a repeated field, or several packed numbers, pushed as they come.
+    fn items(&mut self, list: &List, wire: Wire<'_>, name: &str, depth: usize) -> Result<(), Fail> {
         let numeric = matches!(
             self.types.get(list.item),
             Shape::Int32 | Shape::Int64 | Shape::Bool
@@ -202,38 +178,98 @@ impl<'c> Decoder<'c> {
                 let mut reader = Reader::new(packed);
                 while !reader.is_empty() {
                     let value = Wire::Varint(reader.varint()?);
-                    items.push(self.value(list.item, value, name, depth)?);
+                    self.push(0, list.item, value, name, depth)?;
                 }
+                Ok(())
             }
-            wire => items.push(self.value(list.item, wire, name, depth)?),
+            wire => self.push(0, list.item, wire, name, depth),
         }
-        Ok(())
     }
 
     fn pair(
         &mut self,
+        entry: &mut Entry,
         item: TypeId,
         bytes: &[u8],
         name: &str,
         depth: usize,
-    ) -> Result<(Str, Value), Fail> {
-        let mut key = Str::default();
-        let mut value = None;
+    ) -> Result<(), Fail> {
+        let mut found = false;
+        entry.put_key("");
         let mut reader = Reader::new(bytes);
         while !reader.is_empty() {
             match reader.field()? {
-                (1, wire) => key = text(wire.bytes(name)?),
-                (2, wire) => value = Some(self.value(item, wire, name, depth)?),
+                (1, wire) => {
+                    let bytes = wire.bytes(name)?;
+                    match std::str::from_utf8(bytes) {
+                        Ok(key) => entry.put_key(key),
+                        Err(_) => entry.put_key(&text(bytes)),
+                    }
+                }
+                (2, wire) => {
+                    self.push(0, item, wire, name, depth)?;
+                    *entry.value_mut() = self.slots.pop();
+                    found = true;
+                }
                 _ => {}
             }
         }
-        let value = match value {
-            Some(value) => value,
-            None => self
-                .value(item, Wire::Bytes(&[]), name, depth)
-                .unwrap_or_default(),
-        };
-        Ok((key, value))
+        if !found {
+            let nothing = self.value(item, Wire::Bytes(&[]), name, depth);
+            *entry.value_mut() = nothing.unwrap_or_default();
+        }
+        Ok(())
+    }
+
+    /// Reads a value for `place`. It is pushed, not returned: see [`Value::put_text`].
+    fn push(
+        &mut self,
+        place: u16,
+        id: TypeId,
+        wire: Wire<'_>,
+        name: &str,
+        depth: usize,
+    ) -> Result<(), Fail> {
+        let types = self.types;
+        match (types.get(id), wire) {
+            (Shape::Struct(s), Wire::Bytes(bytes)) => {
+                self.count(depth)?;
+                let start = self.slots.mark();
+                self.fields(s, bytes, [0, 0], start, depth)?;
+                let map = self.close(s, start);
+                self.slots.push(place, Value::Object(map));
+            }
+            (Shape::String, Wire::Bytes(bytes)) if let Ok(text) = std::str::from_utf8(bytes) => {
+                self.count(depth)?;
+                self.slots.push_text(place, text);
+            }
+            (Shape::Bool, Wire::Varint(i)) => {
+                self.count(depth)?;
+                self.slots.push(place, Value::Bool(i != 0));
+            }
+            // Go keeps the low half.
+            (Shape::Int32, Wire::Varint(i)) => {
+                self.count(depth)?;
+                self.slots.push(place, Value::Int(i64::from(i as i32)));
+            }
+            (Shape::Int64, Wire::Varint(i)) => {
+                self.count(depth)?;
+                self.slots.push(place, Value::Int(i.cast_signed()));
+            }
+            (Shape::Quantity, Wire::Bytes([0x0a, len, text @ ..]))
+                if usize::from(*len) == text.len()
+                    && let Ok(text) = std::str::from_utf8(text)
+                    && crate::quantity::is_plain(text) =>
+            {
+                self.count(depth)?;
+                self.slots.push_text(place, text);
+            }
+            _ => {
+                let value = self.value(id, wire, name, depth)?;
+                self.slots.push(place, value);
+            }
+        }
+        Ok(())
     }
 
     fn value(
@@ -258,7 +294,7 @@ impl<'c> Decoder<'c> {
             Shape::Float => match wire {
                 Wire::Fixed64(bits) => Value::from_f64(f64::from_bits(bits)),
                 Wire::Fixed32(bits) => Value::from_f64(f32::from_bits(bits).into()),
-                wire => return Err(wire.wrong(name).into()),
+                wire => return Err(wire.wrong(name)),
             },
             Shape::Bytes => Value::from(bytes64::encode(wire.bytes(name)?)),
             Shape::Quantity => quantity(wire.bytes(name)?)?,
@@ -276,17 +312,17 @@ impl<'c> Decoder<'c> {
             }
             Shape::List(list) => {
                 // A list inside a list or map: always a message around it.
-                let mut items = Vec::new();
+                let mark = self.slots.mark();
                 let mut reader = Reader::new(wire.bytes(name)?);
                 while !reader.is_empty() {
                     if let (1, wire) = reader.field()? {
-                        self.items(list, wire, name, &mut items, depth)?;
+                        self.items(list, wire, name, depth)?;
                     }
                 }
-                Value::Array(items)
+                Value::Array(self.slots.values(mark))
             }
             Shape::Map(_) | Shape::Struct(_) => {
-                return Err(malformed("nested maps have no protobuf form").into());
+                return Err(malformed("nested maps have no protobuf form"));
             }
         })
     }
@@ -305,7 +341,7 @@ impl<'c> Decoder<'c> {
         }
         if raw.starts_with(MAGIC) {
             let Some(catalogue) = self.catalogue else {
-                return Err(malformed("an embedded object is protobuf itself").into());
+                return Err(malformed("an embedded object is protobuf itself"));
             };
             self.count(depth)?;
             return Ok(unwrap(catalogue, raw, &mut self.nodes, depth + 1)?);
@@ -352,10 +388,10 @@ impl<'c> Decoder<'c> {
     }
 }
 
-/// What Go writes though no field of a message said it.
-fn missing(types: &Types, fields: &[Field]) -> impl Iterator<Item = (Str, Value)> {
-    let always = fields.iter().filter(|f| !f.omit_empty);
-    always.filter_map(|f| always_written(types, f))
+/// What Go writes for a field though nothing said it.
+fn written(types: &Types, s: &Struct, place: u16) -> Option<Entry> {
+    let (_, value) = always_written(types, &s.fields[usize::from(place)])?;
+    Some(s.entry(place, value))
 }
 
 /// Go lets any bytes be a string and replaces what is no UTF-8 when it writes JSON.
@@ -374,7 +410,7 @@ fn text(bytes: &[u8]) -> Str {
 }
 
 /// The varints 1 and 2 of a small message, and its string 3.
-fn numbers(bytes: &[u8]) -> Result<(i64, i64, Option<&[u8]>), ApiError> {
+fn numbers(bytes: &[u8]) -> Result<(i64, i64, Option<&[u8]>), Fail> {
     let (mut first, mut second, mut third) = (0, 0, None);
     let mut reader = Reader::new(bytes);
     while !reader.is_empty() {
@@ -388,7 +424,7 @@ fn numbers(bytes: &[u8]) -> Result<(i64, i64, Option<&[u8]>), ApiError> {
     Ok((first, second, third))
 }
 
-fn quantity(bytes: &[u8]) -> Result<Value, ApiError> {
+fn quantity(bytes: &[u8]) -> Result<Value, Fail> {
     let mut reader = Reader::new(bytes);
     let mut given: &[u8] = b"";
     while !reader.is_empty() {
@@ -400,11 +436,11 @@ fn quantity(bytes: &[u8]) -> Result<Value, ApiError> {
         return Ok("0".into());
     }
     let canonical = crate::quantity::canonical(&text(given))
-        .map_err(|e| ApiError::bad_request(e.to_string()))?;
+        .map_err(|e| Fail::new(ApiError::bad_request(e.to_string())))?;
     Ok(Value::String(canonical))
 }
 
-fn instant(bytes: &[u8], micro: bool) -> Result<Value, ApiError> {
+fn instant(bytes: &[u8], micro: bool) -> Result<Value, Fail> {
     let (seconds, nanos, _) = numbers(bytes)?;
     // Years 0 to 9999: what text can say.
     if !(-62_167_219_200..=253_402_300_799).contains(&seconds)
@@ -427,7 +463,7 @@ fn instant(bytes: &[u8], micro: bool) -> Result<Value, ApiError> {
     })
 }
 
-fn int_or_string(bytes: &[u8]) -> Result<Value, ApiError> {
+fn int_or_string(bytes: &[u8]) -> Result<Value, Fail> {
     let (kind, number, string) = numbers(bytes)?;
     Ok(match kind {
         0 => Value::Int(i64::from(number as i32)),

@@ -3,7 +3,7 @@
 use super::wire::{BYTES, FIXED64, put_bytes, put_integer, put_message, put_tag, put_varint};
 use crate::catalogue::{Field, List, Shape, Struct, TypeId, Types};
 use crate::time::{self, Instant};
-use crate::value::Map;
+use crate::value::{Map, prefix};
 use crate::{ApiError, Value, bytes64, json};
 
 /// Objects that were decoded are of the right types; anything else is our own mistake.
@@ -33,7 +33,7 @@ fn inlined(
     let mut inner: Vec<u8> = Vec::new();
     let mut fields = s.cursor();
     for (key, value) in map.iter() {
-        let Some(field) = fields.seek(key, |_| ()) else {
+        let Some(field) = fields.seek(prefix(key), key, |_| ()) else {
             continue;
         };
         if field.tag == 0 || value.is_null() || field.outer[..depth] != outer[..depth] {

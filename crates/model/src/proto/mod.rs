@@ -68,7 +68,7 @@ pub fn envelope(bytes: &[u8]) -> Result<Envelope<'_>, ApiError> {
             }
             (2, wire) => envelope.raw = wire.bytes("raw")?,
             (3, wire) if !wire.bytes("contentEncoding")?.is_empty() => {
-                return Err(malformed("encoded content is not supported"));
+                return Err(malformed("encoded content is not supported").into());
             }
             _ => {}
         }

@@ -7,11 +7,16 @@ pub(super) const FIXED64: u8 = 1;
 pub(super) const BYTES: u8 = 2;
 pub(super) const FIXED32: u8 = 5;
 
-pub(super) fn malformed(what: &str) -> ApiError {
-    ApiError::bad_request(format!("proto: {what}"))
+/// Small, so that results are passed in few words.
+pub(super) type Fail = Box<ApiError>;
+
+#[cold]
+pub(super) fn malformed(what: &str) -> Fail {
+    Fail::new(ApiError::bad_request(format!("proto: {what}")))
 }
 
 /// Reads a message field by field.
+#[derive(Clone)]
 pub(super) struct Reader<'a> {
     rest: &'a [u8],
 }
@@ -34,12 +39,17 @@ impl<'a> Reader<'a> {
         self.rest.is_empty()
     }
 
-    pub(super) fn varint(&mut self) -> Result<u64, ApiError> {
+    #[inline]
+    pub(super) fn varint(&mut self) -> Result<u64, Fail> {
         // One byte is what most tags, lengths and flags take.
         if let [b @ 0..0x80, rest @ ..] = self.rest {
             self.rest = rest;
             return Ok(u64::from(*b));
         }
+        self.long_varint()
+    }
+
+    fn long_varint(&mut self) -> Result<u64, Fail> {
         let mut value = 0u64;
         for (i, b) in self.rest.iter().take(10).enumerate() {
             value |= u64::from(b & 0x7f).checked_shl(7 * i as u32).unwrap_or(0);
@@ -58,7 +68,7 @@ impl<'a> Reader<'a> {
         }))
     }
 
-    fn take(&mut self, len: usize) -> Result<&'a [u8], ApiError> {
+    fn take(&mut self, len: usize) -> Result<&'a [u8], Fail> {
         let Some((taken, rest)) = self.rest.split_at_checked(len) else {
             return Err(malformed("unexpected EOF"));
         };
@@ -66,8 +76,35 @@ impl<'a> Reader<'a> {
         Ok(taken)
     }
 
+    /// How often `number` follows at once with bytes, up to a bound.
+    pub(super) fn ahead(&self, number: u32) -> usize {
+        const MOST: usize = 1024;
+        let mut reader = self.clone();
+        let more = |_: &usize| {
+            !reader.is_empty()
+                && reader.varint().ok() == Some(u64::from(number) << 3 | u64::from(BYTES))
+                && reader
+                    .varint()
+                    .is_ok_and(|len| usize::try_from(len).is_ok_and(|len| reader.take(len).is_ok()))
+        };
+        (0..MOST).take_while(more).count()
+    }
+
+    /// The content of the next field if it has this number again.
+    pub(super) fn again(&mut self, number: u32) -> Result<Option<Wire<'a>>, Fail> {
+        if self.is_empty() {
+            return Ok(None);
+        }
+        let mut next = self.clone();
+        match next.varint() {
+            Ok(key) if key >> 3 == u64::from(number) => self.field().map(|(_, wire)| Some(wire)),
+            _ => Ok(None),
+        }
+    }
+
     /// The next field's number and content.
-    pub(super) fn field(&mut self) -> Result<(u32, Wire<'a>), ApiError> {
+    #[inline]
+    pub(super) fn field(&mut self) -> Result<(u32, Wire<'a>), Fail> {
         let key = self.varint()?;
         let number = u32::try_from(key >> 3).map_err(|_| malformed("illegal tag"))?;
         if number == 0 || number > 0x1FFF_FFFF {
@@ -109,7 +146,7 @@ impl<'a> Wire<'a> {
         }
     }
 
-    pub(super) fn bytes(self, field: &str) -> Result<&'a [u8], ApiError> {
+    pub(super) fn bytes(self, field: &str) -> Result<&'a [u8], Fail> {
         if let Self::Bytes(b) = self {
             Ok(b)
         } else {
@@ -117,7 +154,7 @@ impl<'a> Wire<'a> {
         }
     }
 
-    pub(super) fn integer(self, field: &str) -> Result<i64, ApiError> {
+    pub(super) fn integer(self, field: &str) -> Result<i64, Fail> {
         if let Self::Varint(v) = self {
             Ok(v.cast_signed())
         } else {
@@ -125,7 +162,7 @@ impl<'a> Wire<'a> {
         }
     }
 
-    pub(super) fn wrong(self, field: &str) -> ApiError {
+    pub(super) fn wrong(self, field: &str) -> Fail {
         malformed(&format!(
             "wrong wireType = {} for field {field}",
             self.kind()

@@ -18,7 +18,6 @@ use crate::catalogue::{Column, Resource};
 use crate::select::LabelSelector;
 use crate::time::Instant;
 use crate::{Map, Str, Value};
-use compact_str::format_compact;
 
 /// The columns of a kind (Name first, Age where upstream has it).
 #[must_use]
@@ -68,17 +67,23 @@ pub fn cells(resource: &Resource, object: &Value, now: i64) -> Vec<Value> {
     if resource.columns.is_empty() {
         return vec![row.name(), row.created()];
     }
+    // Cells are made in the order of the columns, mostly: the next one is looked at first.
+    let mut next = 0;
     let mut take = |name: &str| {
-        let found = cells
-            .iter_mut()
-            .find(|(n, _)| *n == name)
-            .map(|(_, value)| std::mem::take(value));
-        found.unwrap_or_else(|| match name {
+        let (before, after) = cells.split_at_mut(next);
+        let (before, after) = (before.iter_mut(), after.iter_mut());
+        for (i, (shown, value)) in (next..).zip(after).chain((0..).zip(before)) {
+            if *shown == name {
+                next = i + 1;
+                return std::mem::take(value);
+            }
+        }
+        match name {
             "Name" => row.name(),
             "Age" => row.age(),
             "Created At" => row.created(),
             _ => Value::Null,
-        })
+        }
     };
     resource.columns.iter().map(|c| take(&c.name)).collect()
 }
@@ -330,27 +335,78 @@ pub fn human_duration(seconds: i64) -> String {
 fn human(seconds: i64) -> Str {
     let (minutes, hours) = (seconds / 60, seconds / 3600);
     let days = hours / 24;
-    let one = |major: i64, unit: char| format_compact!("{major}{unit}");
-    let two = |major: i64, unit: char, minor: i64, small: char| {
+    let one = |major: i64, unit: &str| Text::default().number(major).text(unit).done();
+    let two = |major: i64, unit: &str, minor: i64, small: &str| {
         if minor == 0 {
             one(major, unit)
         } else {
-            format_compact!("{major}{unit}{minor}{small}")
+            let text = Text::default().number(major).text(unit);
+            text.number(minor).text(small).done()
         }
     };
     match seconds {
         ..-1 => "<invalid>".into(),
         -1 => "0s".into(),
-        _ if seconds < 120 => one(seconds, 's'),
-        _ if minutes < 10 => two(minutes, 'm', seconds % 60, 's'),
-        _ if minutes < 180 => one(minutes, 'm'),
-        _ if hours < 8 => two(hours, 'h', minutes % 60, 'm'),
-        _ if hours < 48 => one(hours, 'h'),
-        _ if hours < 24 * 8 => two(days, 'd', hours % 24, 'h'),
-        _ if days < 365 * 2 => one(days, 'd'),
-        _ if days < 365 * 8 => two(days / 365, 'y', days % 365, 'd'),
-        _ => one(days / 365, 'y'),
+        _ if seconds < 120 => one(seconds, "s"),
+        _ if minutes < 10 => two(minutes, "m", seconds % 60, "s"),
+        _ if minutes < 180 => one(minutes, "m"),
+        _ if hours < 8 => two(hours, "h", minutes % 60, "m"),
+        _ if hours < 48 => one(hours, "h"),
+        _ if hours < 24 * 8 => two(days, "d", hours % 24, "h"),
+        _ if days < 365 * 2 => one(days, "d"),
+        _ if days < 365 * 8 => two(days / 365, "y", days % 365, "d"),
+        _ => one(days / 365, "y"),
     }
+}
+
+/// Short texts with numbers: rows are made by the thousand, and formatting would be most of them.
+#[derive(Default)]
+struct Text {
+    bytes: [u8; 32],
+    len: usize,
+    /// what did not fit
+    long: Option<String>,
+}
+
+impl Text {
+    fn text(mut self, text: &str) -> Self {
+        let end = self.len + text.len();
+        match (&mut self.long, self.bytes.get_mut(self.len..end)) {
+            (Some(long), _) => long.push_str(text),
+            (None, Some(place)) => {
+                place.copy_from_slice(text.as_bytes());
+                self.len = end;
+            }
+            (None, None) => self.long = Some(self.shown().to_owned() + text),
+        }
+        self
+    }
+
+    fn number(self, number: i64) -> Self {
+        if (0..10).contains(&number) {
+            let at = number as usize;
+            return self.text(&"0123456789"[at..=at]);
+        }
+        let mut room = [0; 20];
+        let digits = crate::json::digits(number, &mut room);
+        self.text(std::str::from_utf8(digits).unwrap_or_default())
+    }
+
+    fn shown(&self) -> &str {
+        std::str::from_utf8(&self.bytes[..self.len]).unwrap_or_default()
+    }
+
+    fn done(self) -> Str {
+        match self.long {
+            Some(long) => long.into(),
+            None => self.shown().into(),
+        }
+    }
+}
+
+/// `1/2`
+fn fraction(part: i64, whole: i64) -> Str {
+    Text::default().number(part).text("/").number(whole).done()
 }
 
 #[cfg(test)]

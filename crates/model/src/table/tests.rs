@@ -37,3 +37,11 @@ fn durations_read_as_upstreams() {
         assert_eq!(human_duration(seconds), want, "{seconds}");
     }
 }
+
+#[test]
+fn texts_with_numbers_are_whole_however_long() {
+    assert_eq!(fraction(3, 12), "3/12");
+    assert_eq!(fraction(-1, 0), "-1/0");
+    let long = fraction(i64::MIN, i64::MAX);
+    assert_eq!(long, "-9223372036854775808/9223372036854775807");
+}

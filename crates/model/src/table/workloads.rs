@@ -1,7 +1,8 @@
 //! Rows of pods and of what runs them.
 
 use super::{
-    Cells, Row, ago, containers, human_duration, labels, seconds, selector, selector_or_none,
+    Cells, Row, Text, ago, containers, fraction, human_duration, labels, seconds, selector,
+    selector_or_none,
 };
 use crate::{Str, Value};
 use compact_str::format_compact;
@@ -33,10 +34,9 @@ fn template(row: &Row<'_>, path: &[&str]) -> [(&'static str, Value); 2] {
 }
 
 fn ready(row: &Row<'_>) -> Str {
-    format_compact!(
-        "{}/{}",
+    fraction(
         row.int(&["status", "readyReplicas"]),
-        row.int(&["spec", "replicas"])
+        row.int(&["spec", "replicas"]),
     )
 }
 
@@ -213,6 +213,11 @@ fn text<'a>(value: &'a Value, path: &[&str]) -> &'a str {
     value.str_at(path).unwrap_or_default()
 }
 
+fn list<'a>(value: &'a Value, key: &str) -> &'a [Value] {
+    let items = value.get(key).and_then(Value::as_array);
+    items.unwrap_or_default()
+}
+
 fn int(value: &Value, path: &[&str]) -> i64 {
     value.at(path).and_then(Value::as_i64).unwrap_or_default()
 }
@@ -241,7 +246,7 @@ struct PodState<'a> {
 
 fn finished_at<'a>(container: &'a Value, latest: &'a str) -> &'a str {
     let at = text(container, &["lastState", "terminated", "finishedAt"]);
-    if seconds(at) > seconds(latest) {
+    if !at.is_empty() && seconds(at) > seconds(latest) {
         at
     } else {
         latest
@@ -249,74 +254,77 @@ fn finished_at<'a>(container: &'a Value, latest: &'a str) -> &'a str {
 }
 
 pub(super) fn pod(row: &Row<'_>) -> Cells {
-    let phase = row.text(&["status", "phase"]);
+    let part = |key: &str| row.object.get(key).unwrap_or(&Value::Null);
+    let (spec, status) = (part("spec"), part("status"));
+    let phase = text(status, &["phase"]);
     let mut state = PodState {
         reason: phase.into(),
         ready: 0,
         restarts: 0,
         last_restart: "",
     };
-    if !row.text(&["status", "reason"]).is_empty() {
-        state.reason = row.text(&["status", "reason"]).into();
+    let reason = text(status, &["reason"]);
+    if !reason.is_empty() {
+        state.reason = reason.into();
     }
     let gated = |c: &Value| {
         text(c, &["type"]) == "PodScheduled" && text(c, &["reason"]) == "SchedulingGated"
     };
-    if row.list(&["status", "conditions"]).iter().any(gated) {
+    if list(status, "conditions").iter().any(gated) {
         state.reason = "SchedulingGated".into();
     }
-    let sidecars: Vec<&Value> = row
-        .list(&["spec", "initContainers"])
+    let sidecars: Vec<&Value> = list(spec, "initContainers")
         .iter()
         .filter(|c| text(c, &["restartPolicy"]) == "Always")
         .collect();
-    let total = row.list(&["spec", "containers"]).len() + sidecars.len();
-    init_containers(row, &sidecars, &mut state);
-    if row.deleted() && row.text(&["status", "reason"]) == "NodeLost" {
-        state.reason = "Unknown".into();
-    } else if row.deleted() && !["Succeeded", "Failed"].contains(&phase) {
-        state.reason = "Terminating".into();
+    let total = (list(spec, "containers").len() + sidecars.len()) as i64;
+    init_containers(row, status, &sidecars, &mut state);
+    if row.deleted() {
+        if reason == "NodeLost" {
+            state.reason = "Unknown".into();
+        } else if !["Succeeded", "Failed"].contains(&phase) {
+            state.reason = "Terminating".into();
+        }
     }
-    let mut restarts = format_compact!("{}", state.restarts);
+    let mut restarts = Text::default().number(state.restarts);
     if state.restarts != 0 && seconds(state.last_restart).is_some() {
-        restarts = format_compact!("{restarts} ({} ago)", ago(state.last_restart, row.now));
+        let ago = ago(state.last_restart, row.now);
+        restarts = restarts.text(" (").text(&ago).text(" ago)");
     }
-    let or_none = |text: &'static str, found: &str| {
+    let or_none = |found: &str| -> Value {
         if found.is_empty() {
-            Str::const_new(text)
+            "<none>".into()
         } else {
-            Str::from(found)
+            found.into()
         }
     };
-    let ip = row
-        .list(&["status", "podIPs"])
-        .first()
-        .map_or("", |ip| text(ip, &["ip"]));
+    let ips = list(status, "podIPs");
     vec![
-        ("Ready", format_compact!("{}/{total}", state.ready).into()),
+        ("Ready", fraction(state.ready, total).into()),
         ("Status", state.reason.into()),
-        ("Restarts", restarts.into()),
-        ("IP", or_none("<none>", ip).into()),
+        ("Restarts", restarts.done().into()),
         (
-            "Node",
-            or_none("<none>", row.text(&["spec", "nodeName"])).into(),
+            "IP",
+            or_none(ips.first().map_or("", |ip| text(ip, &["ip"]))),
         ),
+        ("Node", or_none(text(spec, &["nodeName"]))),
         (
             "Nominated Node",
-            or_none("<none>", row.text(&["status", "nominatedNodeName"])).into(),
+            or_none(text(status, &["nominatedNodeName"])),
         ),
-        ("Readiness Gates", readiness_gates(row).into()),
+        ("Readiness Gates", readiness_gates(row, spec).into()),
     ]
 }
 
-fn init_containers<'a>(row: &Row<'a>, sidecars: &[&Value], state: &mut PodState<'a>) {
+fn init_containers<'a>(
+    row: &Row<'a>,
+    status: &'a Value,
+    sidecars: &[&Value],
+    state: &mut PodState<'a>,
+) {
     let (mut sidecar_restarts, mut sidecar_last) = (0, "");
     let mut initializing = false;
-    for (i, container) in row
-        .list(&["status", "initContainerStatuses"])
-        .iter()
-        .enumerate()
-    {
+    for (i, container) in list(status, "initContainerStatuses").iter().enumerate() {
         state.restarts += int(container, &["restartCount"]);
         state.last_restart = finished_at(container, state.last_restart);
         let name = text(container, &["name"]);
@@ -347,31 +355,25 @@ fn init_containers<'a>(row: &Row<'a>, sidecars: &[&Value], state: &mut PodState<
     if !initializing || row.condition_is_true("Initialized") {
         state.restarts = sidecar_restarts;
         state.last_restart = sidecar_last;
-        main_containers(row, state);
+        main_containers(row, status, state);
     }
 }
 
-fn main_containers<'a>(row: &Row<'a>, state: &mut PodState<'a>) {
+fn main_containers<'a>(row: &Row<'a>, status: &'a Value, state: &mut PodState<'a>) {
     let (mut running, mut error) = (false, Str::default());
-    for container in row.list(&["status", "containerStatuses"]).iter().rev() {
+    for container in list(status, "containerStatuses").iter().rev() {
         state.restarts += int(container, &["restartCount"]);
         state.last_restart = finished_at(container, state.last_restart);
-        let waiting = text(container, &["state", "waiting", "reason"]);
+        let now = container.get("state").unwrap_or(&Value::Null);
+        let waiting = text(now, &["waiting", "reason"]);
         if !waiting.is_empty() {
             state.reason = waiting.into();
-        } else if let Some(ended) = container
-            .at(&["state", "terminated"])
-            .filter(|v| !v.is_null())
-        {
+        } else if let Some(ended) = now.get("terminated").filter(|v| !v.is_null()) {
             state.reason = terminated(ended);
             if int(ended, &["exitCode"]) != 0 {
                 error.clone_from(&state.reason);
             }
-        } else if is_true(container, "ready")
-            && container
-                .at(&["state", "running"])
-                .is_some_and(|v| !v.is_null())
-        {
+        } else if is_true(container, "ready") && now.get("running").is_some_and(|v| !v.is_null()) {
             running = true;
             state.ready += 1;
         }
@@ -387,8 +389,8 @@ fn main_containers<'a>(row: &Row<'a>, state: &mut PodState<'a>) {
     }
 }
 
-fn readiness_gates(row: &Row<'_>) -> Str {
-    let gates = row.list(&["spec", "readinessGates"]);
+fn readiness_gates(row: &Row<'_>, spec: &Value) -> Str {
+    let gates = list(spec, "readinessGates");
     if gates.is_empty() {
         return "<none>".into();
     }
@@ -396,5 +398,5 @@ fn readiness_gates(row: &Row<'_>) -> Str {
         .iter()
         .filter(|g| row.condition_is_true(text(g, &["conditionType"])))
         .count();
-    format_compact!("{open}/{}", gates.len())
+    fraction(open as i64, gates.len() as i64)
 }

@@ -12,6 +12,7 @@ mod certificates;
 mod core;
 mod cron;
 mod expressions;
+pub(crate) mod few;
 mod flowcontrol;
 mod indexes;
 mod migration;

@@ -3,9 +3,10 @@
 use super::resources;
 use super::volumes::{Volumes, descending_path, no_backsteps};
 use crate::field::{FieldError, Path};
+use crate::validate::few::{Names, Table};
 use crate::validate::read::{NOTHING, Read, Report, quantity};
 use crate::{Value, rules};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 /// What containers need to know of their pod.
 pub(super) struct Pod<'a> {
@@ -24,7 +25,7 @@ pub(super) fn containers(report: &mut Report, list: &[Value], pod: &Pod<'_>, pat
         report.required(path, "");
         return;
     }
-    let mut names = HashSet::new();
+    let mut names = Names::default();
     for (i, container) in list.iter().enumerate() {
         let at = path.index(i);
         common(report, container, pod, at);
@@ -47,7 +48,7 @@ pub(super) fn init_containers(
     pod: &Pod<'_>,
     path: Path<'_>,
 ) {
-    let mut names: HashSet<&str> = regular.iter().map(|c| c.text("name")).collect();
+    let mut names: Names<'_> = regular.iter().map(|c| c.text("name")).collect();
     for (i, container) in list.iter().enumerate() {
         let at = path.index(i);
         common(report, container, pod, at);
@@ -104,7 +105,7 @@ pub(super) fn ephemeral_containers(
     pod: &Pod<'_>,
     path: Path<'_>,
 ) {
-    let others: HashSet<&str> = spec
+    let others: Names<'_> = spec
         .list("containers")
         .iter()
         .chain(spec.list("initContainers"))
@@ -187,12 +188,12 @@ fn common(report: &mut Report, container: &Value, pod: &Pod<'_>, at: Path<'_>) {
     ports(report, container, at.child("ports"));
     env(report, container, at.child("env"));
     env_from(report, container, at.child("envFrom"));
-    let mounts: HashMap<&str, &str> = container
+    let mounts: Table<'_, &str> = container
         .list("volumeMounts")
         .iter()
         .map(|m| (m.text("name"), m.text("mountPath")))
         .collect();
-    let devices: HashMap<&str, &str> = container
+    let devices: Table<'_, &str> = container
         .list("volumeDevices")
         .iter()
         .map(|d| (d.text("name"), d.text("devicePath")))
@@ -232,7 +233,7 @@ fn common(report: &mut Report, container: &Value, pod: &Pod<'_>, at: Path<'_>) {
 }
 
 fn ports(report: &mut Report, container: &Value, path: Path<'_>) {
-    let mut names = HashSet::new();
+    let mut names = Names::default();
     for (i, port) in container.list("ports").iter().enumerate() {
         let at = path.index(i);
         let name = port.text("name");
@@ -521,11 +522,11 @@ fn env_from(report: &mut Report, container: &Value, path: Path<'_>) {
 fn volume_mounts(
     report: &mut Report,
     container: &Value,
-    devices: &HashMap<&str, &str>,
+    devices: &Table<'_, &str>,
     volumes: &Volumes<'_>,
     path: Path<'_>,
 ) {
-    let mut points = HashSet::new();
+    let mut points = Names::default();
     for (i, mount) in container.list("volumeMounts").iter().enumerate() {
         let at = path.index(i);
         let (name, target) = (mount.text("name"), mount.text("mountPath"));
@@ -612,11 +613,11 @@ fn propagation(report: &mut Report, mount: &Value, container: &Value, path: Path
 fn volume_devices(
     report: &mut Report,
     container: &Value,
-    mounts: &HashMap<&str, &str>,
+    mounts: &Table<'_, &str>,
     volumes: &Volumes<'_>,
     path: Path<'_>,
 ) {
-    let (mut names, mut paths) = (HashSet::new(), HashSet::new());
+    let (mut names, mut paths) = (Names::default(), Names::default());
     for (i, device) in container.list("volumeDevices").iter().enumerate() {
         let at = path.index(i);
         let (name, target) = (device.text("name"), device.text("devicePath"));
@@ -843,7 +844,7 @@ fn restart_policy(report: &mut Report, container: &Value, at: Path<'_>) {
 }
 
 fn resize_policy(report: &mut Report, container: &Value, restart: &str, at: Path<'_>) {
-    let mut seen = HashSet::new();
+    let mut seen = Names::default();
     for (i, policy) in container.list("resizePolicy").iter().enumerate() {
         let (name, action) = (policy.text("resourceName"), policy.text("restartPolicy"));
         if !seen.insert(name) {

@@ -5,13 +5,14 @@ use crate::field::Path;
 use crate::rules;
 use crate::validate::core::plugins::{self, Place};
 use crate::validate::core::storage;
+use crate::validate::few::{Names, Table};
 use crate::validate::read::{Read, Report};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 const MODE: &str = "must be a number between 0 and 0777 (octal), both inclusive";
 
 /// The volumes of a pod that are fine themselves, by name.
-pub(crate) type Volumes<'a> = HashMap<&'a str, &'a Value>;
+pub(crate) type Volumes<'a> = Table<'a, &'a Value>;
 
 /// Field of the volume, and the name that upstream puts into paths when it differs.
 const SOURCES: [&str; 31] = [
@@ -55,7 +56,7 @@ pub(crate) fn volumes<'a>(
     pod_name: Option<&str>,
     path: Path<'_>,
 ) -> Volumes<'a> {
-    let mut good = Volumes::new();
+    let mut good = Volumes::default();
     let is_pod = pod_name.is_some();
     let pod_name = pod_name.unwrap_or_default();
     let created: HashSet<String> = list
@@ -99,7 +100,17 @@ fn is_first(volume: &Value, kind: &str) -> bool {
 
 fn source(report: &mut Report, volume: &Value, pod_name: &str, path: Path<'_>) {
     let mut found = false;
+    // Mostly there is one, which need not be looked for by every name.
+    let mut others = volume
+        .as_object()
+        .into_iter()
+        .flat_map(|v| v.keys())
+        .filter(|k| *k != "name");
+    let only = others.next().filter(|_| others.next().is_none());
     for kind in SOURCES {
+        if only.is_some_and(|only| only != kind) {
+            continue;
+        }
         let Some(source) = volume.part(kind) else {
             continue;
         };
@@ -322,7 +333,7 @@ fn downward_file(report: &mut Report, file: &Value, at: Path<'_>) {
 }
 
 fn projections(report: &mut Report, volume: &Value, at: Path<'_>) {
-    let mut paths: HashSet<&str> = HashSet::new();
+    let mut paths = Names::default();
     let list = at.child("sources");
     for (i, source) in volume.list("sources").iter().enumerate() {
         let path = list.index(i);
