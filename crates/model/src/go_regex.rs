@@ -384,8 +384,7 @@ impl<'p> Parser<'p> {
             _ => {
                 if let Some((class, rest)) = group_escape(before)? {
                     let fold = if self.flags.fold { "(?i:" } else { "(?:" };
-                    self.plain &=
-                        !self.flags.fold && !class.contains('{') || class.contains("x{20}");
+                    self.plain &= !self.flags.fold && is_plain(&class);
                     self.atom(rest, &format!("{fold}[{class}])"), class_states(&class));
                 } else {
                     let (c, rest) = char_escape(before)?;
@@ -431,7 +430,7 @@ impl<'p> Parser<'p> {
                 continue;
             }
             if let Some((class, after)) = group_escape(rest)? {
-                self.plain &= !class.contains('{') || class.contains("x{20}");
+                self.plain &= is_plain(&class);
                 ranges += 8;
                 wide |= class.starts_with('^');
                 write!(written, "[{class}]").map_err(|e| e.to_string())?;
@@ -469,6 +468,11 @@ impl<'p> Parser<'p> {
 
 /// What a range of characters beyond ASCII may take: four sequences of up to four bytes.
 const WIDE: usize = 16;
+
+/// Whether the class that [`group_escape`] gave is one of the few that have letters of their own.
+fn is_plain(class: &str) -> bool {
+    !class.contains("\\p") && !class.contains("\\P")
+}
 
 /// States of the class that [`group_escape`] gave.
 fn class_states(class: &str) -> usize {

@@ -640,7 +640,8 @@ fn copy_plain(from: &[u8], to: &mut [u8]) -> bool {
 /// Not 0 when one of eight bytes may have to be escaped.
 fn odd_bytes(eight: u64) -> u64 {
     let zero = |v: u64| v.wrapping_sub(ONES) & !v;
-    let same = |byte: u8, but: u8| zero((eight | ONES * u64::from(but)) ^ (ONES * u64::from(byte)));
+    let same =
+        |byte: u8, but: u8| zero((eight | (ONES * u64::from(but))) ^ (ONES * u64::from(byte)));
     let control = eight.wrapping_sub(ONES * 0x20) & !eight;
     // `<` and `>` differ in one bit, and so do `"` and `&`; beyond ASCII may be U+2028.
     (same(b'>', 2) | same(b'&', 4) | same(b'\\', 0) | control | eight) & HIGH
