@@ -16,7 +16,11 @@ use futures::StreamExt;
 use std::sync::Arc;
 
 /// A store that minds the fence.
-pub struct Fenced(Arc<dyn Store>);
+pub struct Fenced {
+    store: Arc<dyn Store>,
+    /// where a keyspace is moved to is not for its users
+    discreet: bool,
+}
 
 /// What the fence of a keyspace says, if there is one.
 ///
@@ -131,13 +135,30 @@ fn writes(txn: &Txn) -> bool {
 
 impl Fenced {
     pub fn new(store: Arc<dyn Store>) -> Arc<Self> {
-        Arc::new(Self(store))
+        let discreet = false;
+        Arc::new(Self { store, discreet })
+    }
+
+    /// One that keeps the place to itself where a keyspace is moved to.
+    pub fn discreet(store: Arc<dyn Store>) -> Arc<Self> {
+        let discreet = true;
+        Arc::new(Self { store, discreet })
+    }
+
+    fn refused(&self, error: Error) -> Error {
+        match error {
+            Error::Fenced(text) if self.discreet => {
+                let said = text.split_once(" moved to ");
+                Error::Fenced(said.map_or(text.clone(), |(before, _)| format!("{before} moved")))
+            }
+            other => other,
+        }
     }
 
     /// For what cannot be part of a transaction.
     async fn look(&self) -> Result<()> {
-        match read(&*self.0).await? {
-            Some(text) => Err(Error::Fenced(text)),
+        match read(&*self.store).await? {
+            Some(text) => Err(self.refused(Error::Fenced(text))),
             None => Ok(()),
         }
     }
@@ -146,22 +167,22 @@ impl Fenced {
 #[async_trait]
 impl Store for Fenced {
     async fn head(&self) -> Result<Head> {
-        self.0.head().await
+        self.store.head().await
     }
 
     async fn txn(&self, txn: Txn) -> Result<TxnReply> {
         let txn = clean(txn)?;
         if !writes(&txn) {
-            return self.0.txn(txn).await;
+            return self.store.txn(txn).await;
         }
         let guarded = Txn {
             compares: vec![Compare::Version(OWN_KEY, 0)],
             then: vec![Op::Txn(Box::new(txn))],
             otherwise: vec![Op::Get { key: OWN_KEY }],
         };
-        let mut reply = self.0.txn(guarded).await?;
+        let mut reply = self.store.txn(guarded).await?;
         if !reply.succeeded {
-            return Err(refusal(reply));
+            return Err(self.refused(refusal(reply)));
         }
         match reply.results.pop() {
             Some(OpResult::Txn(inner)) => Ok(TxnReply {
@@ -177,17 +198,17 @@ impl Store for Fenced {
         if range.lo == OWN_KEY {
             // It is there for nobody.
             range.count_only = true;
-            let mut reply = self.0.range(range).await?;
+            let mut reply = self.store.range(range).await?;
             (reply.count, reply.more) = (0, false);
             return Ok(reply);
         }
-        self.0.range(range).await
+        self.store.range(range).await
     }
 
     async fn watch(&self, mut watch: Watch) -> Result<WatchStream> {
         watch.lo = without_ours(watch.lo, &watch.hi);
         let ours = watch.lo == OWN_KEY;
-        let items = self.0.watch(watch).await?;
+        let items = self.store.watch(watch).await?;
         if !ours {
             return Ok(items);
         }
@@ -200,38 +221,38 @@ impl Store for Fenced {
     }
 
     async fn compact(&self, rev: u64) -> Result<()> {
-        self.0.compact(rev).await
+        self.store.compact(rev).await
     }
 
     async fn lease_grant(&self, ttl_seconds: u64) -> Result<LeaseId> {
         self.look().await?;
-        self.0.lease_grant(ttl_seconds).await
+        self.store.lease_grant(ttl_seconds).await
     }
 
     async fn lease_grant_as(&self, lease: LeaseId, ttl_seconds: u64) -> Result<()> {
         self.look().await?;
-        self.0.lease_grant_as(lease, ttl_seconds).await
+        self.store.lease_grant_as(lease, ttl_seconds).await
     }
 
     async fn lease_renew(&self, lease: LeaseId) -> Result<u64> {
         self.look().await?;
-        self.0.lease_renew(lease).await
+        self.store.lease_renew(lease).await
     }
 
     async fn lease(&self, lease: LeaseId) -> Result<Lease> {
-        self.0.lease(lease).await
+        self.store.lease(lease).await
     }
 
     async fn leases(&self) -> Result<Vec<LeaseId>> {
-        self.0.leases().await
+        self.store.leases().await
     }
 
     async fn lease_revoke(&self, lease: LeaseId) -> Result<()> {
         self.look().await?;
-        self.0.lease_revoke(lease).await
+        self.store.lease_revoke(lease).await
     }
 
     async fn progress(&self) -> Result<()> {
-        self.0.progress().await
+        self.store.progress().await
     }
 }

@@ -230,7 +230,7 @@ impl Plane {
             .await
             .map_err(|e| e.to_string())?;
         // Nobody writes to it while it is moved elsewhere.
-        let store: Arc<dyn Store> = Fenced::new(store);
+        let store: Arc<dyn Store> = Fenced::discreet(store);
         *write(&self.stored) = Some((store.clone(), self.quota()?));
         let usual = Limits::default();
         let config = Config {

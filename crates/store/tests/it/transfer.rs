@@ -2,7 +2,7 @@
 
 use crate::real_etcd::RealEtcd;
 use crate::real_postgres::RealPostgres;
-use crate::support::{put, put_op};
+use crate::support::{put, put_if, put_op};
 use freehold_store::embedded::{Embedded, Options};
 use freehold_store::fence::{self, Fenced};
 use freehold_store::memory::Memory;
@@ -262,6 +262,44 @@ async fn a_move_interrupted_behind_the_fence_can_be_taken_back() {
             tenant.txn(txn).await.expect("open again");
             assert!(matches!(undo(here, there).await, Err(Error::Invalid(_))));
         }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_keyspace_has_the_quota_that_it_was_given_or_the_driver_says_that_it_cannot() {
+    let places = Places::open().await;
+    for (name, keyspaces) in &places.all {
+        let store = keyspaces.open("bounded").await.expect("keyspace");
+        let other = keyspaces.open("other").await.expect("keyspace");
+        let usual = keyspaces.set_quota("bounded", None, None).expect("usual");
+        let quota = match keyspaces.set_quota("bounded", Some(20_000), Some(3)) {
+            Ok(quota) => quota,
+            Err(error) => {
+                assert!(matches!(error, Error::Invalid(_)), "{name}: {error}");
+                assert!(matches!(*name, "etcd" | "memory"), "{name}: {error}");
+                continue;
+            }
+        };
+        assert_eq!((quota.bytes, quota.keys), (20_000, 3), "{name}");
+        for key in ["a", "b", "c"] {
+            put(&*store, key, "v").await;
+        }
+        let refused = put_if(&*store, "d", 0, "v").await;
+        assert!(matches!(refused, Err(Error::NoSpace(_))), "{name}");
+        put(&*store, "a", "again").await;
+        let large = "x".repeat(30_000);
+        let refused = put_if(&*store, "a", 0, &large)
+            .await
+            .map(|done| done.succeeded);
+        // The compare fails first, or there is no room: nothing is written either way.
+        assert!(
+            matches!(refused, Ok(false) | Err(Error::NoSpace(_))),
+            "{name}: {refused:?}"
+        );
+        put(&*other, "a", &large).await;
+        let again = keyspaces.set_quota("bounded", None, None);
+        assert_eq!(again.expect("usual"), usual, "{name}");
+        put(&*store, "d", &large).await;
     }
 }
 
