@@ -125,6 +125,8 @@ enum NameRule {
     Subdomain,
     Label,
     PathSegment,
+    /// the same, also before a suffix
+    WholeSegment,
     /// a subdomain; upstream leaves generateName to the name that comes of it
     OnlyName,
     /// certificate signing requests: anything that fits into a path
@@ -144,9 +146,8 @@ fn name_rule(resource: &Resource, object: &Value) -> NameRule {
     match (resource.group.as_str(), resource.kind.as_str()) {
         // Services: relaxed from DNS-1035 to DNS-1123 labels in v1.36 (RelaxedServiceNameValidation).
         ("", "Namespace" | "Service") | ("apps", "StatefulSet") => NameRule::Label,
-        ("rbac.authorization.k8s.io", _) | ("policy", "PodDisruptionBudget") | ("", "Event") => {
-            NameRule::PathSegment
-        }
+        ("rbac.authorization.k8s.io", _) => NameRule::WholeSegment,
+        ("policy", "PodDisruptionBudget") | ("", "Event") => NameRule::PathSegment,
         ("certificates.k8s.io", "CertificateSigningRequest") => NameRule::Any,
         ("resource.k8s.io", "DeviceClass") => NameRule::OnlyName,
         ("networking.k8s.io", "IPAddress") => NameRule::Address,
@@ -197,7 +198,7 @@ impl NameRule {
             Self::Label => rules::dns1123_label(&masked),
             Self::OnlyName if !prefix => rules::dns1123_subdomain(&masked),
             Self::PathSegment | Self::OnlyName if prefix => rules::path_segment_prefix(name),
-            Self::PathSegment | Self::OnlyName => rules::path_segment(name),
+            Self::PathSegment | Self::WholeSegment | Self::OnlyName => rules::path_segment(name),
             Self::Any => Problems::new(),
             Self::Address => address_problems(name),
             Self::CustomResource(want) => {
@@ -280,7 +281,8 @@ fn checks_names_again(resource: &Resource) -> bool {
             (
                 "admissionregistration.k8s.io"
                     | "apiregistration.k8s.io"
-                    | "flowcontrol.apiserver.k8s.io",
+                    | "flowcontrol.apiserver.k8s.io"
+                    | "rbac.authorization.k8s.io",
                 _
             ) | (
                 "networking.k8s.io",

@@ -305,7 +305,7 @@ fn patched(
         "merge" => patch::merge_patch(&mut ours, &change),
         _ => strategic::strategic_merge(&resource.types, resource.root, &mut ours, &change),
     };
-    Ok(match (result, theirs.strip_prefix('!')) {
+    let mut out = match (result, theirs.strip_prefix('!')) {
         (Ok(()), None) if sort == "strategic" => {
             values_differ(&settled(&ours), &settled(&parse(theirs)?))
         }
@@ -314,7 +314,29 @@ fn patched(
         (Err(e), Some(_)) if e.code == 422 || e.code == 400 => Vec::new(),
         (Ok(()), Some(theirs)) => vec![format!("ours is patched, theirs: {theirs}")],
         (Err(e), _) => vec![format!("ours: {} {}", e.code, e.message)],
-    })
+    };
+    if sort == "strategic" && says_twice(&change) {
+        for difference in &mut out {
+            difference.insert_str(0, "deleted from and changed at once: ");
+        }
+    }
+    Ok(out)
+}
+
+/// Whether a patch deletes from a list that it changes, too: upstream goes through it in random order.
+fn says_twice(patch: &Value) -> bool {
+    match patch {
+        Value::Array(items) => items.iter().any(says_twice),
+        Value::Object(map) => {
+            let twice = |key: &str| {
+                key.strip_prefix("$deleteFromPrimitiveList/")
+                    .is_some_and(|list| map.contains_key(list))
+            };
+            map.iter()
+                .any(|(key, value)| twice(key) || says_twice(value))
+        }
+        _ => false,
+    }
 }
 
 fn applier<'a>(manager: &'a str, force: bool, subresource: &'a str) -> Applier<'a> {
