@@ -347,7 +347,8 @@ impl Checker<'_> {
             (Shape::IntOrString, Value::String(_)) => {}
             (Shape::IntOrString, Value::Int(i)) => {
                 if i32::try_from(*i).is_err() {
-                    self.mismatch(&format!("number {i}"), "int32", at);
+                    let shown = format!("number {i}");
+                    self.by_its_own_decoder(|checker| checker.mismatch(&shown, "int32", at));
                 }
             }
             (
@@ -374,6 +375,10 @@ impl Checker<'_> {
                 value,
             ) => {
                 self.special(id, value, at);
+            }
+            (Shape::IntOrString, value) => {
+                let (kind, ty) = (json_kind(value), go_type(types, id));
+                self.by_its_own_decoder(|checker| checker.mismatch(&kind, &ty, at));
             }
             (_, value) => {
                 let kind = json_kind(value);
@@ -416,8 +421,11 @@ impl Checker<'_> {
             let kind = json_kind(value);
             if *shape == Shape::Quantity {
                 self.refuse(crate::quantity::ParseError::Format);
-            } else {
+            } else if *shape == Shape::Bytes {
                 self.mismatch(&kind, &go_type(self.types, id), at);
+            } else {
+                let ty = go_type(self.types, id);
+                self.by_its_own_decoder(|checker| checker.mismatch(&kind, &ty, at));
             }
             return;
         };

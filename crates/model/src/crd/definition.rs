@@ -310,7 +310,7 @@ fn each_version(crd: &Value, errors: &mut Vec<FieldError>) -> Vec<Option<Read>> 
             columns(version, &format!("{path}.additionalPrinterColumns"), errors);
         }
         if !common(crd, "selectableFields") {
-            selectable(version, false, &path, errors);
+            selectable(version, common(crd, "schema"), &path, errors);
         }
     }
     schemas
@@ -631,7 +631,7 @@ fn resolve<'a>(path: &'a str, raw: &'a Value) -> Result<(Vec<&'a str>, &'a Value
     Ok((names, here))
 }
 
-/// `elsewhere`: the fields are common to all versions, their schemas are not.
+/// `elsewhere`: of fields and schemas one is common to all versions, the other is not.
 fn selectable(version: &Value, elsewhere: bool, parent: &str, errors: &mut Vec<FieldError>) {
     let path = &format!("{parent}.selectableFields");
     let all = version

@@ -45,11 +45,9 @@ fn service_path(report: &mut Report, text: &str, path: Path<'_>) {
     if !text.starts_with('/') {
         report.invalid_str(path, text, "must start with a '/'");
     }
-    // The first byte is left out whatever it is, as upstream does; no character is cut in two here.
-    let mut rest = text.chars();
-    rest.next();
-    let rest = rest.as_str();
-    let rest = rest.strip_suffix('/').unwrap_or(rest);
+    // The first byte is left out whatever it is, as upstream does.
+    let rest = String::from_utf8_lossy(&text.as_bytes()[1..]);
+    let rest = rest.strip_suffix('/').unwrap_or(&rest);
     for (i, step) in rest.split('/').enumerate() {
         if step.is_empty() {
             report.invalid_str(path, text, format!("segment[{i}] may not be empty"));
