@@ -320,6 +320,7 @@ impl Call {
         } else {
             strict::normalise(&self.resource, value);
             defaults::apply(&self.resource, value);
+            hooks::date(&self.resource, value, &self.rfc3339());
             strict::normalise(&self.resource, value);
         }
     }

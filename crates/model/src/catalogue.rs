@@ -146,9 +146,21 @@ pub enum ListKind {
 pub struct Types {
     /// shared: the arenas of two minor versions differ in a few nodes only
     nodes: Vec<Arc<Shape>>,
+    /// of the server that serves them; 0 for types of nobody's
+    minor: u8,
 }
 
 impl Types {
+    /// The minor version of the server that serves these types.
+    #[must_use]
+    pub fn minor(&self) -> u8 {
+        if self.minor == 0 {
+            DEFAULT_MINOR
+        } else {
+            self.minor
+        }
+    }
+
     #[must_use]
     pub fn get(&self, id: TypeId) -> &Shape {
         &self.nodes[id.0 as usize]

@@ -50,6 +50,8 @@ fn reject(object: &Value, errors: &[FieldError]) -> Result<(), ApiError> {
 
 pub(super) fn create(call: &Call, object: &mut Value) -> Result<(), ApiError> {
     fill_names(object);
+    let minor = call.served.catalogue.minor;
+    reject(object, &crd::validate_create(object, minor))?;
     reject(object, &crd::compile(object).err().unwrap_or_default())?;
     object.unset(&["status"]);
     accept(call, object);
@@ -58,7 +60,10 @@ pub(super) fn create(call: &Call, object: &mut Value) -> Result<(), ApiError> {
 
 pub(super) fn update(call: &Call, object: &mut Value, old: &Value) -> Result<(), ApiError> {
     fill_names(object);
-    reject(object, &crd::validate_update(object, old))?;
+    reject(
+        object,
+        &crd::validate_update(object, old, call.served.catalogue.minor),
+    )?;
     // A finalizer may go from a CRD whose old schema would no longer be accepted.
     if object.get("spec") != old.get("spec") {
         reject(object, &crd::compile(object).err().unwrap_or_default())?;

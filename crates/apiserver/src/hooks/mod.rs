@@ -4,6 +4,7 @@
 mod certificates;
 pub(crate) mod crds;
 mod daemons;
+mod devices;
 mod events;
 mod jobs;
 mod namespaces;
@@ -209,6 +210,17 @@ pub(crate) async fn lease(call: &Call) -> Result<i64, ApiError> {
         return events::lease(&call.cp).await;
     }
     Ok(0)
+}
+
+/// Defaults that are times.
+pub(crate) fn date(resource: &Resource, object: &mut Value, now: &str) {
+    if is(
+        resource,
+        "resource.k8s.io",
+        &["resourceslices", "devicetaintrules"],
+    ) {
+        devices::date_taints(object, now);
+    }
 }
 
 /// Fields of features that are off by default in every version served here are not taken over

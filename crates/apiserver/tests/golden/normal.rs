@@ -133,7 +133,7 @@ fn is_recent(text: &str) -> bool {
         && bytes[10] == b'T'
 }
 
-/// uids inside texts.
+/// uids and times inside texts.
 fn words(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
@@ -143,6 +143,13 @@ fn words(text: &str) -> String {
         {
             out.push_str("UID");
             rest = &rest[36..];
+            continue;
+        }
+        if let Some(head) = rest.get(..20)
+            && is_recent(head)
+        {
+            out.push_str("TIME");
+            rest = &rest[20..];
             continue;
         }
         let next = rest.chars().next().expect("not empty");

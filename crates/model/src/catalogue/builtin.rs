@@ -53,6 +53,7 @@ fn build(minor: u8, git_version: &str) -> Catalogue {
             .unwrap_or_else(|| Arc::new(super::Shape::Json))
     };
     let types = Arc::new(Types {
+        minor,
         nodes: TYPES.nodes.iter().map(pick).collect(),
     });
     let mut kinds: Vec<_> = (TYPES.kinds.iter().filter(|(range, ..)| within(range)))

@@ -116,7 +116,7 @@ mod tests {
             params: None,
             authorizer: None,
         };
-        let mut compiler = Compiler::new(Declares::default());
+        let mut compiler = Compiler::new(36, Declares::default());
         let variables = [Variable {
             name: "n".into(),
             compiled: compiler.variable("n", "object.spec.replicas"),

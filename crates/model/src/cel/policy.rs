@@ -16,8 +16,6 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
-/// The version of the API server that takes new expressions.
-const SERVER: u16 = crate::catalogue::DEFAULT_MINOR as u16;
 /// The longest message that an expression may make.
 const MAX_MESSAGE: usize = 5 * 1024;
 /// Expressions are tried on at most so many kinds.
@@ -63,10 +61,10 @@ pub struct Compiler {
 }
 
 impl Compiler {
-    /// For expressions that are new.
+    /// For expressions that are new to a server of Kubernetes 1.`minor`.
     #[must_use]
-    pub fn new(declares: Declares) -> Self {
-        Self::within(Env::of_server(SERVER), declares, None, None)
+    pub fn new(minor: u8, declares: Declares) -> Self {
+        Self::within(Env::of_server(minor.into()), declares, None, None)
     }
 
     /// For expressions that are stored: what any version knew exists.
@@ -648,7 +646,7 @@ mod tests {
             params: true,
             authorizer: false,
         };
-        let mut compiler = Compiler::new(declares).composed();
+        let mut compiler = Compiler::new(36, declares).composed();
         let variable = |c: &mut Compiler, name: &str, source: &str| Variable {
             name: name.into(),
             compiled: c.variable(name, source),
@@ -687,7 +685,7 @@ mod tests {
 
     #[test]
     fn a_false_condition_decides_before_errors_do() {
-        let compiler = Compiler::new(Declares::default());
+        let compiler = Compiler::new(36, Declares::default());
         let condition = |name: &str, source: &str| Condition {
             name: name.into(),
             source: source.into(),
@@ -712,7 +710,7 @@ mod tests {
 
     #[test]
     fn variables_that_refer_to_each_other_too_deeply_fail() {
-        let mut compiler = Compiler::new(Declares::default()).composed();
+        let mut compiler = Compiler::new(36, Declares::default()).composed();
         let mut variables = Vec::new();
         for i in 0..200 {
             let source = match i {
@@ -740,7 +738,7 @@ mod tests {
     /// `pkg/admission/plugin/cel/compile.go`
     #[test]
     fn expressions_of_another_type_are_refused_in_upstreams_words() {
-        let compiler = Compiler::new(Declares::default());
+        let compiler = Compiler::new(36, Declares::default());
         for (source, returns, want) in [
             ("1", Returns::Bool, "must evaluate to bool but got int"),
             (
@@ -787,7 +785,7 @@ mod tests {
             authorizer: true,
             ..Declares::default()
         };
-        let compiler = Compiler::new(declares);
+        let compiler = Compiler::new(36, declares);
         let mut request = request();
         request.set(
             &["requestResource"],
@@ -855,7 +853,7 @@ mod tests {
 
     #[test]
     fn match_conditions_have_a_smaller_budget() {
-        let compiler = Compiler::new(Declares::default());
+        let compiler = Compiler::new(36, Declares::default());
         // 900,000 units each: two fit, three do not.
         let source = "object.l.all(x, object.l.all(y, object.l.all(z, z == z)))";
         let condition = || Condition {

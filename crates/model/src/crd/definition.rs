@@ -4,6 +4,7 @@
 //! Paths are those of upstream's internal version: what all versions have in common is reported at
 //! `spec.validation`, `spec.subresources` and so on, not at `spec.versions[0]`.
 
+use super::rules_check::Before;
 use super::schema::{MAX_NODES, Schema};
 use super::{check, prune, rules, rules_check, unsupported, validate};
 use crate::field::{ErrorKind, FieldError, Path, quote};
@@ -18,8 +19,8 @@ const MAX_DEFAULT_RULES: usize = 1024 * 1024;
 
 /// Checks the spec of a new CRD (metadata is checked like that of any object, but for the name).
 #[must_use]
-pub fn validate_create(crd: &Value) -> Vec<FieldError> {
-    check_create(crd).0
+pub fn validate_create(crd: &Value, minor: u8) -> Vec<FieldError> {
+    whole(crd, None, minor).0
 }
 
 /// A schema that was read.
@@ -29,8 +30,14 @@ pub(super) struct Read {
     pub(super) nodes: usize,
 }
 
-/// As [`validate_create`], with what was read on the way, by version.
-pub(super) fn check_create(crd: &Value) -> (Vec<FieldError>, Vec<Option<Read>>) {
+/// Checks a definition that is stored, where what some server took once is good, with what was
+/// read on the way, by version.
+pub(super) fn check_stored(crd: &Value) -> (Vec<FieldError>, Vec<Option<Read>>) {
+    whole(crd, Some(crd), crate::catalogue::DEFAULT_MINOR)
+}
+
+/// `before`: what the rules are compared with.
+fn whole(crd: &Value, before: Option<&Value>, minor: u8) -> (Vec<FieldError>, Vec<Option<Read>>) {
     let mut errors = Vec::new();
     let plural = crd.str_at(&["spec", "names", "plural"]).unwrap_or_default();
     let group = crd.str_at(&["spec", "group"]).unwrap_or_default();
@@ -43,7 +50,7 @@ pub(super) fn check_create(crd: &Value) -> (Vec<FieldError>, Vec<Option<Read>>) 
             "must be spec.names.plural+\".\"+spec.group",
         ));
     }
-    let schemas = spec(crd, &mut errors);
+    let schemas = spec(crd, before, minor, &mut errors);
     stored_versions(crd, &mut errors);
     approved(crd, None, &mut errors);
     preserve_unknown(crd, None, &mut errors);
@@ -52,9 +59,9 @@ pub(super) fn check_create(crd: &Value) -> (Vec<FieldError>, Vec<Option<Read>>) 
 
 /// Checks a changed CRD.
 #[must_use]
-pub fn validate_update(crd: &Value, old: &Value) -> Vec<FieldError> {
+pub fn validate_update(crd: &Value, old: &Value, minor: u8) -> Vec<FieldError> {
     let mut errors = Vec::new();
-    spec(crd, &mut errors);
+    spec(crd, Some(old), minor, &mut errors);
     let established = old
         .at(&["status", "conditions"])
         .and_then(Value::as_array)
@@ -186,7 +193,12 @@ fn text<'a>(value: &'a Value, path: &[&str]) -> &'a str {
     value.str_at(path).unwrap_or_default()
 }
 
-fn spec(crd: &Value, errors: &mut Vec<FieldError>) -> Vec<Option<Read>> {
+fn spec(
+    crd: &Value,
+    old: Option<&Value>,
+    minor: u8,
+    errors: &mut Vec<FieldError>,
+) -> Vec<Option<Read>> {
     let group = text(crd, &["spec", "group"]);
     let wrong = names::dns1123_subdomain(group);
     if group.is_empty() {
@@ -214,7 +226,8 @@ fn spec(crd: &Value, errors: &mut Vec<FieldError>) -> Vec<Option<Read>> {
         )),
     }
     schemas_present(crd, errors);
-    let mut schemas = each_version(crd, errors);
+    let before = Before::of(minor, old);
+    let mut schemas = each_version(crd, &before, errors);
     version_list(crd, errors);
     for key in ["plural", "singular", "kind", "listKind"] {
         if text(crd, &["spec", "names", key]).is_empty() {
@@ -222,7 +235,7 @@ fn spec(crd: &Value, errors: &mut Vec<FieldError>) -> Vec<Option<Read>> {
         }
     }
     names_of(crd, ["spec", "names"], errors);
-    if let Some(common) = common_parts(crd, errors) {
+    if let Some(common) = common_parts(crd, &before, errors) {
         schemas.fill(Some(common));
     }
     conversion(crd, errors);
@@ -282,7 +295,11 @@ fn schemas_present(crd: &Value, errors: &mut Vec<FieldError>) {
     }
 }
 
-fn each_version(crd: &Value, errors: &mut Vec<FieldError>) -> Vec<Option<Read>> {
+fn each_version(
+    crd: &Value,
+    before: &Before<'_>,
+    errors: &mut Vec<FieldError>,
+) -> Vec<Option<Read>> {
     let mut schemas = vec![None; versions(crd).len()];
     for (i, version) in versions(crd).iter().enumerate().take(MAX_VERSIONS) {
         let name = text(version, &["name"]);
@@ -301,7 +318,8 @@ fn each_version(crd: &Value, errors: &mut Vec<FieldError>) -> Vec<Option<Read>> 
             let mut all = versions(crd).iter();
             let first = all.find(|v| text(v, &["name"]) == name);
             let status = first.is_some_and(has_status);
-            schemas[i] = schema(version, status, &format!("{path}.schema"), errors);
+            let path = format!("{path}.schema");
+            schemas[i] = schema(version, status, before, &path, errors);
         }
         if !common(crd, "subresources") {
             subresources(version, &format!("{path}.subresources"), errors);
@@ -317,12 +335,12 @@ fn each_version(crd: &Value, errors: &mut Vec<FieldError>) -> Vec<Option<Read>> 
 }
 
 /// Gives the schema back that all versions have.
-fn common_parts(crd: &Value, errors: &mut Vec<FieldError>) -> Option<Read> {
+fn common_parts(crd: &Value, before: &Before<'_>, errors: &mut Vec<FieldError>) -> Option<Read> {
     let version = versions(crd).first()?;
     let mut read = None;
     if common(crd, "schema") {
         let status = versions(crd).iter().any(has_status);
-        read = schema(version, status, "spec.validation", errors);
+        read = schema(version, status, before, "spec.validation", errors);
     }
     if common(crd, "subresources") {
         subresources(version, "spec.subresources", errors);
@@ -374,11 +392,17 @@ fn deprecation(version: &Value, i: usize, errors: &mut Vec<FieldError>) {
 }
 
 /// The schema of one version at `path` (`….schema` or `spec.validation`).
-fn schema(version: &Value, status: bool, path: &str, errors: &mut Vec<FieldError>) -> Option<Read> {
+fn schema(
+    version: &Value,
+    status: bool,
+    before: &Before<'_>,
+    path: &str,
+    errors: &mut Vec<FieldError>,
+) -> Option<Read> {
     let raw = version
         .at(&["schema", "openAPIV3Schema"])
         .filter(|v| !v.is_null())?;
-    let before = errors.len();
+    let so_far = errors.len();
     let path = format!("{path}.openAPIV3Schema");
     if status {
         root_with_status(raw, &path, errors);
@@ -405,14 +429,15 @@ fn schema(version: &Value, status: bool, path: &str, errors: &mut Vec<FieldError
     if let Ok(schema) = &read {
         rules_check::field_paths(schema, &path, errors);
     }
-    if errors.len() > before {
+    if errors.len() > so_far {
         return None;
     }
     match read {
         Ok(schema) => {
             defaults(&schema, &path, &mut MAX_DEFAULT_RULES.clone(), errors);
-            if errors.len() == before {
-                rules_check::check(&schema, &path, errors);
+            if errors.len() == so_far {
+                let unchanged = before.has(text(version, &["name"]), raw);
+                rules_check::check(&schema, before, unchanged, &path, errors);
             }
             Some(Read {
                 schema: Arc::new(schema),

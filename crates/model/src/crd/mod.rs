@@ -57,7 +57,7 @@ pub struct Compiled {
 /// # Errors
 /// Field errors in the CRD's own paths (non-structural schemas, bad names, too large schemas …).
 pub fn compile(crd: &Value) -> Result<Compiled, Vec<FieldError>> {
-    let (errors, schemas) = definition::check_create(crd);
+    let (errors, schemas) = definition::check_stored(crd);
     if !errors.is_empty() {
         return Err(errors);
     }

@@ -49,9 +49,10 @@ pub(super) fn environments(base: &Env, decl: &Arc<Decl>) -> (Env, Env) {
     (with(t.clone()), with(Type::optional(t.clone())))
 }
 
-/// Compiles both expressions of a rule; the error names the field it belongs to.
+/// Compiles both expressions of a rule, each in its environment; the error names the field it belongs to.
 pub(super) fn compile(
     env: &Env,
+    of_message: &Env,
     rule: &Rule,
     schema: &Schema,
 ) -> Result<Compiled, (&'static str, String)> {
@@ -68,7 +69,9 @@ pub(super) fn compile(
     instantiate(&checked).map_err(|e| wrong(format!("program instantiation failed: {e}")))?;
     let message = match rule.message_expression.as_str() {
         "" => None,
-        source => Some(compile_message(env, source).map_err(|why| ("messageExpression", why))?),
+        source => {
+            Some(compile_message(of_message, source).map_err(|why| ("messageExpression", why))?)
+        }
     };
     let field_path = match rule.field_path.as_str() {
         "" => None,
@@ -241,7 +244,7 @@ fn own_rules(
             } else {
                 &plain
             };
-            let compiled = compile(env, rule, shape_of).map_err(|(_, why)| why);
+            let compiled = compile(env, env, rule, shape_of).map_err(|(_, why)| why);
             (rule.clone(), compiled)
         })
         .collect()

@@ -9,18 +9,82 @@ use crate::cel::escape::escape;
 use crate::cel::shape;
 use crate::field::{ErrorKind, FieldError};
 use crate::{Str, Value, json};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// The most one expression may cost, times how often it can be met.
 const EXPRESSION_LIMIT: u64 = 10_000_000;
 /// The most all expressions of one schema may cost together.
 const SCHEMA_LIMIT: u64 = 100_000_000;
-/// New expressions may use what the oldest API server beside a 1.36 knows: 1.35.
-const MINOR: u16 = 35;
+
+/// The server that judges, and what the definition said before: expressions that are stored may use what
+/// any version knew, and those of a schema that stays are not priced one by one again.
+pub(super) struct Before<'a> {
+    minor: u8,
+    rules: BTreeSet<&'a str>,
+    messages: BTreeSet<&'a str>,
+    /// name and schema of each version
+    schemas: Vec<(&'a str, &'a Value)>,
+}
+
+impl<'a> Before<'a> {
+    pub(super) fn of(minor: u8, old: Option<&'a Value>) -> Self {
+        let mut before = Self {
+            minor,
+            rules: BTreeSet::new(),
+            messages: BTreeSet::new(),
+            schemas: Vec::new(),
+        };
+        let versions = old.and_then(|o| o.at(&["spec", "versions"])?.as_array());
+        for version in versions.unwrap_or_default() {
+            if let Some(schema) = version.at(&["schema", "openAPIV3Schema"]) {
+                before.collect(schema);
+                let name = version.str_at(&["name"]).unwrap_or_default();
+                before.schemas.push((name, schema));
+            }
+        }
+        before
+    }
+
+    /// Takes down every expression of a schema.
+    fn collect(&mut self, schema: &'a Value) {
+        match schema {
+            Value::Object(map) => {
+                for (key, value) in map.iter() {
+                    let rules = value
+                        .as_array()
+                        .filter(|_| key == "x-kubernetes-validations");
+                    for rule in rules.unwrap_or_default() {
+                        self.rules.extend(rule.str_at(&["rule"]));
+                        self.messages.extend(rule.str_at(&["messageExpression"]));
+                    }
+                    self.collect(value);
+                }
+            }
+            Value::Array(items) => items.iter().for_each(|v| self.collect(v)),
+            _ => {}
+        }
+    }
+
+    /// Whether a version had this very schema.
+    pub(super) fn has(&self, version: &str, schema: &Value) -> bool {
+        self.schemas
+            .iter()
+            .any(|(v, s)| *v == version && *s == schema)
+    }
+}
 
 /// Checks all rules of a structural schema without other errors.
-pub(super) fn check(schema: &Schema, path: &str, errors: &mut Vec<FieldError>) {
+pub(super) fn check(
+    schema: &Schema,
+    before: &Before<'_>,
+    unchanged: bool,
+    path: &str,
+    errors: &mut Vec<FieldError>,
+) {
     let mut checker = Checker {
+        before,
+        unchanged,
         errors,
         total: 0,
         expensive: Vec::new(),
@@ -79,6 +143,8 @@ struct Place<'s> {
 }
 
 struct Checker<'e> {
+    before: &'e Before<'e>,
+    unchanged: bool,
     errors: &'e mut Vec<FieldError>,
     total: u64,
     expensive: Vec<(String, u64)>,
@@ -165,15 +231,24 @@ impl Checker<'_> {
                 .push(FieldError::new(ErrorKind::InternalError, all, "", why));
             return;
         };
-        let (plain, optional) = rules::environments(&Env::new(MINOR), decl);
+        let new = rules::environments(&Env::of_server(self.before.minor.into()), decl);
+        let stored = rules::environments(&Env::stored(), decl);
         for (i, rule) in place.schema.rules.iter().enumerate() {
-            let env = if rule.optional_old_self == Some(true) {
-                &optional
-            } else {
-                &plain
+            let of = |known: bool| {
+                let (plain, optional) = if known { &stored } else { &new };
+                if rule.optional_old_self == Some(true) {
+                    optional
+                } else {
+                    plain
+                }
             };
+            let env = of(self.before.rules.contains(rule.rule.as_str()));
+            let message = of(self
+                .before
+                .messages
+                .contains(rule.message_expression.as_str()));
             let at = |field: &str| format!("{all}[{i}].{field}");
-            match rules::compile(env, rule, place.schema) {
+            match rules::compile(env, message, rule, place.schema) {
                 Ok(compiled) => self.compiled(place, decl, rule, &compiled, &at),
                 Err((field, why)) => {
                     self.errors.push(FieldError::new(
@@ -226,7 +301,7 @@ impl Checker<'_> {
     }
 
     fn observe(&mut self, path: String, cost: u64, what: &str) {
-        if cost > EXPRESSION_LIMIT {
+        if cost > EXPRESSION_LIMIT && !self.unchanged {
             let why = too_expensive(what, cost, EXPRESSION_LIMIT);
             self.errors.push(FieldError::forbidden(path.clone(), why));
         }

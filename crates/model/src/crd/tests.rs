@@ -308,7 +308,7 @@ fn what_was_wrong_before_and_did_not_change_is_forgiven() {
 #[test]
 fn definitions_that_are_wrong_are_refused_in_upstreams_words() {
     let good = spec("{}");
-    assert_eq!(texts(&validate_create(&good)), Vec::<String>::new());
+    assert_eq!(texts(&validate_create(&good, 36)), Vec::<String>::new());
     let cases: [(Value, &str); 9] = [
         (
             {
@@ -356,7 +356,7 @@ fn definitions_that_are_wrong_are_refused_in_upstreams_words() {
         ),
     ];
     for (crd, want) in cases {
-        let got = texts(&validate_create(&crd));
+        let got = texts(&validate_create(&crd, 36));
         assert_eq!(got.len(), 1, "{got:?}");
         // kube-openapi spells the path of a default itself empty: the message starts with " in body"
         assert!(
@@ -415,4 +415,41 @@ fn names_are_accepted_unless_a_neighbour_has_them() {
         condition.str_at(&["message"]),
         Some("\"WidgetList\" is already in use")
     );
+}
+
+/// A definition with one rule, and the same with another description.
+fn ruled(rule: &str, more: &str) -> Value {
+    let text = format!(
+        r#"{{"apiVersion":"apiextensions.k8s.io/v1","kind":"CustomResourceDefinition","metadata":{{"name":"as.example.org"}},
+        "spec":{{"group":"example.org","scope":"Cluster","names":{{"plural":"as","singular":"a","kind":"A","listKind":"AList"}},
+        "conversion":{{"strategy":"None"}},
+        "versions":[{{"name":"v1","served":true,"storage":true,"schema":{{"openAPIV3Schema":{{"type":"object",{more}"properties":{{
+        "l":{{"type":"array","items":{{"type":"string"}},"x-kubernetes-validations":[{{"rule":"{rule}"}}]}}}}}}}}}}]}}}}"#
+    );
+    let mut crd = json::parse(text.as_bytes()).expect("JSON").value;
+    crd.set(&["status", "storedVersions"], vec!["v1"]);
+    crd
+}
+
+// apiextensions-apiserver pkg/apis/apiextensions/validation/validation.go: preexistingExpressions,
+// suppressExpressionCostForUnchangedSchema
+#[test]
+fn rules_that_stay_are_judged_as_stored_ones() {
+    // sortBy came with 1.35, and a server takes what the version before it knows.
+    let new = ruled("self.sortBy(x, x).size() > 1", "");
+    let about = |errors: Vec<FieldError>| texts(&errors).join(" ");
+    assert!(about(validate_create(&new, 34)).contains("undeclared reference to 'sortBy'"));
+    let changed = ruled("self.sortBy(x, x).size() > 1", r#""description":"d","#);
+    assert!(!about(validate_update(&changed, &new, 34)).contains("undeclared"));
+    // Too dear for a new schema and for a changed one, but not for one that stays.
+    let dear = ruled("self.all(a, self.exists(b, a == b))", "");
+    let why = "estimated rule cost exceeds budget";
+    assert!(about(validate_create(&dear, 36)).contains(why));
+    let again = about(validate_update(&dear, &dear, 36));
+    assert!(!again.contains(why), "{again}");
+    let changed = ruled(
+        "self.all(a, self.exists(b, a == b))",
+        r#""description":"d","#,
+    );
+    assert!(about(validate_update(&changed, &dear, 36)).contains(why));
 }

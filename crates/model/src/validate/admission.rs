@@ -205,7 +205,7 @@ pub(super) fn match_conditions(
     if conditions.is_empty() {
         return;
     }
-    let env = Env::new(params, false, old);
+    let env = Env::new(report.minor, params, false, old);
     let mut names = BTreeSet::new();
     for (i, condition) in conditions.iter().enumerate() {
         let path = path.index(i);

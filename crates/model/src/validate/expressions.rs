@@ -27,8 +27,8 @@ pub(super) struct Env {
 }
 
 impl Env {
-    /// `old`: the object before; its expressions may use what any version knew.
-    pub(super) fn new(params: bool, composed: bool, old: Option<&Value>) -> Self {
+    /// `minor`: the server's version; `old`: the object before; its expressions may use what any version knew.
+    pub(super) fn new(minor: u8, params: bool, composed: bool, old: Option<&Value>) -> Self {
         let full = Declares {
             params,
             authorizer: true,
@@ -49,8 +49,8 @@ impl Env {
             }
         };
         Self {
-            full: with(Compiler::new(full)),
-            of_messages: with(Compiler::new(of_messages)),
+            full: with(Compiler::new(minor, full)),
+            of_messages: with(Compiler::new(minor, of_messages)),
             stored: with(Compiler::stored(full)),
             known,
         }

@@ -35,6 +35,7 @@ use read::{Read as _, Report};
 #[must_use]
 pub fn create(resource: &Resource, object: &Value) -> Vec<FieldError> {
     let mut report = Report {
+        minor: resource.types.minor(),
         errors: meta::validate_create(resource, object),
     };
     let of_metadata = report.errors.len();
@@ -83,7 +84,10 @@ fn create_spec(report: &mut Report, resource: &Resource, object: &Value) {
         ("apiextensions.k8s.io", "CustomResourceDefinition") => {
             report
                 .errors
-                .extend(crate::crd::definition::validate_create(object));
+                .extend(crate::crd::definition::validate_create(
+                    object,
+                    resource.types.minor(),
+                ));
         }
         ("resource.k8s.io", _) if is_flat(resource) => resource::create(report, kind, object),
         ("storagemigration.k8s.io", _) => migration::migration(report, object),
@@ -126,6 +130,7 @@ fn admission_kind(report: &mut Report, kind: &str, object: &Value, old: Option<&
 #[must_use]
 pub fn update(resource: &Resource, new: &Value, old: &Value) -> Vec<FieldError> {
     let mut report = Report {
+        minor: resource.types.minor(),
         errors: meta::validate_update(resource, new, old),
     };
     let kind = resource.kind.as_str();
@@ -166,7 +171,11 @@ pub fn update(resource: &Resource, new: &Value, old: &Value) -> Vec<FieldError> 
         ("apiextensions.k8s.io", "CustomResourceDefinition") => {
             report
                 .errors
-                .extend(crate::crd::definition::validate_update(new, old));
+                .extend(crate::crd::definition::validate_update(
+                    new,
+                    old,
+                    resource.types.minor(),
+                ));
         }
         _ => create_spec(&mut report, resource, new),
     }
@@ -188,6 +197,7 @@ pub fn update_subresource(
         return update(resource, new, old);
     }
     let mut report = Report {
+        minor: resource.types.minor(),
         errors: meta::validate_update(resource, new, old),
     };
     match name {

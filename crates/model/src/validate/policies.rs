@@ -92,7 +92,12 @@ fn common(
     if !unchanged {
         match_conditions(report, spec, old, params, path);
     }
-    Env::new(params, composed || !spec.list("variables").is_empty(), old)
+    Env::new(
+        report.minor,
+        params,
+        composed || !spec.list("variables").is_empty(),
+        old,
+    )
 }
 
 fn param_kind(report: &mut Report, kind: &Value, path: Path<'_>) {

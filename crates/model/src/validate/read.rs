@@ -74,6 +74,8 @@ pub(crate) fn quantity(value: &Value) -> Quantity {
 /// What is wrong so far.
 #[derive(Default)]
 pub(crate) struct Report {
+    /// of the server that judges; matters to expressions
+    pub minor: u8,
     pub(crate) errors: Vec<FieldError>,
 }
 

@@ -78,10 +78,13 @@ impl Context {
     }
 
     fn policy(line: &Value, patches: bool) -> Self {
-        let compiler = Compiler::new(Declares {
-            params: true,
-            authorizer: true,
-        });
+        let compiler = Compiler::new(
+            36,
+            Declares {
+                params: true,
+                authorizer: true,
+            },
+        );
         let compiler = if patches {
             compiler.with_patches()
         } else {

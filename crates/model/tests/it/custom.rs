@@ -105,7 +105,7 @@ fn definitions_and_objects_are_judged_as_upstream_does() {
                 defaults::apply(&definitions, &mut body);
                 compare(
                     step,
-                    &crd::validate_create(&body),
+                    &crd::validate_create(&body, 36),
                     "CustomResourceDefinition",
                     &mut wrong,
                 );
@@ -119,7 +119,7 @@ fn definitions_and_objects_are_judged_as_upstream_does() {
                 defaults::apply(&definitions, &mut new);
                 compare(
                     step,
-                    &crd::validate_update(&new, live),
+                    &crd::validate_update(&new, live, 36),
                     "CustomResourceDefinition",
                     &mut wrong,
                 );

@@ -73,8 +73,8 @@ impl World {
             }
             defaults::apply(crds, &mut new);
             let errors = match old {
-                Some(old) => crd::validate_update(&new, old),
-                None => crd::validate_create(&new),
+                Some(old) => crd::validate_update(&new, old, 36),
+                None => crd::validate_create(&new, 36),
             };
             if accepted {
                 self.define(&new);
