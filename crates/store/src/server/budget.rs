@@ -52,6 +52,9 @@ fn too_many() -> Status {
 
 async fn wait(semaphore: &Arc<Semaphore>, permits: usize) -> Result<OwnedSemaphorePermit, Status> {
     let permits = u32::try_from(permits).map_err(|_| too_many())?;
+    if let Ok(permit) = semaphore.clone().try_acquire_many_owned(permits) {
+        return Ok(permit);
+    }
     let wait = semaphore.clone().acquire_many_owned(permits);
     match tokio::time::timeout(PATIENCE, wait).await {
         Ok(Ok(permit)) => Ok(permit),

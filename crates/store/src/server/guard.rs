@@ -10,7 +10,6 @@ use super::Held;
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use parking_lot::Mutex;
-use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -27,7 +26,7 @@ const PIECE: usize = 64 << 10;
 #[derive(Default)]
 pub(super) struct Watchdog {
     next: AtomicU64,
-    waiting: Mutex<BTreeMap<u64, Instant>>,
+    waiting: Mutex<Vec<(u64, Instant)>>,
 }
 
 impl Watchdog {
@@ -36,7 +35,7 @@ impl Watchdog {
         let mut look = tokio::time::interval(bound / 4);
         loop {
             look.tick().await;
-            let oldest = self.waiting.lock().values().min().copied();
+            let oldest = self.waiting.lock().iter().map(|(_, since)| *since).min();
             if oldest.is_some_and(|since| since.elapsed() > bound) {
                 return;
             }
@@ -71,7 +70,10 @@ impl Guarded {
 
     fn asked(&mut self) {
         if std::mem::take(&mut self.waits) {
-            self.watchdog.waiting.lock().remove(&self.id);
+            let mut waiting = self.watchdog.waiting.lock();
+            if let Some(at) = waiting.iter().position(|(id, _)| *id == self.id) {
+                waiting.swap_remove(at);
+            }
         }
     }
 }
@@ -111,7 +113,7 @@ impl http_body::Body for Guarded {
         };
         this.waits = true;
         let mut waiting = this.watchdog.waiting.lock();
-        waiting.insert(this.id, Instant::now());
+        waiting.push((this.id, Instant::now()));
         Poll::Ready(Some(Ok(Frame::data(piece))))
     }
 

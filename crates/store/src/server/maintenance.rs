@@ -111,13 +111,19 @@ async fn alarm(call: Call, request: AlarmRequest) -> Result<HeaderResponse, Stat
     nothing(call, Empty {}).await
 }
 
+/// As the client reaches us.
+fn url(call: &Call) -> String {
+    let authority = call.authority.as_ref().map_or("localhost", |a| a.as_str());
+    format!("{}://{authority}", call.scheme)
+}
+
 async fn members(call: Call, _: Empty) -> Result<MemberListResponse, Status> {
     let member = Member {
         id: MEMBER,
         name: "freehold".into(),
         peer_urls: Vec::new(),
         // Clients keep to the endpoint that they were given.
-        client_urls: vec![call.url.to_string()],
+        client_urls: vec![url(&call)],
     };
     Ok(MemberListResponse {
         header: header(call.head().await?.rev),

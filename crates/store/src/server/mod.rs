@@ -24,6 +24,7 @@ mod maintenance;
 mod range;
 mod tenants;
 mod txn;
+mod unary;
 mod watch;
 
 pub use accept::{Doors, Endpoint, tls_config};
@@ -46,6 +47,7 @@ use tonic::body::Body;
 use tonic::server::Grpc;
 use tonic::{Code, Request, Response, Status};
 use tonic_prost::ProstCodec;
+use unary::unary;
 
 /// The etcd whose protocol this is; clients look at it to know what they may ask.
 const VERSION: &str = "3.6.8";
@@ -80,7 +82,8 @@ struct Call {
     store: Arc<dyn Store>,
     budget: Arc<Budget>,
     /// as the client reaches us, for the list of members
-    url: Arc<str>,
+    scheme: &'static str,
+    authority: Option<http::uri::Authority>,
     held: Arc<Held>,
 }
 
@@ -107,41 +110,21 @@ impl Call {
         self.store.head().await.map_err(convert::status)
     }
 
-    /// Ends when the request has not arrived in time.
+    /// The request has arrived.
+    fn arrived(&self) {
+        self.held.reading.lock().take();
+    }
+
+    /// Ends when the request has not arrived in time; most have when this is asked first.
     async fn late(&self) {
-        tokio::time::sleep(READ_TIMEOUT).await;
-        if self.held.reading.lock().is_none() {
+        let arrived = || self.held.reading.lock().is_none();
+        if !arrived() {
+            tokio::time::sleep(READ_TIMEOUT).await;
+        }
+        if arrived() {
             std::future::pending::<()>().await;
         }
     }
-}
-
-/// One unary method.
-async fn unary<Q, A, F>(
-    call: &Call,
-    request: http::Request<Incoming>,
-    method: impl Fn(Call, Q) -> F + Send + Sync + 'static,
-) -> http::Response<Body>
-where
-    Q: prost::Message + Default + Send + 'static,
-    A: prost::Message + Send + Sync + 'static,
-    F: Future<Output = Result<A, Status>> + Send + 'static,
-{
-    let served = call.clone();
-    let method = tower::service_fn(move |request: Request<Q>| {
-        served.held.reading.lock().take();
-        let answer = method(served.clone(), request.into_inner());
-        let call = served.clone();
-        async move {
-            let answer = answer.await?;
-            call.hold(answer.encoded_len()).await?;
-            Ok(Response::new(answer))
-        }
-    });
-    Grpc::new(ProstCodec::<A, Q>::default())
-        .max_decoding_message_size(MAX_FRAME)
-        .unary(method, request)
-        .await
 }
 
 /// One method that answers with a stream.
@@ -157,7 +140,7 @@ where
 {
     let served = call.clone();
     let method = tower::service_fn(move |request: Request<Q>| {
-        served.held.reading.lock().take();
+        served.arrived();
         let stream = method(served.clone(), request.into_inner());
         async move { Ok::<_, Status>(Response::new(stream)) }
     });
@@ -181,7 +164,7 @@ where
     let served = call.clone();
     let method = tower::service_fn(move |request: Request<tonic::Streaming<Q>>| {
         // Such a stream may stay open without a word; it is bounded by the connection's streams.
-        served.held.reading.lock().take();
+        served.arrived();
         let stream = method(served.clone(), request.into_inner());
         async move { Ok::<_, Status>(Response::new(stream)) }
     });
@@ -216,11 +199,10 @@ impl Peer {
                 return refused.map(|body| Guarded::new(body, &self.watchdog, None));
             }
         };
-        let authority = request.uri().authority();
-        let authority = authority.map_or("localhost", |a| a.as_str());
         let call = Call {
             store,
-            url: format!("{}://{authority}", self.scheme).into(),
+            scheme: self.scheme,
+            authority: request.uri().authority().cloned(),
             held: Arc::default(),
             budget,
         };
@@ -228,6 +210,7 @@ impl Peer {
             Ok(permit) => {
                 *call.held.reading.lock() = Some(permit);
                 tokio::select! {
+                    biased;
                     answer = dispatch(&call, request) => answer,
                     () = call.late() => {
                         Status::deadline_exceeded("the request did not arrive in time").into_http()
@@ -270,8 +253,9 @@ fn as_grpc_go(mut answer: http::Response<Body>) -> http::Response<Body> {
 }
 
 async fn dispatch(call: &Call, request: http::Request<Incoming>) -> http::Response<Body> {
-    let path = request.uri().path().to_owned();
-    let mut parts = path.trim_start_matches('/').splitn(2, '/');
+    // Cheap: it shares the request's bytes.
+    let uri = request.uri().clone();
+    let mut parts = uri.path().trim_start_matches('/').splitn(2, '/');
     let service = parts.next().unwrap_or_default();
     let method = parts.next().unwrap_or_default();
     match service.strip_prefix("etcdserverpb.") {
