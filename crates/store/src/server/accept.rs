@@ -2,10 +2,11 @@
 
 use super::budget::{Budget, Connected};
 use super::guard::Watchdog;
+use super::together::{Started, Together};
 use super::{Peer, Tenants};
 use crate::fence::Fenced;
 use crate::{Error, Result, Store};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use parking_lot::RwLock;
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
@@ -259,7 +260,8 @@ async fn talk(
         let peer = peer.clone();
         async move { Ok::<_, Infallible>(peer.answer(request).await) }
     });
-    let mut builder = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
+    let started = Started::default();
+    let mut builder = hyper_util::server::conn::auto::Builder::new(started.clone());
     builder
         .http1()
         .timer(TokioTimer::new())
@@ -275,19 +277,20 @@ async fn talk(
         .initial_stream_window_size(1 << 20)
         .initial_connection_window_size(4 << 20);
     let serving = builder.serve_connection(TokioIo::new(stream), service);
-    let mut serving = std::pin::pin!(serving);
+    let serving = std::pin::pin!(serving);
+    let mut serving = Together::new(serving, started);
     let served = tokio::select! {
-        served = serving.as_mut() => served,
+        served = &mut serving => served,
         () = watchdog.bites(stalled_after) => {
             tracing::info!("an etcd client stopped reading and is cut off");
             return;
         }
         () = stopping.cancelled() => {
-            serving.as_mut().graceful_shutdown();
+            serving.connection().graceful_shutdown();
             serving.await
         }
         () = closed.cancelled() => {
-            serving.as_mut().graceful_shutdown();
+            serving.connection().graceful_shutdown();
             serving.await
         }
     };

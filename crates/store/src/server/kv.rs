@@ -1,7 +1,7 @@
 //! The KV service.
 
 use super::convert::{self, status};
-use super::{Call, MAX_REQUEST, header, range, streaming, txn, unary, unknown_method};
+use super::{Call, MAX_REQUEST, apart, header, range, streaming, txn, unary, unknown_method};
 use crate::proto::{
     CompactionRequest, DeleteRangeRequest, DeleteRangeResponse, HeaderResponse, PutRequest,
     PutResponse, RangeRequest, RangeResponse, int, rev,
@@ -19,7 +19,7 @@ pub(super) async fn dispatch(
     request: http::Request<Incoming>,
 ) -> http::Response<Body> {
     match method {
-        "Range" => unary(call, request, read).await,
+        "Range" => apart(call, request, read, |range| !range.range_end.is_empty()).await,
         "RangeStream" => streaming(call, request, range::stream).await,
         "Put" => unary(call, request, put).await,
         "DeleteRange" => unary(call, request, delete_range).await,

@@ -1,7 +1,7 @@
 //! Maintenance, what there is of Cluster and Auth, and what is asked over plain HTTP.
 
 use super::convert::status;
-use super::{Call, MEMBER, Peer, VERSION, header, not_served, unary, unknown_method};
+use super::{Call, MEMBER, Peer, VERSION, apart, header, not_served, unary, unknown_method};
 use crate::proto::{
     AlarmRequest, AuthStatusResponse, Empty, HashKvRequest, HashResponse, HeaderResponse, Member,
     MemberListResponse, StatusResponse, int, rev,
@@ -26,8 +26,8 @@ pub(super) async fn dispatch(
         "Alarm" => unary(call, request, alarm).await,
         // There is nothing to defragment.
         "Defragment" => unary(call, request, nothing).await,
-        "Hash" => unary(call, request, hash).await,
-        "HashKV" => unary(call, request, hash_kv).await,
+        "Hash" => apart(call, request, hash, |_| true).await,
+        "HashKV" => apart(call, request, hash_kv, |_| true).await,
         "Snapshot" => not_served(
             "there is no etcd database file to send; on the server's machine, `freehold store backup` \
              or `freehold store export` writes a keyspace to a file while it is used",

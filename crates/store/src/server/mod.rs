@@ -23,6 +23,7 @@ mod lease;
 mod maintenance;
 mod range;
 mod tenants;
+mod together;
 mod txn;
 mod unary;
 mod watch;
@@ -47,7 +48,7 @@ use tonic::body::Body;
 use tonic::server::Grpc;
 use tonic::{Code, Request, Response, Status};
 use tonic_prost::ProstCodec;
-use unary::unary;
+use unary::{apart, unary};
 
 /// The etcd whose protocol this is; clients look at it to know what they may ask.
 const VERSION: &str = "3.6.8";

@@ -14,7 +14,7 @@ use tonic::body::Body;
 /// Compressed or not, and the length.
 const FRAME_HEADER: usize = 5;
 
-/// One unary method.
+/// One unary method that takes little time.
 pub(super) async fn unary<Q, A, F>(
     call: &Call,
     request: http::Request<Incoming>,
@@ -25,7 +25,23 @@ where
     A: prost::Message + Send + Sync + 'static,
     F: Future<Output = Result<A, Status>> + Send + 'static,
 {
-    match answer(call, request, method).await {
+    apart(call, request, method, |_| false).await
+}
+
+/// One unary method; what `long` says takes long goes on in a task of its own, so that the other
+/// requests of the connection need not wait for it.
+pub(super) async fn apart<Q, A, F>(
+    call: &Call,
+    request: http::Request<Incoming>,
+    method: impl Fn(Call, Q) -> F + Send + Sync + 'static,
+    long: impl Fn(&Q) -> bool + Send + Sync + 'static,
+) -> http::Response<Body>
+where
+    Q: prost::Message + Default + Send + 'static,
+    A: prost::Message + Send + Sync + 'static,
+    F: Future<Output = Result<A, Status>> + Send + 'static,
+{
+    match answer(call, request, method, long).await {
         Ok(data) => {
             let mut response = http::Response::new(Body::new(Message(Some(data), false)));
             let kind = HeaderValue::from_static("application/grpc");
@@ -40,6 +56,7 @@ async fn answer<Q, A, F>(
     call: &Call,
     request: http::Request<Incoming>,
     method: impl Fn(Call, Q) -> F + Send + Sync + 'static,
+    long: impl Fn(&Q) -> bool + Send + Sync + 'static,
 ) -> Result<Bytes, Status>
 where
     Q: prost::Message + Default + Send + 'static,
@@ -53,7 +70,23 @@ where
     let request = Q::decode(message)
         .map_err(|error| Status::internal(format!("grpc: error unmarshalling request: {error}")))?;
     call.arrived();
-    let answer = method(call.clone(), request).await?;
+    let long = long(&request);
+    let answer = encoded(call.clone(), method(call.clone(), request));
+    if !long {
+        return answer.await;
+    }
+    // Ends with the request.
+    let mut task = tokio::task::JoinSet::new();
+    task.spawn(answer);
+    let done = task.join_next().await.and_then(Result::ok);
+    done.unwrap_or_else(|| Err(Status::internal("the request's task ended")))
+}
+
+async fn encoded<A: prost::Message>(
+    call: Call,
+    answer: impl Future<Output = Result<A, Status>>,
+) -> Result<Bytes, Status> {
+    let answer = answer.await?;
     let size = answer.encoded_len();
     call.hold(size).await?;
     let mut data = BytesMut::with_capacity(FRAME_HEADER + size);
