@@ -27,7 +27,8 @@ cargo xtask <task>
              --kind K,K and --sort S,S (needs Go)
   crds       write crds/*.yaml from the Rust types
   fuzz       run every fuzz target: --seconds N each (needs the nightly toolchain)
-  bench      run the benchmarks of a crate: `bench store|model|api`
+  bench      run the benchmarks of a crate: `bench store|postgres|model|api`; of the store's only a part:
+             `bench store etcd|engine|open|neighbours`
   soak       long runs of tests that are short in CI: `soak store --kills N --steps N`
 ";
 
