@@ -315,12 +315,24 @@ fn patched(
         (Ok(()), Some(theirs)) => vec![format!("ours is patched, theirs: {theirs}")],
         (Err(e), _) => vec![format!("ours: {} {}", e.code, e.message)],
     };
-    if sort == "strategic" && says_twice(&change) {
-        for difference in &mut out {
-            difference.insert_str(0, "deleted from and changed at once: ");
-        }
+    let why = match sort {
+        "strategic" if says_twice(&change) => "deleted from and changed at once: ",
+        "json" if copies_null(&change) => "a null that is copied: ",
+        _ => "",
+    };
+    for difference in &mut out {
+        difference.insert_str(0, why);
     }
     Ok(out)
+}
+
+/// Whether a JSON patch copies, and has a null that it may copy.
+fn copies_null(patch: &Value) -> bool {
+    let ops = patch.as_array().unwrap_or_default();
+    ops.iter().any(|op| op.str_at(&["op"]) == Some("copy"))
+        && ops
+            .iter()
+            .any(|op| op.get("value").is_some_and(Value::is_null))
 }
 
 /// Whether a patch deletes from a list that it changes, too: upstream goes through it in random order.
