@@ -24,6 +24,7 @@ mod real_etcd;
 #[allow(dead_code, reason = "shared with the tests of the datastore")]
 #[path = "../../../../crates/store/tests/it/real_postgres.rs"]
 mod real_postgres;
+mod rules;
 mod store_online;
 mod store_serve;
 mod store_tls;
