@@ -152,6 +152,10 @@ fn pod(catalogue: &Catalogue) -> Result<Vec<Line>> {
     // as a client sends it: keys in no order
     let bytes = POD.trim().as_bytes().to_vec();
     create(pods, &bytes).context("the pod is valid")?;
+    memory(
+        catalogue,
+        &create(pods, &bytes).context("the pod is valid")?,
+    )?;
     let ours = each(|| {
         let object = create(pods, black_box(&bytes));
         black_box(object.map(|o| json::to_vec(&o)));
@@ -192,6 +196,20 @@ fn pod(catalogue: &Catalogue) -> Result<Vec<Line>> {
     });
     part("encode", &mut || drop(black_box(json::to_vec(&stored))));
     Ok(lines)
+}
+
+/// What one object takes as it is stored, as it is sent, and while it is worked on.
+fn memory(catalogue: &Catalogue, pod: &Value) -> Result<()> {
+    const COPIES: usize = 2000;
+    let wire = proto::encode(catalogue, pod).map_err(|e| anyhow::anyhow!(e.message))?;
+    let before = resident()?;
+    let copies = vec![pod.clone(); COPIES];
+    let tree = resident()?.saturating_sub(before) * 1024 / copies.len();
+    say(&format!(
+        "a pod with its defaults: {} B stored, {} B of protobuf, {tree} B as a tree",
+        json::to_vec(pod).len(),
+        wire.len()
+    ))
 }
 
 fn protobuf(catalogue: &Catalogue) -> Result<Vec<Line>> {

@@ -15,7 +15,7 @@ const SMALL: usize = 32;
 const SORTED_APART: usize = 48;
 
 /// The first eight bytes as a number that orders as the text does; equal numbers say nothing yet.
-#[inline]
+#[inline(always)]
 pub(crate) fn prefix(text: &str) -> u64 {
     let bytes = text.as_bytes();
     if let Some(first) = bytes.first_chunk() {
@@ -208,9 +208,12 @@ impl Map {
     }
 
     /// Where `key` is. Most maps are small.
-    #[inline]
+    #[inline(always)]
     fn position(&self, key: &str) -> Option<usize> {
-        let wanted = prefix(key);
+        self.place(prefix(key), key)
+    }
+
+    fn place(&self, wanted: u64, key: &str) -> Option<usize> {
         if self.0.len() > SMALL {
             return self.find(key).ok();
         }
@@ -222,8 +225,9 @@ impl Map {
     }
 
     #[must_use]
-    #[inline]
+    #[inline(always)]
     pub fn get(&self, key: &str) -> Option<&Value> {
+        // Inlined where the key is known, and so is its prefix.
         self.position(key).map(|i| &self.0[i].value)
     }
 
@@ -433,6 +437,7 @@ impl Value {
 
     /// Field `key` of an object; `None` for other kinds of value.
     #[must_use]
+    #[inline(always)]
     pub fn get(&self, key: &str) -> Option<&Value> {
         self.as_object().and_then(|m| m.get(key))
     }

@@ -69,18 +69,22 @@ pub fn cells(resource: &Resource, object: &Value, now: i64) -> Vec<Value> {
     }
     // Cells are made in the order of the columns, mostly: the next one is looked at first.
     let mut next = 0;
+    let own_name = cells.first().is_some_and(|(name, _)| *name == "Name");
     let mut take = |name: &str| {
-        let (before, after) = cells.split_at_mut(next);
-        let (before, after) = (before.iter_mut(), after.iter_mut());
-        for (i, (shown, value)) in (next..).zip(after).chain((0..).zip(before)) {
-            if *shown == name {
-                next = i + 1;
-                return std::mem::take(value);
-            }
+        match name {
+            "Name" if !own_name => return row.name(),
+            "Age" => return row.age(),
+            _ => {}
+        }
+        if let Some((_, value)) = cells.get_mut(next).filter(|(shown, _)| *shown == name) {
+            next += 1;
+            return std::mem::take(value);
+        }
+        if let Some(at) = cells.iter().position(|(shown, _)| *shown == name) {
+            next = at + 1;
+            return std::mem::take(&mut cells[at].1);
         }
         match name {
-            "Name" => row.name(),
-            "Age" => row.age(),
             "Created At" => row.created(),
             _ => Value::Null,
         }

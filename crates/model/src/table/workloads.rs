@@ -213,13 +213,20 @@ fn text<'a>(value: &'a Value, path: &[&str]) -> &'a str {
     value.str_at(path).unwrap_or_default()
 }
 
+#[inline(always)]
+fn word<'a>(value: &'a Value, key: &str) -> &'a str {
+    value.get(key).and_then(Value::as_str).unwrap_or_default()
+}
+
+#[inline(always)]
+fn number(value: &Value, key: &str) -> i64 {
+    value.get(key).and_then(Value::as_i64).unwrap_or_default()
+}
+
+#[inline(always)]
 fn list<'a>(value: &'a Value, key: &str) -> &'a [Value] {
     let items = value.get(key).and_then(Value::as_array);
     items.unwrap_or_default()
-}
-
-fn int(value: &Value, path: &[&str]) -> i64 {
-    value.at(path).and_then(Value::as_i64).unwrap_or_default()
 }
 
 fn is_true(value: &Value, key: &str) -> bool {
@@ -228,8 +235,8 @@ fn is_true(value: &Value, key: &str) -> bool {
 
 /// `Error`, `Signal:9` or `ExitCode:1`.
 fn terminated(state: &Value) -> Str {
-    match (text(state, &["reason"]), int(state, &["signal"])) {
-        ("", 0) => format_compact!("ExitCode:{}", int(state, &["exitCode"])),
+    match (word(state, "reason"), number(state, "signal")) {
+        ("", 0) => format_compact!("ExitCode:{}", number(state, "exitCode")),
         ("", signal) => format_compact!("Signal:{signal}"),
         (reason, _) => reason.into(),
     }
@@ -256,26 +263,25 @@ fn finished_at<'a>(container: &'a Value, latest: &'a str) -> &'a str {
 pub(super) fn pod(row: &Row<'_>) -> Cells {
     let part = |key: &str| row.object.get(key).unwrap_or(&Value::Null);
     let (spec, status) = (part("spec"), part("status"));
-    let phase = text(status, &["phase"]);
+    let phase = word(status, "phase");
     let mut state = PodState {
         reason: phase.into(),
         ready: 0,
         restarts: 0,
         last_restart: "",
     };
-    let reason = text(status, &["reason"]);
+    let reason = word(status, "reason");
     if !reason.is_empty() {
         state.reason = reason.into();
     }
-    let gated = |c: &Value| {
-        text(c, &["type"]) == "PodScheduled" && text(c, &["reason"]) == "SchedulingGated"
-    };
+    let gated =
+        |c: &Value| word(c, "type") == "PodScheduled" && word(c, "reason") == "SchedulingGated";
     if list(status, "conditions").iter().any(gated) {
         state.reason = "SchedulingGated".into();
     }
     let sidecars: Vec<&Value> = list(spec, "initContainers")
         .iter()
-        .filter(|c| text(c, &["restartPolicy"]) == "Always")
+        .filter(|c| word(c, "restartPolicy") == "Always")
         .collect();
     let total = (list(spec, "containers").len() + sidecars.len()) as i64;
     init_containers(row, status, &sidecars, &mut state);
@@ -303,15 +309,9 @@ pub(super) fn pod(row: &Row<'_>) -> Cells {
         ("Ready", fraction(state.ready, total).into()),
         ("Status", state.reason.into()),
         ("Restarts", restarts.done().into()),
-        (
-            "IP",
-            or_none(ips.first().map_or("", |ip| text(ip, &["ip"]))),
-        ),
-        ("Node", or_none(text(spec, &["nodeName"]))),
-        (
-            "Nominated Node",
-            or_none(text(status, &["nominatedNodeName"])),
-        ),
+        ("IP", or_none(ips.first().map_or("", |ip| word(ip, "ip")))),
+        ("Node", or_none(word(spec, "nodeName"))),
+        ("Nominated Node", or_none(word(status, "nominatedNodeName"))),
         ("Readiness Gates", readiness_gates(row, spec).into()),
     ]
 }
@@ -325,16 +325,16 @@ fn init_containers<'a>(
     let (mut sidecar_restarts, mut sidecar_last) = (0, "");
     let mut initializing = false;
     for (i, container) in list(status, "initContainerStatuses").iter().enumerate() {
-        state.restarts += int(container, &["restartCount"]);
+        state.restarts += number(container, "restartCount");
         state.last_restart = finished_at(container, state.last_restart);
-        let name = text(container, &["name"]);
-        let sidecar = sidecars.iter().any(|s| text(s, &["name"]) == name);
+        let name = word(container, "name");
+        let sidecar = sidecars.iter().any(|s| word(s, "name") == name);
         if sidecar {
-            sidecar_restarts += int(container, &["restartCount"]);
+            sidecar_restarts += number(container, "restartCount");
             sidecar_last = finished_at(container, sidecar_last);
         }
         let ended = container.at(&["state", "terminated"]);
-        if ended.is_some_and(|e| int(e, &["exitCode"]) == 0) {
+        if ended.is_some_and(|e| number(e, "exitCode") == 0) {
             continue;
         }
         if sidecar && is_true(container, "started") {
@@ -362,7 +362,7 @@ fn init_containers<'a>(
 fn main_containers<'a>(row: &Row<'a>, status: &'a Value, state: &mut PodState<'a>) {
     let (mut running, mut error) = (false, Str::default());
     for container in list(status, "containerStatuses").iter().rev() {
-        state.restarts += int(container, &["restartCount"]);
+        state.restarts += number(container, "restartCount");
         state.last_restart = finished_at(container, state.last_restart);
         let now = container.get("state").unwrap_or(&Value::Null);
         let waiting = text(now, &["waiting", "reason"]);
@@ -370,7 +370,7 @@ fn main_containers<'a>(row: &Row<'a>, status: &'a Value, state: &mut PodState<'a
             state.reason = waiting.into();
         } else if let Some(ended) = now.get("terminated").filter(|v| !v.is_null()) {
             state.reason = terminated(ended);
-            if int(ended, &["exitCode"]) != 0 {
+            if number(ended, "exitCode") != 0 {
                 error.clone_from(&state.reason);
             }
         } else if is_true(container, "ready") && now.get("running").is_some_and(|v| !v.is_null()) {
@@ -396,7 +396,7 @@ fn readiness_gates(row: &Row<'_>, spec: &Value) -> Str {
     }
     let open = gates
         .iter()
-        .filter(|g| row.condition_is_true(text(g, &["conditionType"])))
+        .filter(|g| row.condition_is_true(word(g, "conditionType")))
         .count();
     fraction(open as i64, gates.len() as i64)
 }

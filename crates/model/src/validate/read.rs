@@ -36,26 +36,32 @@ pub(crate) trait Read {
 }
 
 impl Read for Value {
+    #[inline]
     fn part(&self, key: &str) -> Option<&Value> {
         self.get(key).filter(|v| !v.is_null())
     }
 
+    #[inline]
     fn text(&self, key: &str) -> &str {
         self.get(key).and_then(Value::as_str).unwrap_or_default()
     }
 
+    #[inline]
     fn list(&self, key: &str) -> &[Value] {
         self.get(key).and_then(Value::as_array).unwrap_or_default()
     }
 
+    #[inline]
     fn map(&self, key: &str) -> Option<&Map> {
         self.get(key).and_then(Value::as_object)
     }
 
+    #[inline]
     fn int(&self, key: &str) -> Option<i64> {
         self.get(key).and_then(Value::as_i64)
     }
 
+    #[inline]
     fn flag(&self, key: &str) -> bool {
         self.get(key).and_then(Value::as_bool).unwrap_or(false)
     }

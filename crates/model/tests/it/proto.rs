@@ -101,6 +101,67 @@ fn typed_decoding_leaves_upstreams_json_of_every_kind_as_it_is() {
     });
 }
 
+/// Replaces the `at`-th value of an object and says whether there was one.
+fn replace(value: &mut Value, at: &mut usize, by: &Value) -> bool {
+    if *at == 0 {
+        *value = by.clone();
+        return true;
+    }
+    *at -= 1;
+    match value {
+        Value::Object(map) => map.iter_mut().any(|(_, v)| replace(v, at, by)),
+        Value::Array(items) => items.iter_mut().any(|v| replace(v, at, by)),
+        _ => false,
+    }
+}
+
+/// Every object of every kind, with any one of its values replaced by one that may not fit there.
+#[test]
+fn what_is_read_in_one_pass_is_what_two_passes_read() {
+    let catalogue = Catalogue::builtin(36).unwrap();
+    let others = [
+        Value::Null,
+        Value::Bool(true),
+        Value::Int(3_000_000_000),
+        Value::Float(1.5),
+        Value::from("1Gi"),
+        Value::Array(vec![Value::from("x")]),
+        Value::Object([("name", "x"), ("x", "y")].into_iter().collect()),
+    ];
+    let (mut clean, mut refused) = (0, 0);
+    for (value, _) in recordings() {
+        let api_version = value.str_at(&["apiVersion"]).unwrap();
+        let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+        let kind = value.str_at(&["kind"]).unwrap();
+        let Some(resource) = catalogue.by_kind(group, version, kind) else {
+            continue;
+        };
+        let mut both = |given: &Value| {
+            let bytes = json::to_vec(given);
+            let typed = strict::decode_clean(resource, &bytes);
+            let mut slow = json::parse(&bytes).unwrap().value;
+            let complaint = strict::check_and_prune(resource, &mut slow);
+            if let Some(typed) = typed {
+                clean += 1;
+                assert_eq!(complaint, Ok(Vec::new()), "{kind}");
+                assert_eq!(typed, slow, "{kind}");
+                return true;
+            }
+            refused += 1;
+            false
+        };
+        assert!(both(&value), "{kind}");
+        for at in (1..).step_by(23) {
+            let mut changed = value.clone();
+            if !replace(&mut changed, &mut at.clone(), &others[at % others.len()]) {
+                break;
+            }
+            both(&changed);
+        }
+    }
+    assert!(clean > 200 && refused > 500, "{clean} {refused}");
+}
+
 /// For `protofixtures -check`: our protobuf of what is recorded, to be judged by upstream's decoder.
 #[test]
 #[ignore = "writes a file for upstream's decoder: set FREEHOLD_PROTO_OUT"]
