@@ -24,6 +24,7 @@ use tonic::{Code, Status, Streaming};
 use tonic_prost::ProstCodec;
 
 const PAUSE: Duration = Duration::from_millis(100);
+const LATE: &str = "no answer in time";
 /// Larger than any page that is asked for.
 const MAX_MESSAGE: usize = 1 << 30;
 
@@ -158,7 +159,7 @@ impl Client {
         };
         match tokio::time::timeout_at(end, call).await {
             Ok(answer) => answer,
-            Err(_) => Err(Status::unavailable("no answer in time")),
+            Err(_) => Err(Status::unavailable(LATE)),
         }
     }
 
@@ -169,10 +170,16 @@ impl Client {
         A: prost::Message + Default + 'static,
     {
         let end = Instant::now() + self.timeout;
+        let mut before = None;
         loop {
             match self.once(path, request.clone(), end).await {
                 Err(status) if broken(&status) && Instant::now() + PAUSE < end => {
+                    before = Some(status);
                     tokio::time::sleep(PAUSE).await;
+                }
+                // What went wrong earlier says more than that the last attempt took too long.
+                Err(status) if status.message() == LATE => {
+                    return Err(self.failure(before.unwrap_or(status)));
                 }
                 other => return other.map_err(|status| self.failure(status)),
             }
