@@ -452,11 +452,9 @@ fn instant(bytes: &[u8], micro: bool) -> Result<Value, Fail> {
         seconds,
         nanos: nanos as u32,
     };
+    // Only no bytes at all are no time (apimachinery `pkg/apis/meta/v1/time_proto.go`).
     Ok(match instant {
-        Instant {
-            seconds: 0,
-            nanos: 0,
-        } => Value::Null,
+        _ if bytes.is_empty() => Value::Null,
         zero if zero.is_zero() => Value::Null,
         instant if micro => Value::String(instant.to_micro_text()),
         instant => Value::String(instant.to_text()),

@@ -260,6 +260,21 @@ mod tests {
         );
     }
 
+    /// apimachinery `pkg/apis/meta/v1/time_proto.go`: no bytes are no time, zeros are 1970.
+    #[test]
+    fn the_epoch_is_a_time() {
+        let (types, root) = sample_types();
+        let mut bytes = Vec::new();
+        put_bytes(1, &[0x1a, 0x04, 0x08, 0x00, 0x10, 0x00], &mut bytes);
+        let value = decode_message(&types, root, &bytes).unwrap();
+        assert_eq!(
+            value.str_at(&["metadata", "creationTimestamp"]),
+            Some("1970-01-01T00:00:00Z")
+        );
+        let again = encode_message(&types, root, &value).unwrap();
+        assert_eq!(decode_message(&types, root, &again).unwrap(), value);
+    }
+
     #[test]
     fn every_cut_and_every_flipped_byte_is_survived() {
         let (types, root) = sample_types();

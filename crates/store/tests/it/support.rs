@@ -93,7 +93,7 @@ pub(crate) async fn watch_all(store: &dyn Store, start_rev: u64) -> WatchStream 
 
 /// The next item, within the time a test may take.
 pub(crate) async fn next(stream: &mut WatchStream) -> Option<Result<WatchItem>> {
-    tokio::time::timeout(Duration::from_secs(10), stream.next())
+    tokio::time::timeout(Duration::from_secs(60), stream.next())
         .await
         .expect("an item in time")
 }
@@ -113,7 +113,7 @@ pub(crate) async fn next_events(
 
 /// Asks until something is so.
 pub(crate) async fn until<F: Future<Output = bool>>(what: &str, mut check: impl FnMut() -> F) {
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
     while !check().await {
         assert!(tokio::time::Instant::now() < deadline, "never: {what}");
         tokio::time::sleep(Duration::from_millis(5)).await;
