@@ -91,7 +91,7 @@ pub(crate) struct Shared {
 pub struct Embedded {
     shared: Arc<Shared>,
     threads: Mutex<Vec<std::thread::JoinHandle<()>>>,
-    lock: Mutex<Option<File>>,
+    lock: Mutex<Option<Lock>>,
 }
 
 impl Embedded {
@@ -198,10 +198,7 @@ impl Embedded {
                 tracing::error!("a thread of the store had panicked");
             }
         }
-        if let Some(file) = self.lock.lock().take() {
-            // A child that is being started may hold a copy of the file: closing is not enough.
-            let _ = rustix::fs::flock(&file, rustix::fs::FlockOperation::Unlock);
-        }
+        drop(self.lock.lock().take());
     }
 }
 
@@ -224,8 +221,18 @@ async fn blocking<T: Send + 'static>(
         .unwrap_or_else(|e| Err(Error::Unavailable(format!("interrupted: {e}"))))
 }
 
+/// A directory that this process has.
+struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // A child that is being started may hold a copy of the file: closing is not enough.
+        let _ = rustix::fs::flock(&self.0, rustix::fs::FlockOperation::Unlock);
+    }
+}
+
 /// Takes the directory for this process.
-fn lock_dir(dir: &Path) -> Result<File> {
+fn lock_dir(dir: &Path) -> Result<Lock> {
     use std::os::unix::fs::OpenOptionsExt;
     let mut options = File::options();
     options
@@ -256,7 +263,7 @@ fn lock_dir(dir: &Path) -> Result<File> {
     match written {
         // The name in the lock is a courtesy; a full disk must not keep anybody out.
         Err(error) if !commit::is_full(&error) => Err(unavailable(&error)),
-        _ => Ok(file),
+        _ => Ok(Lock(file)),
     }
 }
 
