@@ -16,7 +16,7 @@ mod golden;
 
 use freehold_model::{Value, json};
 use golden::{Reply, Server};
-use http_body_util::{BodyExt as _, Full};
+use http_body_util::Full;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use rustls_pki_types::pem::PemObject as _;
@@ -214,20 +214,7 @@ impl Server for Real {
                 }
             }
         };
-        let warnings = response.headers().get_all("warning").iter();
-        Reply {
-            code: response.status().as_u16(),
-            warnings: warnings
-                .map(|w| String::from_utf8_lossy(w.as_bytes()).into_owned())
-                .collect(),
-            body: response
-                .into_body()
-                .collect()
-                .await
-                .unwrap()
-                .to_bytes()
-                .to_vec(),
-        }
+        Reply::read(response).await
     }
 
     async fn pause(&mut self, milliseconds: u64) {

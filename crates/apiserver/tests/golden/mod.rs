@@ -8,6 +8,7 @@ pub(crate) mod normal;
 
 use corpus::Exchange;
 use freehold_model::{Map, Value, json};
+use http_body_util::BodyExt as _;
 use std::path::{Path, PathBuf};
 
 /// An answer as it came.
@@ -15,6 +16,24 @@ pub(crate) struct Reply {
     pub code: u16,
     pub warnings: Vec<String>,
     pub body: Vec<u8>,
+}
+
+impl Reply {
+    pub(crate) async fn read<B>(response: http::Response<B>) -> Self
+    where
+        B: hyper::body::Body<Error: std::fmt::Debug>,
+    {
+        let (head, body) = response.into_parts();
+        let warnings = head.headers.get_all("warning").iter();
+        let body = body.collect().await.expect("the whole answer");
+        Self {
+            code: head.status.as_u16(),
+            warnings: warnings
+                .map(|w| String::from_utf8_lossy(w.as_bytes()).into_owned())
+                .collect(),
+            body: body.to_bytes().to_vec(),
+        }
+    }
 }
 
 /// Whoever answers.

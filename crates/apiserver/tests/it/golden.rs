@@ -4,7 +4,6 @@
 use crate::harness::{Client, Cluster};
 use freehold_model::{Value, json};
 use freehold_policy::User;
-use http_body_util::BodyExt as _;
 use std::collections::BTreeSet;
 
 #[path = "../golden/mod.rs"]
@@ -20,21 +19,7 @@ impl Server for Client {
         headers: &[(&str, &str)],
         body: Vec<u8>,
     ) -> Reply {
-        let response = self.raw(method, path, headers, body).await;
-        let warnings = response.headers().get_all("warning").iter();
-        Reply {
-            code: response.status().as_u16(),
-            warnings: warnings
-                .map(|w| String::from_utf8_lossy(w.as_bytes()).into_owned())
-                .collect(),
-            body: response
-                .into_body()
-                .collect()
-                .await
-                .unwrap()
-                .to_bytes()
-                .to_vec(),
-        }
+        Reply::read(self.raw(method, path, headers, body).await).await
     }
 
     async fn pause(&mut self, _: u64) {}

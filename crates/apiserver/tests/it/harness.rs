@@ -85,36 +85,22 @@ pub(crate) fn admin() -> User {
 
 impl Cluster {
     pub(crate) async fn start() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let pki = Pki::new();
-        let (engine, store, cp) = open(&dir, &pki, Limits::default(), DEFAULT_MINOR).await;
-        Self {
-            cp,
-            store,
-            engine,
-            pki,
-            dir,
-        }
+        Self::new(Limits::default(), DEFAULT_MINOR).await
     }
 
     /// Of another Kubernetes version.
     pub(crate) async fn of_minor(minor: u8) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let pki = Pki::new();
-        let (engine, store, cp) = open(&dir, &pki, Limits::default(), minor).await;
-        Self {
-            cp,
-            store,
-            engine,
-            pki,
-            dir,
-        }
+        Self::new(Limits::default(), minor).await
     }
 
     pub(crate) async fn with_limits(limits: Limits) -> Self {
+        Self::new(limits, DEFAULT_MINOR).await
+    }
+
+    async fn new(limits: Limits, minor: u8) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let pki = Pki::new();
-        let (engine, store, cp) = open(&dir, &pki, limits, DEFAULT_MINOR).await;
+        let (engine, store, cp) = open(&dir, &pki, limits, minor).await;
         Self {
             cp,
             store,

@@ -4,7 +4,7 @@ use freehold_e2e::{Sandbox, json, needs_kubectl};
 use std::path::PathBuf;
 
 /// A host with one control plane.
-fn cluster() -> (Sandbox, PathBuf) {
+pub(crate) fn cluster() -> (Sandbox, PathBuf) {
     let sandbox = Sandbox::with_host();
     let kubeconfig = sandbox.control_plane("acme", "dev");
     (sandbox, kubeconfig)

@@ -1,13 +1,7 @@
 //! Real kubectl on what it reads from OpenAPI, on ownership of fields, and on rules of definitions.
 
-use freehold_e2e::{Sandbox, json, needs_kubectl};
-use std::path::PathBuf;
-
-fn cluster() -> (Sandbox, PathBuf) {
-    let sandbox = Sandbox::with_host();
-    let kubeconfig = sandbox.control_plane("acme", "dev");
-    (sandbox, kubeconfig)
-}
+use crate::kubectl::cluster;
+use freehold_e2e::{json, needs_kubectl};
 
 const DEPLOYMENT: &str = "
 apiVersion: apps/v1

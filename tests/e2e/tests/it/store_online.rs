@@ -8,7 +8,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 /// What etcdctl says, on either of its outputs.
-fn etcdctl(program: &Path, port: u16, words: &[&str]) -> String {
+pub(crate) fn etcdctl(program: &Path, port: u16, words: &[&str]) -> String {
     let output = Command::new(program)
         .args(["--endpoints", &format!("127.0.0.1:{port}")])
         .args(words)

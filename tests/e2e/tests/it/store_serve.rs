@@ -1,6 +1,7 @@
 //! `freehold store serve`: refusals, a clean end, and a real kube-apiserver that lives through
 //! `kill -9` of it.
 
+use crate::store_online::etcdctl;
 use freehold_e2e::{Sandbox, freehold_program};
 use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -285,20 +286,12 @@ fn a_kube_apiserver_loses_nothing_acknowledged_when_the_store_is_killed() {
 #[test]
 fn a_keyspace_goes_through_a_file_and_over_to_another_directory() {
     let sandbox = Sandbox::new();
-    let Some(etcdctl) = upstream("etcdctl") else {
+    let Some(program) = upstream("etcdctl") else {
         println!("skipped: run `cargo xtask upstream`");
         return;
     };
     let (first, second) = (sandbox.path("first"), sandbox.path("second"));
-    let ask = |port: u16, words: &[&str]| {
-        let output = Command::new(&etcdctl)
-            .args(["--endpoints", &format!("127.0.0.1:{port}")])
-            .args(words)
-            .output()
-            .expect("etcdctl");
-        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
-        String::from_utf8_lossy(&output.stdout).into_owned() + &errors
-    };
+    let ask = |port: u16, words: &[&str]| etcdctl(&program, port, words);
     let port = free_port();
     let running = serve(&first, port);
     for value in ["1", "2", "3"] {
