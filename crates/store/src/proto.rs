@@ -403,6 +403,30 @@ pub(crate) struct HashResponse {
     pub(crate) hash_revision: i64,
 }
 
+/// A part of a database file; the last one is its checksum.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct SnapshotResponse {
+    #[prost(message, optional, tag = "1")]
+    pub(crate) header: Option<ResponseHeader>,
+    #[prost(uint64, tag = "2")]
+    pub(crate) remaining_bytes: u64,
+    #[prost(bytes = "bytes", tag = "3")]
+    pub(crate) blob: Bytes,
+    #[prost(string, tag = "4")]
+    pub(crate) version: String,
+}
+
+/// A lease as an etcd stores it (`server/lease/leasepb/lease.proto`).
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Lease {
+    #[prost(int64, tag = "1")]
+    pub(crate) id: i64,
+    #[prost(int64, tag = "2")]
+    pub(crate) ttl: i64,
+    #[prost(int64, tag = "3")]
+    pub(crate) remaining_ttl: i64,
+}
+
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct AlarmRequest {
     /// 0 get, 1 activate, 2 deactivate

@@ -23,6 +23,8 @@ pub(super) struct Budget {
     answers: Arc<Semaphore>,
     /// one walk over the whole keyspace at a time
     walks: Arc<Semaphore>,
+    /// one snapshot at a time
+    snapshots: Arc<Semaphore>,
     connections: AtomicUsize,
 }
 
@@ -32,6 +34,7 @@ impl Default for Budget {
             arriving: Arc::new(Semaphore::new(ARRIVING)),
             answers: Arc::new(Semaphore::new(ANSWERS / STEP)),
             walks: Arc::new(Semaphore::new(1)),
+            snapshots: Arc::new(Semaphore::new(1)),
             connections: AtomicUsize::new(0),
         }
     }
@@ -85,6 +88,14 @@ impl Budget {
             return Ok(None);
         }
         wait(&self.answers, size / STEP).await.map(Some)
+    }
+
+    /// The right to be sent a snapshot; there is no waiting for it.
+    pub(super) fn snapshot(&self) -> Result<OwnedSemaphorePermit, Status> {
+        self.snapshots.clone().try_acquire_owned().map_err(|_| {
+            let text = "freehold: a snapshot of this keyspace is being sent already";
+            Status::resource_exhausted(text)
+        })
     }
 
     pub(super) async fn walk(&self) -> Result<OwnedSemaphorePermit, Status> {

@@ -1,7 +1,10 @@
 //! Maintenance, what there is of Cluster and Auth, and what is asked over plain HTTP.
 
 use super::convert::status;
-use super::{Call, MEMBER, Peer, VERSION, apart, header, not_served, unary, unknown_method};
+use super::{
+    Call, MEMBER, Peer, VERSION, apart, header, not_served, snapshot, streaming, unary,
+    unknown_method,
+};
 use crate::proto::{
     AlarmRequest, AuthStatusResponse, Empty, HashKvRequest, HashResponse, HeaderResponse, Member,
     MemberListResponse, StatusResponse, int, rev,
@@ -28,10 +31,7 @@ pub(super) async fn dispatch(
         "Defragment" => unary(call, request, nothing).await,
         "Hash" => apart(call, request, hash, |_| true).await,
         "HashKV" => apart(call, request, hash_kv, |_| true).await,
-        "Snapshot" => not_served(
-            "there is no etcd database file to send; on the server's machine, `freehold store backup` \
-             or `freehold store export` writes a keyspace to a file while it is used",
-        ),
+        "Snapshot" => streaming(call, request, snapshot::stream).await,
         "MoveLeader" => {
             Status::failed_precondition("etcdserver: bad leader transferee").into_http()
         }

@@ -8,13 +8,14 @@
 //! over HTTP `/health`, `/readyz`, `/livez` and `/version`. Absent, and refused with a sentence:
 //! users and roles (a certificate says who a client is), membership changes, downgrades, moving a
 //! leader, raising alarms. `Hash` and `HashKV` are ours: equal for equal contents, but not
-//! etcd's numbers.
+//! etcd's numbers. `Snapshot` sends an etcd database file that `etcdutl` restores (`snapshot`).
 //!
 //! Errors carry etcd's codes and texts (`convert`), limits are etcd's where it has one. What a
 //! tenant can make the process hold is bounded (`budget`), and a client that stops reading is
 //! cut off (`guard`).
 
 mod accept;
+mod bolt;
 mod budget;
 mod convert;
 mod guard;
@@ -22,6 +23,7 @@ mod kv;
 mod lease;
 mod maintenance;
 mod range;
+mod snapshot;
 mod tenants;
 mod together;
 mod txn;

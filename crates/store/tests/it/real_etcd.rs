@@ -44,18 +44,46 @@ impl RealEtcd {
             return None;
         };
         // Somebody else may take a port before this etcd does: then it ends, and has others.
-        let etcd = (0..5).find_map(|_| Self::attempt(&program, scheme, more));
+        let etcd = (0..5).find_map(|_| Self::attempt(&program, scheme, more, None));
         assert!(etcd.is_some(), "etcd never listens");
         etcd
     }
 
-    fn attempt(program: &Path, scheme: &str, more: &[&str]) -> Option<Self> {
+    /// Starts one on what `etcdutl` restores from a snapshot file.
+    pub(crate) fn restored(snapshot: &Path) -> Option<Self> {
+        let (Some(program), Some(util)) = (upstream("etcd"), upstream("etcdutl")) else {
+            println!("skipped: run `cargo xtask upstream`");
+            return None;
+        };
+        let from = Some((util.as_path(), snapshot));
+        let etcd = (0..5).find_map(|_| Self::attempt(&program, "http", &[], from));
+        assert!(etcd.is_some(), "etcd never listens");
+        etcd
+    }
+
+    fn attempt(
+        program: &Path,
+        scheme: &str,
+        more: &[&str],
+        snapshot: Option<(&Path, &Path)>,
+    ) -> Option<Self> {
         let dir = tempfile::tempdir().expect("dir");
         let (client, peer) = (free_port(), free_port());
         let url = format!("{scheme}://127.0.0.1:{client}");
         let peer = format!("http://127.0.0.1:{peer}");
         let data = dir.path().join("data").to_string_lossy().into_owned();
         let cluster = format!("test={peer}");
+        if let Some((util, file)) = snapshot {
+            let done = Command::new(util)
+                .args(["snapshot", "restore", "--name", "test", "--data-dir", &data])
+                .args(["--initial-cluster", &cluster])
+                .args(["--initial-advertise-peer-urls", &peer])
+                .arg(file)
+                .output()
+                .expect("etcdutl starts");
+            let said = String::from_utf8_lossy(&done.stderr);
+            assert!(done.status.success(), "etcdutl snapshot restore: {said}");
+        }
         let mut args: Vec<String> = [
             ["--name", "test"],
             ["--log-level", "error"],

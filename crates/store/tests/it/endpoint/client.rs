@@ -58,6 +58,20 @@ impl Raw {
         Q: prost::Message + 'static,
         A: prost::Message + Default + 'static,
     {
+        let mut parts = self.parts(method, request).await?;
+        let mut all = Vec::new();
+        while let Some(part) = parts.message().await? {
+            all.push(part);
+        }
+        Ok(all)
+    }
+
+    /// The same, for a test that reads it part by part.
+    pub(super) async fn parts<Q, A>(&self, method: &str, request: Q) -> Result<Streaming<A>, Status>
+    where
+        Q: prost::Message + 'static,
+        A: prost::Message + Default + 'static,
+    {
         let path = format!("/etcdserverpb.{method}");
         let path: PathAndQuery = path.parse().expect("path");
         let mut grpc = Grpc::new(self.0.clone()).max_decoding_message_size(1 << 30);
@@ -65,12 +79,7 @@ impl Raw {
         let request = tonic::Request::new(request);
         let codec = ProstCodec::default();
         let answer = grpc.server_streaming(request, path, codec).await?;
-        let mut parts = answer.into_inner();
-        let mut all = Vec::new();
-        while let Some(part) = parts.message().await? {
-            all.push(part);
-        }
-        Ok(all)
+        Ok(answer.into_inner())
     }
 
     /// A stream each way.

@@ -8,6 +8,7 @@
 mod client;
 mod compare;
 mod hostile;
+mod snapshot;
 mod tenants;
 mod tools;
 mod watches;

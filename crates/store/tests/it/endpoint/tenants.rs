@@ -153,7 +153,7 @@ impl Shared {
         Raw::connect_tls(&self.url, tls)
     }
 
-    fn named(&self, name: &str, organizations: &[&str], uri: Option<&str>) -> Raw {
+    pub(super) fn named(&self, name: &str, organizations: &[&str], uri: Option<&str>) -> Raw {
         self.client(Some(&self.client_ca.client(name, organizations, uri)))
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// Runs a program to its end, without holding up the endpoint in this process.
-async fn output(mut command: Command, input: &'static str) -> Output {
+pub(super) async fn output(mut command: Command, input: &'static str) -> Output {
     let work = tokio::task::spawn_blocking(move || {
         use std::io::Write as _;
         let mut child = command
@@ -28,13 +28,13 @@ async fn output(mut command: Command, input: &'static str) -> Output {
     done.expect("in time").expect("the task")
 }
 
-struct Ctl {
+pub(super) struct Ctl {
     program: std::path::PathBuf,
     args: Vec<String>,
 }
 
 impl Ctl {
-    fn plain(url: &str) -> Option<Self> {
+    pub(super) fn plain(url: &str) -> Option<Self> {
         let Some(program) = upstream("etcdctl") else {
             println!("skipped: run `cargo xtask upstream`");
             return None;
@@ -55,12 +55,12 @@ impl Ctl {
         }
     }
 
-    async fn ok(&self, words: &[&str]) -> String {
+    pub(super) async fn ok(&self, words: &[&str]) -> String {
         let done = self.run(words, "").await;
         done.unwrap_or_else(|error| panic!("etcdctl {}: {error}", words.join(" ")))
     }
 
-    async fn fails(&self, words: &[&str]) -> String {
+    pub(super) async fn fails(&self, words: &[&str]) -> String {
         let done = self.run(words, "").await;
         done.expect_err(&words.join(" "))
     }
