@@ -16,6 +16,10 @@ pub(super) enum Result {
     Text,
     /// an annotation's value: a string or null
     TextOrNull,
+    /// what a mutation applies: `Object{…}`
+    Configuration,
+    /// what a mutation does: a list of `JSONPatch{…}`
+    JsonPatch,
 }
 
 /// What an expression can name, and which expressions were there before.
@@ -77,12 +81,19 @@ fn collect(value: &Value, known: &mut BTreeSet<String>) {
 
 /// Notes what is wrong with an expression.
 pub(super) fn check(report: &mut Report, env: &Env, source: &str, result: Result, path: Path<'_>) {
-    let (compiler, returns) = match result {
-        _ if env.known.contains(source) => (&env.stored, returns(result)),
-        Result::Text => (&env.of_messages, Returns::String),
-        _ => (&env.full, returns(result)),
+    let compiler = match result {
+        _ if env.known.contains(source) => &env.stored,
+        Result::Text => &env.of_messages,
+        _ => &env.full,
     };
-    if let Err(refusal) = check_expression(compiler, source, returns) {
+    let checked = match result {
+        Result::Configuration | Result::JsonPatch => {
+            let compiler = compiler.clone().with_patches();
+            check_expression(&compiler, source, returns(result))
+        }
+        _ => check_expression(compiler, source, returns(result)),
+    };
+    if let Err(refusal) = checked {
         refused(report, source, refusal.detail, refusal.internal, path);
     }
 }
@@ -92,6 +103,8 @@ fn returns(result: Result) -> Returns {
         Result::Bool => Returns::Bool,
         Result::Text => Returns::String,
         Result::TextOrNull => Returns::StringOrNull,
+        Result::Configuration => Returns::Object,
+        Result::JsonPatch => Returns::JsonPatch,
     }
 }
 

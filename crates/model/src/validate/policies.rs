@@ -238,7 +238,7 @@ pub(super) fn mutating(report: &mut Report, object: &Value, old: Option<&Value>)
         report.required(at, "mutations must contain at least one item");
     }
     for (i, one) in mutations.iter().enumerate() {
-        mutation(report, one, at.index(i));
+        mutation(report, one, &env, at.index(i));
     }
     report.one_of(
         path.child("reinvocationPolicy"),
@@ -258,11 +258,12 @@ fn mutating_operations(report: &mut Report, matches: &Value, path: Path<'_>) {
     }
 }
 
-fn mutation(report: &mut Report, mutation: &Value, path: Path<'_>) {
-    let (field, other) = match mutation.text("patchType") {
+fn mutation(report: &mut Report, mutation: &Value, env: &Env, path: Path<'_>) {
+    use expressions::Result::{Configuration, JsonPatch};
+    let (field, other, result) = match mutation.text("patchType") {
         "" => return report.required(path.child("patchType"), ""),
-        "JSONPatch" => ("jsonPatch", "applyConfiguration"),
-        "ApplyConfiguration" => ("applyConfiguration", "jsonPatch"),
+        "JSONPatch" => ("jsonPatch", "applyConfiguration", JsonPatch),
+        "ApplyConfiguration" => ("applyConfiguration", "jsonPatch", Configuration),
         unknown => {
             let supported = ["ApplyConfiguration", "JSONPatch"];
             return report.not_supported(path.child("patchType"), unknown, &supported);
@@ -273,9 +274,10 @@ fn mutation(report: &mut Report, mutation: &Value, path: Path<'_>) {
     match mutation.part(field) {
         None => report.required(at, &format!("must be specified when patchType is {kind}")),
         Some(patch) => {
-            // What makes a patch (`Object{…}`, `JSONPatch{…}`) is not compiled here yet.
-            if patch.text("expression").trim().is_empty() {
-                report.required(at.child("expression"), "");
+            let at = at.child("expression");
+            match patch.text("expression").trim() {
+                "" => report.required(at, ""),
+                source => expressions::check(report, env, source, result, at),
             }
         }
     }
@@ -383,6 +385,85 @@ pub(super) fn status(report: &mut Report, status: &Value, path: Path<'_>) {
 mod tests {
     use super::*;
     use crate::value;
+
+    fn mutating_said(mutation: &Value, old: Option<&Value>) -> Vec<String> {
+        let policy = value!({"metadata": {"name": "p"}, "spec": {"failurePolicy": "Fail",
+            "reinvocationPolicy": "Never",
+            "variables": [{"name": "n", "expression": "object.spec.replicas"}],
+            "matchConstraints": {"matchPolicy": "Exact", "namespaceSelector": {}, "objectSelector": {},
+                "resourceRules": [{"operations": ["CREATE"], "apiGroups": [""],
+                    "apiVersions": ["v1"], "resources": ["pods"], "scope": "*"}]},
+            "mutations": [(mutation.clone())]}});
+        let mut report = Report {
+            minor: 36,
+            errors: Vec::new(),
+        };
+        mutating(&mut report, &policy, old);
+        let errors = report.errors.iter();
+        errors.map(ToString::to_string).collect()
+    }
+
+    fn applies(expression: &str) -> Vec<String> {
+        let mutation = value!({"patchType": "ApplyConfiguration",
+            "applyConfiguration": {"expression": expression}});
+        mutating_said(&mutation, None)
+    }
+
+    fn patches(expression: &str) -> Vec<String> {
+        let mutation = value!({"patchType": "JSONPatch", "jsonPatch": {"expression": expression}});
+        mutating_said(&mutation, None)
+    }
+
+    #[test]
+    fn mutations_are_compiled_and_must_come_to_what_their_patch_type_takes() {
+        assert_eq!(
+            applies("Object{spec: Object.spec{n: variables.n}}"),
+            [""; 0]
+        );
+        assert_eq!(
+            patches(" [JSONPatch{op: 'add', path: '/a', value: 1}]\n"),
+            [""; 0]
+        );
+        let said = applies("[JSONPatch{}]").join("");
+        assert!(
+            said.contains("must evaluate to Object but got list(JSONPatch)"),
+            "{said}"
+        );
+        let said = applies("Object.spec{}").join("");
+        assert!(
+            said.contains("must evaluate to Object but got Object.spec"),
+            "{said}"
+        );
+        let said = patches("[]").join("");
+        assert!(
+            said.contains("must evaluate to list(JSONPatch) but got list("),
+            "{said}"
+        );
+        let said = patches("[JSONPatch{operation: 'add'}]").join("");
+        assert!(said.contains("compilation failed: "), "{said}");
+        let said = applies("Object{spec: variables.missing}").join("");
+        assert!(said.contains("undefined field 'missing'"), "{said}");
+        // Match conditions have no such types.
+        let said = applies("Objects{}").join("");
+        assert!(said.contains("undeclared reference to 'Objects'"), "{said}");
+    }
+
+    #[test]
+    fn hostile_mutations_are_refused_and_take_no_time() {
+        let started = std::time::Instant::now();
+        let deep = format!(
+            "{}Object{{}}{}",
+            "Object{a: ".repeat(5_000),
+            "}".repeat(5_000)
+        );
+        let long = format!("Object{{{}}}", "a: 1, ".repeat(30_000));
+        let name = format!("Object{}{{}}", ".a".repeat(40_000));
+        for source in [&deep, &long, &name] {
+            let said = applies(source);
+            assert_eq!(said.len(), 1, "{} bytes were taken", source.len());
+        }
+        assert!(started.elapsed().as_secs() < 60);
+    }
 
     #[test]
     fn too_many_variables_are_refused_uncompiled() {
