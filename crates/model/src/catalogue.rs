@@ -69,7 +69,7 @@ pub(crate) struct Index {
     /// the others: messages around them, tag, field
     inlined: Box<[([u8; 2], u32, u16)]>,
     nested: Box<[u16]>,
-    /// those with facts
+    /// those with a default
     marked: Box<[u16]>,
 }
 
@@ -99,7 +99,6 @@ pub struct Field {
     pub pointer: bool,
     /// a struct held by value: to Go it is always there
     pub nested: bool,
-    pub patch_merge_key: Option<Str>,
     /// strategic merge: `merge`, `replace`, `retainKeys`
     pub patch_merge: bool,
     pub patch_retain_keys: bool,
@@ -109,8 +108,8 @@ pub struct Field {
     pub map_granular: bool,
     /// the type says that the list is atomic (without a word lists are atomic, too)
     pub list_atomic: bool,
-    /// what OpenAPI publishes beyond the type
-    pub facts: Option<Box<Facts>>,
+    /// what few fields have; shared by the minor versions
+    pub facts: Option<Arc<Facts>>,
     pub since: u8,
     pub until: u8,
 }
@@ -123,6 +122,14 @@ pub struct Facts {
     /// allowed values of a string, or of the items of a list
     pub one_of: Vec<Str>,
     pub format: Str,
+    pub patch_merge_key: Option<Str>,
+}
+
+impl Field {
+    #[must_use]
+    pub fn patch_merge_key(&self) -> Option<&str> {
+        self.facts.as_ref()?.patch_merge_key.as_deref()
+    }
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -296,7 +303,7 @@ impl Struct {
             prefixes: self.fields.iter().map(|f| prefix(&f.json)).collect(),
             always: which(|f| !f.omit_empty),
             nested: which(|f| f.nested),
-            marked: which(|f| f.facts.is_some()),
+            marked: which(|f| f.facts.as_ref().is_some_and(|f| f.default.is_some())),
             direct: direct.into(),
             inlined: inlined.into(),
         };
@@ -418,18 +425,18 @@ pub struct Resource {
     pub plural: Str,
     pub singular: Str,
     pub namespaced: bool,
-    pub short_names: Vec<Str>,
-    pub categories: Vec<Str>,
+    pub short_names: Arc<[Str]>,
+    pub categories: Arc<[Str]>,
     /// create, delete, deletecollection, get, list, patch, update, watch
-    pub verbs: Vec<Str>,
-    pub subresources: Vec<Subresource>,
+    pub verbs: Arc<[Str]>,
+    pub subresources: Arc<[Subresource]>,
     /// the group and version objects are stored in: `version` may differ (autoscaling), and
     /// `events.k8s.io` shares the objects of the core group
     pub storage_group: Str,
     pub storage_version: Str,
     pub types: Arc<Types>,
     pub root: TypeId,
-    pub columns: Vec<Column>,
+    pub columns: Arc<[Column]>,
     /// set for kinds that come from a CustomResourceDefinition
     pub custom: Option<Arc<crate::crd::Custom>>,
 }
@@ -441,7 +448,7 @@ pub struct Subresource {
     pub group: Str,
     pub version: Str,
     pub kind: Str,
-    pub verbs: Vec<Str>,
+    pub verbs: Arc<[Str]>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -478,8 +485,6 @@ pub struct Catalogue {
     /// in the order of `/apis`, the core group first; groups of CRDs come after these, by name
     pub groups: Vec<Group>,
     pub(crate) types: Arc<Types>,
-    /// every built-in kind, resource or not, ascending
-    kinds: Vec<(Gvk, TypeId)>,
 }
 
 pub const OLDEST_MINOR: u8 = 28;
@@ -511,23 +516,20 @@ impl Catalogue {
     /// Kinds of apimachinery (`Status`, `DeleteOptions` …) are found in every group and version.
     #[must_use]
     pub fn type_of(&self, group: &str, version: &str, kind: &str) -> Option<(Arc<Types>, TypeId)> {
-        let find = |g: &str, v: &str| {
-            let key = |((a, b, c), _): &(Gvk, TypeId)| {
-                (a.as_str(), b.as_str(), c.as_str()).cmp(&(g, v, kind))
-            };
-            self.kinds
-                .binary_search_by(key)
-                .ok()
-                .map(|i| (self.types.clone(), self.kinds[i].1))
-        };
-        find(group, version).or_else(|| find(META_GROUP, "v1"))
+        let find = |group, version| builtin::kind(self.minor, [group, version, kind]);
+        let id = find(group, version).or_else(|| find(META_GROUP, "v1"))?;
+        Some((self.types.clone(), id))
     }
 
     /// The group, version and kind of every struct that has one or more.
     pub(crate) fn kinds_by_type(&self) -> BTreeMap<TypeId, Vec<Gvk>> {
         let mut by_type = BTreeMap::<TypeId, Vec<_>>::new();
-        for (gvk, id) in &self.kinds {
-            by_type.entry(*id).or_default().push(gvk.clone());
+        for ([g, v, k], id) in builtin::kinds(self.minor) {
+            let text = Str::const_new;
+            by_type
+                .entry(id)
+                .or_default()
+                .push((text(g), text(v), text(k)));
         }
         by_type
     }

@@ -252,7 +252,7 @@ fn set_element_orders(original: &mut Map, patch: &mut Map, at: At<'_>) -> Result
         check_order(
             wanted.as_deref().unwrap_or_default(),
             &order,
-            field.patch_merge_key.as_deref(),
+            field.patch_merge_key(),
         )?;
         let merged = match (live.clone(), wanted.clone()) {
             (None, None) => continue,
@@ -265,19 +265,19 @@ fn set_element_orders(original: &mut Map, patch: &mut Map, at: At<'_>) -> Result
         };
         let mut live = live.unwrap_or_default();
         let kind = element_kind(&[&live, wanted.as_deref().unwrap_or_default()])?;
-        if kind == Kind::Map && field.patch_merge_key.is_none() {
+        if kind == Kind::Map && field.patch_merge_key().is_none() {
             // maps without a merge key have no order that could be set
             let all = merged.iter().chain(&order).chain(&live);
             if let Some(map) = all.filter_map(Value::as_object).next() {
                 return Err(no_merge_key(map, ""));
             }
         }
-        if let (Some(wanted), Some(merge_key)) = (&wanted, &field.patch_merge_key)
+        if let (Some(wanted), Some(merge_key)) = (&wanted, field.patch_merge_key())
             && field.patch_merge
         {
             live = live_order(&live, wanted, merge_key);
         }
-        let merged = arrange(merged, &order, &live, field.patch_merge_key.as_deref())?;
+        let merged = arrange(merged, &order, &live, field.patch_merge_key())?;
         original.insert(name, Value::Array(merged));
         patch.remove(name);
     }
@@ -388,7 +388,7 @@ fn merge_list(
             .collect();
         return arrange(unique, &order, &server_order, None);
     }
-    let Some(merge_key) = field.patch_merge_key.as_deref() else {
+    let Some(merge_key) = field.patch_merge_key() else {
         return Err(bad("cannot merge lists without merge key for struct"));
     };
     let (original, patch) = special_elements(original, patch, merge_key)?;

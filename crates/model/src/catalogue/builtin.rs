@@ -6,7 +6,8 @@ use super::{
     text,
 };
 use crate::value::Str;
-use std::sync::{Arc, LazyLock, OnceLock};
+use std::mem::take;
+use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError};
 
 const TEXT: &str = include_str!("../../catalogue/types.txt");
 static TYPES: LazyLock<Parsed> = LazyLock::new(|| text::parse(TEXT));
@@ -33,6 +34,40 @@ pub(super) fn type_named(name: &str) -> Option<TypeId> {
     TYPES.structs.get(name).copied()
 }
 
+/// The type of a kind that `minor` has.
+pub(super) fn kind(minor: u8, gvk: [&str; 3]) -> Option<TypeId> {
+    let first = TYPES.kinds.partition_point(|(known, ..)| *known < gvk);
+    let all = TYPES.kinds[first..].iter();
+    all.take_while(|(known, ..)| *known == gvk)
+        .find(|(_, (from, to), _)| (*from..=*to).contains(&minor))
+        .map(|(.., id)| *id)
+}
+
+/// Every kind that `minor` has, resource or not, ascending.
+pub(super) fn kinds(minor: u8) -> impl Iterator<Item = ([&'static str; 3], TypeId)> {
+    let has = move |(from, to): &Range| (*from..=*to).contains(&minor);
+    let kinds = TYPES.kinds.iter().filter(move |(_, range, _)| has(range));
+    kinds.map(|(gvk, _, id)| (*gvk, *id))
+}
+
+/// Lists that many resources and minor versions have in common, once.
+struct Pool<T>(Mutex<Vec<Arc<[T]>>>);
+
+impl<T: PartialEq> Pool<T> {
+    fn share(&self, list: Vec<T>) -> Arc<[T]> {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(same) = known.iter().find(|k| ***k == *list) {
+            return same.clone();
+        }
+        known.push(list.into());
+        known[known.len() - 1].clone()
+    }
+}
+
+static TEXTS: Pool<Str> = Pool(Mutex::new(Vec::new()));
+static COLUMNS: Pool<Column> = Pool(Mutex::new(Vec::new()));
+static SUBRESOURCES: Pool<Subresource> = Pool(Mutex::new(Vec::new()));
+
 /// FNV-1a of the generated data.
 pub(super) fn fingerprint() -> u64 {
     let bytes = TEXT.bytes().chain(RESOURCES.bytes());
@@ -56,23 +91,20 @@ fn build(minor: u8, git_version: &str) -> Catalogue {
         minor,
         nodes: TYPES.nodes.iter().map(pick).collect(),
     });
-    let mut kinds: Vec<_> = (TYPES.kinds.iter().filter(|(range, ..)| within(range)))
-        .map(|(_, [g, v, k], id)| ((Str::from(*g), Str::from(*v), Str::from(*k)), *id))
-        .collect();
-    kinds.sort();
     let mut catalogue = Catalogue {
         minor,
         git_version: git_version.into(),
         resources: Vec::new(),
         groups: Vec::new(),
         types,
-        kinds,
     };
     let mut reader = Reader {
         catalogue: &mut catalogue,
         group: "",
         version: "",
         open: None,
+        columns: Vec::new(),
+        subresources: Vec::new(),
         skip: 0,
     };
     for line in RESOURCES.lines().filter(|l| !l.is_empty()) {
@@ -80,6 +112,7 @@ fn build(minor: u8, git_version: &str) -> Catalogue {
         reader.line(line, within(&range));
     }
     reader.close();
+    catalogue.resources.shrink_to_fit();
     let served: Vec<_> = catalogue
         .resources
         .iter()
@@ -101,6 +134,9 @@ struct Reader<'a> {
     group: &'static str,
     version: &'static str,
     open: Option<Resource>,
+    /// those of the open resource
+    columns: Vec<Column>,
+    subresources: Vec<Subresource>,
     /// depth of the line that is left out with all below it; 0: none
     skip: u8,
 }
@@ -144,26 +180,22 @@ impl Reader<'_> {
             }
             "r" => self.open = self.resource(&words),
             "s" => {
-                if let (Some(open), [name, group, version, kind, verbs]) =
-                    (&mut self.open, &words[..])
-                {
-                    open.subresources.push(Subresource {
-                        name: (*name).into(),
-                        group: (*group).into(),
-                        version: (*version).into(),
-                        kind: (*kind).into(),
+                if let (Some(_), [name, group, version, kind, verbs]) = (&self.open, &words[..]) {
+                    self.subresources.push(Subresource {
+                        name: Str::const_new(name),
+                        group: Str::const_new(group),
+                        version: Str::const_new(version),
+                        kind: Str::const_new(kind),
                         verbs: list(verbs),
                     });
                 }
             }
             _ => {
-                if let (Some(open), [priority, ty, format, name @ ..]) =
-                    (&mut self.open, &words[..])
-                {
-                    open.columns.push(Column {
+                if let (Some(_), [priority, ty, format, name @ ..]) = (&self.open, &words[..]) {
+                    self.columns.push(Column {
                         name: name.join(" ").into(),
-                        ty: (*ty).into(),
-                        format: (*format).into(),
+                        ty: Str::const_new(ty),
+                        format: Str::const_new(format),
                         description: Str::default(),
                         priority: priority.parse().unwrap_or(0),
                         json_path: Str::default(),
@@ -177,7 +209,7 @@ impl Reader<'_> {
         let word = |i: usize| words.get(i).copied().unwrap_or_default();
         let option = |name: &str| {
             let find = |w: &&'static str| w.strip_prefix(name).and_then(|w| w.strip_prefix('='));
-            words.iter().find_map(find).map(list).unwrap_or_default()
+            list(words.iter().find_map(find).unwrap_or_default())
         };
         let (storage_group, storage_version) = match (self.group, word(0)) {
             ("events.k8s.io", "events") => ("", "v1"),
@@ -189,50 +221,41 @@ impl Reader<'_> {
             _ => (self.group, self.version),
         };
         // A kind without a type is one that this minor version does not have yet.
-        let gvk = (
-            Str::from(self.group),
-            Str::from(self.version),
-            Str::from(word(1)),
-        );
-        let kind = self
-            .catalogue
-            .kinds
-            .binary_search_by(|(k, _)| k.cmp(&gvk))
-            .ok()?;
-        let root = self.catalogue.kinds[kind].1;
+        let root = kind(self.catalogue.minor, [self.group, self.version, word(1)])?;
         Some(Resource {
-            group: self.group.into(),
-            version: self.version.into(),
-            kind: word(1).into(),
+            group: Str::const_new(self.group),
+            version: Str::const_new(self.version),
+            kind: Str::const_new(word(1)),
             list_kind: format!("{}List", word(1)).into(),
-            plural: word(0).into(),
-            singular: word(2).into(),
+            plural: Str::const_new(word(0)),
+            singular: Str::const_new(word(2)),
             namespaced: word(3) == "namespaced",
             verbs: list(word(4)),
             short_names: option("short"),
             categories: option("cat"),
-            subresources: Vec::new(),
-            storage_group: storage_group.into(),
-            storage_version: storage_version.into(),
+            subresources: Arc::default(),
+            storage_group: Str::const_new(storage_group),
+            storage_version: Str::const_new(storage_version),
             types: self.catalogue.types.clone(),
             root,
-            columns: Vec::new(),
+            columns: Arc::default(),
             custom: None,
         })
     }
 
     fn close(&mut self) {
-        self.catalogue
-            .resources
-            .extend(self.open.take().map(Arc::new));
+        let (columns, subresources) = (take(&mut self.columns), take(&mut self.subresources));
+        if let Some(mut resource) = self.open.take() {
+            resource.columns = COLUMNS.share(columns);
+            resource.subresources = SUBRESOURCES.share(subresources);
+            self.catalogue.resources.push(Arc::new(resource));
+        }
     }
 }
 
-fn list(text: &'static str) -> Vec<Str> {
-    text.split(',')
-        .filter(|t| !t.is_empty())
-        .map(Str::from)
-        .collect()
+fn list(text: &'static str) -> Arc<[Str]> {
+    let words = text.split(',').filter(|t| !t.is_empty());
+    TEXTS.share(words.map(Str::const_new).collect())
 }
 
 #[cfg(test)]

@@ -26,7 +26,8 @@ pub(super) struct Parsed {
     /// per type id, what it is since which minor version (ascending); most have one entry
     pub(super) nodes: Vec<Vec<(u8, Arc<Shape>)>>,
     pub(super) structs: HashMap<&'static str, TypeId>,
-    pub(super) kinds: Vec<(Range, [&'static str; 3], TypeId)>,
+    /// ascending
+    pub(super) kinds: Vec<([&'static str; 3], Range, TypeId)>,
     interned: HashMap<&'static str, TypeId>,
 }
 
@@ -66,10 +67,15 @@ pub(super) fn parse(text: &'static str) -> Parsed {
             let mut next = || words.next().unwrap_or_default();
             let gvk = [next(), next(), next()];
             let id = parsed.ty(next());
-            parsed.kinds.push((range, gvk, id));
+            parsed.kinds.push((gvk, range, id));
         }
     }
     parsed.close(open);
+    parsed.kinds.sort_unstable();
+    parsed.kinds.shrink_to_fit();
+    parsed.nodes.iter_mut().for_each(Vec::shrink_to_fit);
+    parsed.nodes.shrink_to_fit();
+    parsed.interned = HashMap::new();
     parsed
 }
 
@@ -87,7 +93,7 @@ impl Parsed {
 
     fn push(&mut self, shape: Shape) -> TypeId {
         let id = self.reserve();
-        self.nodes[id.0 as usize].push((0, Arc::new(shape)));
+        self.nodes[id.0 as usize] = vec![(0, Arc::new(shape))];
         id
     }
 
@@ -142,7 +148,7 @@ impl Parsed {
             let kind = match keys {
                 "" => ListKind::Atomic,
                 "set" => ListKind::Set,
-                keys => ListKind::Map(keys.split(',').map(Str::from).collect()),
+                keys => ListKind::Map(keys.split(',').map(Str::const_new).collect()),
             };
             return Shape::List(List {
                 item: self.ty(item),
@@ -215,7 +221,7 @@ impl Parsed {
                     "la" => field.list_atomic = true,
                     _ => {}
                 },
-                Some(("pk", key)) => field.patch_merge_key = Some(Str::const_new(key)),
+                Some(("pk", key)) => facts.patch_merge_key = Some(Str::const_new(key)),
                 Some(("e", values)) => {
                     facts.one_of = values
                         .split(',')
@@ -229,7 +235,8 @@ impl Parsed {
             .and_then(|d| crate::json::parse(d.as_bytes()).ok())
             .map(|d| d.value);
         if facts != Facts::default() {
-            field.facts = Some(Box::new(facts));
+            facts.one_of.shrink_to_fit();
+            field.facts = Some(Arc::new(facts));
         }
         field
     }

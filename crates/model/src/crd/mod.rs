@@ -131,8 +131,8 @@ fn resource(crd: &Value, version: &Value, storage: &str, root: Arc<Schema>) -> R
         ),
         plural: text(crd, &["spec", "names", "plural"]),
         namespaced: crd.str_at(&["spec", "scope"]) == Some("Namespaced"),
-        short_names: strings(crd, &["spec", "names", "shortNames"]),
-        categories: strings(crd, &["spec", "names", "categories"]),
+        short_names: strings(crd, &["spec", "names", "shortNames"]).into(),
+        categories: strings(crd, &["spec", "names", "categories"]).into(),
         verbs: [
             "delete",
             "deletecollection",
@@ -145,12 +145,12 @@ fn resource(crd: &Value, version: &Value, storage: &str, root: Arc<Schema>) -> R
         ]
         .map(Into::into)
         .into(),
-        subresources: subresources(version, &group, &name, &kind),
+        subresources: subresources(version, &group, &name, &kind).into(),
         storage_group: group.clone(),
         storage_version: storage.into(),
         types: Arc::new(types),
         root: type_id,
-        columns: columns(version),
+        columns: columns(version).into(),
         custom: Some(Arc::new(Custom {
             rules: rules::of_schema(&root),
             crd: text(crd, &["metadata", "name"]),
@@ -185,7 +185,7 @@ fn deprecation(version: &Value, group: &Str, name: &Str, kind: &Str) -> Option<S
 }
 
 fn subresources(version: &Value, group: &Str, name: &Str, kind: &Str) -> Vec<Subresource> {
-    let verbs: Vec<Str> = ["get", "patch", "update"].map(Into::into).into();
+    let verbs: Arc<[Str]> = ["get", "patch", "update"].map(Into::into).into();
     let has = |key: &str| {
         version
             .at(&["subresources", key])

@@ -95,7 +95,7 @@ fn a_crd_becomes_a_resource_like_a_built_in_one() {
         ["Name", "Size"]
     );
     assert_eq!(r.columns[1].priority, 1);
-    assert!(r.namespaced && r.has_status() && r.short_names == ["wd"]);
+    assert!(r.namespaced && r.has_status() && *r.short_names == ["wd"]);
     let root = r.types.structure(r.root).expect("struct");
     let names: Vec<&str> = root.fields.iter().map(|f| f.json.as_str()).collect();
     assert_eq!(names, ["apiVersion", "kind", "metadata", "spec", "status"]);

@@ -7,7 +7,7 @@ use crate::catalogue::{
 };
 use crate::{Str, Value};
 use std::collections::HashMap;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 /// The arena that every CRD's starts with: the built-in `ObjectMeta`, shared.
 static BASE: LazyLock<(Types, TypeId)> = LazyLock::new(|| {
@@ -161,15 +161,16 @@ impl Builder {
     }
 }
 
-fn facts(default: Value, property: &Schema) -> Box<Facts> {
+fn facts(default: Value, property: &Schema) -> Arc<Facts> {
     let format = property
         .checks
         .as_ref()
         .map(|c| c.format.clone())
         .unwrap_or_default();
-    Box::new(Facts {
+    Arc::new(Facts {
         default: Some(default),
         one_of: Vec::new(),
         format,
+        patch_merge_key: None,
     })
 }

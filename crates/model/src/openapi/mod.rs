@@ -126,7 +126,7 @@ pub fn hash(catalogue: &Catalogue, custom: &[Arc<Resource>], path: &str) -> Stri
         hash.add(resource.kind.as_bytes());
         hash.add(resource.list_kind.as_bytes());
         hash.add(&[u8::from(resource.namespaced)]);
-        for subresource in &resource.subresources {
+        for subresource in resource.subresources.iter() {
             hash.add(subresource.name.as_bytes());
         }
         if let Some(custom) = &resource.custom {

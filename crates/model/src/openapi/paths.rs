@@ -169,7 +169,7 @@ fn below_objects(
     schemas: &mut Schemas<'_>,
 ) {
     let resource = writer.resource;
-    for subresource in &resource.subresources {
+    for subresource in resource.subresources.iter() {
         let name = &subresource.name;
         let operations = on_subresource(resource, subresource, object, schemas);
         let path = writer.path(operations, name, "", true);

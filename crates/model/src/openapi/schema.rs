@@ -198,8 +198,8 @@ impl<'a> Schemas<'a> {
         if !strategies.is_empty() {
             schema.insert("x-kubernetes-patch-strategy", strategies.join(","));
         }
-        if let Some(key) = &field.patch_merge_key {
-            schema.insert("x-kubernetes-patch-merge-key", key.clone());
+        if let Some(key) = field.patch_merge_key() {
+            schema.insert("x-kubernetes-patch-merge-key", key);
         }
         if field.map_atomic || field.map_granular {
             schema.insert(

@@ -1,8 +1,9 @@
 //! Tests of [`super`].
 
 use super::*;
-use crate::catalogue::{List, ListKind, Struct};
+use crate::catalogue::{Facts, List, ListKind, Struct};
 use crate::{json, value};
+use std::sync::Arc;
 
 fn v(text: &str) -> Value {
     json::parse(text.as_bytes()).expect(text).value
@@ -32,7 +33,12 @@ fn types() -> (Types, TypeId) {
     };
     let merging = |json: &str, ty, key: Option<&str>| Field {
         patch_merge: true,
-        patch_merge_key: key.map(Into::into),
+        facts: key.map(|key| {
+            Arc::new(Facts {
+                patch_merge_key: Some(key.into()),
+                ..Facts::default()
+            })
+        }),
         ..plain(json, ty)
     };
     let fields = vec![

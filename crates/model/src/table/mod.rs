@@ -36,7 +36,7 @@ pub fn columns(resource: &Resource) -> Vec<Column> {
             column("Created At", "date", ""),
         ];
     }
-    resource.columns.clone()
+    resource.columns.to_vec()
 }
 
 /// The cells of one object, one per column; `now` in unix seconds.
