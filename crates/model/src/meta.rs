@@ -135,6 +135,8 @@ enum NameRule {
     Address,
     /// CRDs: exactly this name
     CustomResource(String),
+    /// bundles of trust anchors: a subdomain after that of this signer
+    TrustBundle(String),
     /// API services: exactly this name, and how upstream says so
     ApiService(String, String),
 }
@@ -149,6 +151,10 @@ fn name_rule(resource: &Resource, object: &Value) -> NameRule {
         ("rbac.authorization.k8s.io", _) => NameRule::WholeSegment,
         ("policy", "PodDisruptionBudget") | ("", "Event") => NameRule::PathSegment,
         ("certificates.k8s.io", "CertificateSigningRequest") => NameRule::Any,
+        ("certificates.k8s.io", "ClusterTrustBundle") => {
+            let signer = object.str_at(&["spec", "signerName"]);
+            NameRule::TrustBundle(signer.unwrap_or_default().into())
+        }
         ("resource.k8s.io", "DeviceClass") => NameRule::OnlyName,
         ("networking.k8s.io", "IPAddress") => NameRule::Address,
         ("apiextensions.k8s.io", "CustomResourceDefinition") => {
@@ -179,21 +185,44 @@ fn address_problems(name: &str) -> Problems {
     report.errors.into_iter().map(|e| e.detail).collect()
 }
 
+/// A name as it will be: a trailing dash is fine before a suffix.
+fn masked(name: &str, prefix: bool) -> String {
+    match name.strip_suffix('-') {
+        Some(rest) if prefix && !rest.is_empty() => {
+            let mut end = rest.len() - 1;
+            while !rest.is_char_boundary(end) {
+                end -= 1;
+            }
+            format!("{}a", &rest[..end])
+        }
+        _ => name.to_owned(),
+    }
+}
+
+/// kubernetes `pkg/apis/core/validation/names.go` `ValidateClusterTrustBundleName`
+fn trust_bundle_problems(signer: &str, name: &str, prefix: bool) -> Problems {
+    if signer.is_empty() {
+        if name.contains(':') {
+            let problem = "ClusterTrustBundle without signer name must not have \":\" in its name";
+            return vec![problem.into()];
+        }
+        return rules::dns1123_subdomain(&masked(name, prefix));
+    }
+    let start = format!("{}:", signer.replace('/', ":"));
+    match name.strip_prefix(&start) {
+        Some(rest) => rules::dns1123_subdomain(&masked(rest, prefix)),
+        None => vec![format!(
+            "ClusterTrustBundle for signerName {signer} must be named with prefix {start}"
+        )],
+    }
+}
+
 impl NameRule {
     /// `prefix`: a generateName, to which a suffix will be appended.
     fn check(&self, name: &str, prefix: bool) -> Problems {
-        // A trailing dash is fine before a suffix.
-        let masked = match name.strip_suffix('-') {
-            Some(rest) if prefix && !rest.is_empty() => {
-                let mut end = rest.len() - 1;
-                while !rest.is_char_boundary(end) {
-                    end -= 1;
-                }
-                format!("{}a", &rest[..end])
-            }
-            _ => name.to_owned(),
-        };
+        let masked = masked(name, prefix);
         match self {
+            Self::TrustBundle(signer) => trust_bundle_problems(signer, name, prefix),
             Self::Subdomain => rules::dns1123_subdomain(&masked),
             Self::Label => rules::dns1123_label(&masked),
             Self::OnlyName if !prefix => rules::dns1123_subdomain(&masked),
@@ -284,17 +313,20 @@ fn checks_names_again(resource: &Resource) -> bool {
                     | "flowcontrol.apiserver.k8s.io"
                     | "rbac.authorization.k8s.io",
                 _
-            ) | (
-                "networking.k8s.io",
-                "IPAddress" | "IngressClass" | "Ingress"
-            ) | (
-                "node.k8s.io" | "discovery.k8s.io" | "resource.k8s.io",
-                "RuntimeClass"
-                    | "EndpointSlice"
-                    | "ResourceClaim"
-                    | "ResourceClaimTemplate"
-                    | "DeviceClass"
-            ) | ("apps", "ControllerRevision")
+            ) | ("certificates.k8s.io", "ClusterTrustBundle")
+                | (
+                    "networking.k8s.io",
+                    "IPAddress" | "IngressClass" | "Ingress"
+                )
+                | (
+                    "node.k8s.io" | "discovery.k8s.io" | "resource.k8s.io",
+                    "RuntimeClass"
+                        | "EndpointSlice"
+                        | "ResourceClaim"
+                        | "ResourceClaimTemplate"
+                        | "DeviceClass"
+                )
+                | ("apps", "ControllerRevision")
                 | ("batch", "Job")
                 | (
                     "",

@@ -99,6 +99,34 @@ var hints = []struct {
 	{"name", []string{"app", "a", "x-1", "data", "conf", "side", "init", "http", "p", "svc", "sa", "Web", "my.name", "a_b", "system:x", "cpu", "memory"}},
 }
 
+// Expressions of a type of their own, by field.
+var expressions = map[string][]string{
+	"ApplyConfiguration.expression": {
+		"Object{}", "Object{metadata: Object.metadata{labels: {'a': 'b'}}}", "Object.spec{}", "Object{spec: {'a': 1}}", "object", "{'a': 1}",
+		"Object{spec: Object.spec{template: Object.spec.template{spec: Object.spec.template.spec{containers: [Object.spec.template.spec.containers{name: 'c'}]}}}}",
+		"has(object.spec) ? Object{} : Object{metadata: Object.metadata{}}", "has(object.spec) ? Object{} : object", "[Object{}]", "JSONPatch{}",
+		"Object{spec: Object.spec{replicas: variables.v}}", "Object{spec: Object.spec{?replicas: object.?spec.replicas}}", "Other{}", "Object.{}", "Objects{}",
+		"Object{metadata: Object.metadata{name: params.name}}", "Object{a: authorizer.group('').resource('pods').check('get').allowed()}", "Object{a: 1, a: 2}",
+		"Object{metadata: 1}.metadata == 1 ? Object{} : Object{}", "dyn(Object{})", "Object{a: Object.b{c: 1 + 'x'}}", " Object{} ", "Object", "type(Object{}) == Object",
+		"[Object{}, Object{}][0]", "[1, 2].map(x, Object{a: x})[0]", "Object{a: JSONPatch{op: 'add'}}", "Object{}.a.b.c", "Object{a: ip('1.2.3.4')}", "Object {\n  spec: Object.spec {\n x\n }\n}",
+	},
+	"JSONPatch.expression": {
+		"[]", "[JSONPatch{op: 'add', path: '/a', value: 1}]", "[JSONPatch{}]", "[JSONPatch{op: 1}]", "[JSONPatch{other: 'x'}]", "JSONPatch{}", "[1]", "[JSONPatch{}, 1]",
+		"[JSONPatch{op: 'move', from: '/a', path: '/b'}]", "[JSONPatch{op: 'add', path: '/a/' + jsonpatch.escapeKey('a/b'), value: Object.a{b: 1}}]",
+		"object.spec.a.map(x, JSONPatch{op: 'remove', path: '/a'})", "variables.v == 1 ? [JSONPatch{op: 'remove', path: '/a'}] : []", "[JSONPatch{op: 'test', value: null}]",
+		"[JSONPatch{value: [1, 'a', {}]}] + [JSONPatch{}]", "[Object{}]", "[JSONPatch{op: object.x}]", "dyn([JSONPatch{}])", "[JSONPatch{op: 'add', path: '/x', value: {'a': 1}}].filter(x, true)",
+		"[JSONPatch{op: 'add'}.op]", "[JSONPatch{op: 'add'}].map(p, p.path)", "[JSONPatch{op: 'add'}].map(p, p.nope)", "jsonpatch.escapeKey(1)", "[?optional.of(JSONPatch{})]", "[JSONPatch.x{}]", "[JSONPatch{?op: optional.none()}]", "JSONPatch",
+	},
+	"CELDeviceSelector.expression": {
+		"device.driver == 'x'", "device.attributes['example.com'].model == 'a'", "device.attributes['example.com'].index > 1", "device.capacity['example.com'].memory.compareTo(quantity('1Gi')) >= 0",
+		"device.capacity['example.com'].memory.isGreaterThan(quantity('1Gi'))", "device.attributes['a'].v.isGreaterThan(semver('1.0.0'))", "device.x == 1", "device", "device.allowMultipleAllocations",
+		"device.driver", "1", "true", "device.driver == 1", "device.attributes['a'] == {}", "'model' in device.attributes['a']", "has(device.attributes['a'].b)", "device.attributes.exists(d, d == 'a')",
+		"device.driver.matches('[')", "device.driver.matches('^a+$')", "cel.bind(d, device.attributes['example.com'], d.a == 1 && d.b == 's')", "object.a == 1", "device.attributes['a'].b.c == 1",
+		"device.attributes['a'].map(x, x == 'b').all(y, y)", "device.capacity['a']['b'] == quantity('1')", "device.capacity['a'].b > 1", "device.capacity[1].b == quantity('1')", "semver('1.2.3').isLessThan(device.attributes['a'].b)",
+		"device.attributes.all(a, device.attributes.all(b, device.attributes.all(c, device.attributes.all(d, a == b && c == d))))", "device.driver.startsWith('g') && device.driver.size() < 5", "device.attributes['a'].b.orValue(1)", "device.attributes[?'a'].hasValue()", "device.?driver.orValue('x') == 'y'",
+	},
+}
+
 var quantities = []any{"1", "0", "100m", "1Gi", "2Gi", "-1", "1.5", "512Mi", "1e3", "0.5m", "1n", "10", "7Ei", 1.0, 2.5, "500m", "2", "3", "x", "", "+1", "1e-3", "9223372036854775"}
 
 var resources = []string{"cpu", "memory", "ephemeral-storage", "storage", "hugepages-2Mi", "hugepages-1Gi", "example.com/gpu", "requests.cpu", "limits.memory", "pods", "count/deployments.apps", "requests.storage", "kubernetes.io/x", "x", "services.nodeports", "fast.storageclass.storage.k8s.io/requests.storage", "requests.hugepages-2Mi", "attachable-volumes-x", "a b", "requests.example.com/gpu"}
@@ -116,6 +144,9 @@ type generator struct {
 
 func (g *generator) text(name, key string, enum []string) string {
 	r := g.r
+	if list := expressions[key]; len(list) > 0 && r.Intn(10) < 7 {
+		return list[r.Intn(len(list))]
+	}
 	if len(enum) > 0 && r.Intn(10) < 7 {
 		return enum[r.Intn(len(enum))]
 	}

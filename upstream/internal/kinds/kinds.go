@@ -3,8 +3,10 @@ package kinds
 
 import (
 	"fmt"
+	"time"
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apiserver/pkg/authorization/authorizerfactory"
 	"k8s.io/apiserver/pkg/registry/rest"
 	"k8s.io/kubernetes/pkg/api/legacyscheme"
 
@@ -26,6 +28,8 @@ import (
 	"k8s.io/kubernetes/pkg/registry/batch/cronjob"
 	"k8s.io/kubernetes/pkg/registry/batch/job"
 	"k8s.io/kubernetes/pkg/registry/certificates/certificates"
+	"k8s.io/kubernetes/pkg/registry/certificates/clustertrustbundle"
+	"k8s.io/kubernetes/pkg/registry/certificates/podcertificaterequest"
 	"k8s.io/kubernetes/pkg/registry/coordination/lease"
 	"k8s.io/kubernetes/pkg/registry/core/configmap"
 	"k8s.io/kubernetes/pkg/registry/core/endpoint"
@@ -57,6 +61,7 @@ import (
 	"k8s.io/kubernetes/pkg/registry/rbac/role"
 	"k8s.io/kubernetes/pkg/registry/rbac/rolebinding"
 	"k8s.io/kubernetes/pkg/registry/resource/deviceclass"
+	"k8s.io/kubernetes/pkg/registry/resource/devicetaintrule"
 	"k8s.io/kubernetes/pkg/registry/resource/resourceclaim"
 	"k8s.io/kubernetes/pkg/registry/resource/resourceclaimtemplate"
 	"k8s.io/kubernetes/pkg/registry/resource/resourceslice"
@@ -67,6 +72,8 @@ import (
 	"k8s.io/kubernetes/pkg/registry/storage/storageclass"
 	"k8s.io/kubernetes/pkg/registry/storage/volumeattachment"
 	"k8s.io/kubernetes/pkg/registry/storage/volumeattributesclass"
+
+	"k8s.io/utils/clock/testing"
 
 	_ "freehold.dev/upstream/internal/install"
 )
@@ -80,6 +87,10 @@ func init() {
 	Strategies["ValidatingAdmissionPolicyBinding"] = Strategy{validatingadmissionpolicybinding.NewStrategy(nil, nil, none{}), nil}
 	Strategies["MutatingAdmissionPolicy"] = Strategy{mutatingadmissionpolicy.NewStrategy(nil, nil), nil}
 	Strategies["MutatingAdmissionPolicyBinding"] = Strategy{mutatingadmissionpolicybinding.NewStrategy(nil, nil, none{}), nil}
+	requests := podcertificaterequest.NewStrategy()
+	issued := testing.NewFakePassiveClock(time.Unix(1700000000, 0))
+	everything := authorizerfactory.NewAlwaysAllowAuthorizer()
+	Strategies["PodCertificateRequest"] = Strategy{requests, podcertificaterequest.NewStatusStrategy(requests, everything, issued)}
 	claims := resourceclaim.NewStrategy(nil, nil)
 	Strategies["ResourceClaim"] = Strategy{claims, resourceclaim.NewStatusStrategy(claims)}
 	Strategies["ResourceClaimTemplate"] = Strategy{resourceclaimtemplate.NewStrategy(nil), nil}
@@ -134,6 +145,8 @@ var Strategies = map[string]Strategy{
 	"MutatingWebhookConfiguration":   {mutatingwebhookconfiguration.Strategy, nil},
 	"FlowSchema":                     {flowschema.Strategy, flowschema.StatusStrategy},
 	"PriorityLevelConfiguration":     {prioritylevelconfiguration.Strategy, prioritylevelconfiguration.StatusStrategy},
+	"ClusterTrustBundle":             {clustertrustbundle.Strategy, nil},
+	"DeviceTaintRule":                {devicetaintrule.Strategy, devicetaintrule.StatusStrategy},
 	"DeviceClass":                    {deviceclass.Strategy, nil}, "ResourceSlice": {resourceslice.Strategy, nil},
 }
 

@@ -5,19 +5,23 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/base64"
+	"encoding/json"
 	"encoding/pem"
 	"math/big"
+	"time"
 )
 
-// A certificate request and a certificate, the same in every run.
-var certificateRequest, certificate = func() (string, string) {
+// A certificate request, a certificate and a bundle of trust anchors in JSON, and the request's DER; the
+// same in every run.
+var certificateRequest, certificate, anchors, stubRequest = func() (string, string, string, string) {
 	key := ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize))
 	subject := pkix.Name{CommonName: "system:node:n", Organization: []string{"system:nodes"}}
 	request, err := x509.CreateCertificateRequest(nil, &x509.CertificateRequest{Subject: subject}, key)
 	if err != nil {
 		panic(err)
 	}
-	ca := &x509.Certificate{Subject: subject, SerialNumber: big.NewInt(1), IsCA: true, BasicConstraintsValid: true}
+	ca := &x509.Certificate{Subject: subject, SerialNumber: big.NewInt(1), IsCA: true, BasicConstraintsValid: true,
+		NotBefore: time.Unix(1700000000, 0), NotAfter: time.Unix(1700003600, 0)}
 	cert, err := x509.CreateCertificate(nil, ca, ca, key.Public(), key)
 	if err != nil {
 		panic(err)
@@ -25,7 +29,11 @@ var certificateRequest, certificate = func() (string, string) {
 	text := func(kind string, der []byte) string {
 		return base64.StdEncoding.EncodeToString(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}))
 	}
-	return text("CERTIFICATE REQUEST", request), text("CERTIFICATE", cert)
+	bundle, err := json.Marshal(string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert})))
+	if err != nil {
+		panic(err)
+	}
+	return text("CERTIFICATE REQUEST", request), text("CERTIFICATE", cert), string(bundle), base64.StdEncoding.EncodeToString(request)
 }()
 
 const rule = `{"apiGroups":["apps"],"apiVersions":["v1"],"resources":["deployments","deployments/status"],"operations":["CREATE","UPDATE"],"scope":"Namespaced"}`
@@ -61,11 +69,15 @@ func init() {
 		`{"apiVersion":"storage.k8s.io/v1","kind":"VolumeAttachment",`+clusterMeta+`,"spec":{"attacher":"d.example.com","nodeName":"n","source":{"persistentVolumeName":"pv"}}}`,
 		`{"apiVersion":"storage.k8s.io/v1","kind":"VolumeAttributesClass",`+clusterMeta+`,"driverName":"d.example.com","parameters":{"a":"b"}}`,
 		`{"apiVersion":"certificates.k8s.io/v1","kind":"CertificateSigningRequest",`+clusterMeta+`,"spec":{"request":"`+certificateRequest+`","signerName":"example.com/signer","usages":["digital signature","client auth"],"expirationSeconds":3600,"username":"u","groups":["g"]},"status":{"conditions":[{"type":"Approved","status":"True","reason":"r","message":"m"}],"certificate":"`+certificate+`"}}`,
+		`{"apiVersion":"certificates.k8s.io/v1beta1","kind":"ClusterTrustBundle","metadata":{"name":"example.com:signer:x","labels":{"app":"a"}},"spec":{"signerName":"example.com/signer","trustBundle":`+anchors+`}}`,
+		`{"apiVersion":"certificates.k8s.io/v1beta1","kind":"ClusterTrustBundle","metadata":{"name":"x-1"},"spec":{"trustBundle":`+anchors+`}}`,
+		`{"apiVersion":"certificates.k8s.io/v1beta1","kind":"PodCertificateRequest",`+objectMeta+`,"spec":{"signerName":"example.com/signer","podName":"p","podUID":"u-2","serviceAccountName":"sa","serviceAccountUID":"u-3","nodeName":"n","nodeUID":"u-4","maxExpirationSeconds":86400,"stubPKCS10Request":"`+stubRequest+`","unverifiedUserAnnotations":{"example.com/a":"b"}}}`,
+		`{"apiVersion":"resource.k8s.io/v1beta2","kind":"DeviceTaintRule",`+clusterMeta+`,"spec":{"deviceSelector":{"driver":"gpu.example.com","pool":"p","device":"gpu-0"},"taint":{"key":"example.com/broken","value":"yes","effect":"NoSchedule"}}}`,
 		`{"apiVersion":"admissionregistration.k8s.io/v1","kind":"ValidatingWebhookConfiguration",`+clusterMeta+`,"webhooks":[`+webhook+`,{"name":"b.example.com","admissionReviewVersions":["v1","v1beta1"],"sideEffects":"NoneOnDryRun","clientConfig":{"url":"https://example.com/x"},"rules":[{"apiGroups":["*"],"apiVersions":["*"],"resources":["*/*"],"operations":["*"]}]}]}`,
 		`{"apiVersion":"admissionregistration.k8s.io/v1","kind":"MutatingWebhookConfiguration",`+clusterMeta+`,"webhooks":[`+webhook+`,{"name":"b.example.com","reinvocationPolicy":"IfNeeded","admissionReviewVersions":["v1"],"sideEffects":"None","clientConfig":{"url":"https://example.com/x"}}]}`,
 		`{"apiVersion":"admissionregistration.k8s.io/v1","kind":"ValidatingAdmissionPolicy",`+clusterMeta+`,"spec":{"failurePolicy":"Fail","paramKind":{"apiVersion":"v1","kind":"ConfigMap"},`+constraints+`,"matchConditions":[{"name":"x","expression":"object.metadata.name == 'a'"}],"variables":[{"name":"v","expression":"object.spec.replicas"}],"validations":[{"expression":"variables.v < 5","message":"too many","reason":"Invalid"},{"expression":"params.data.max != ''","messageExpression":"'no ' + object.metadata.name"}],"auditAnnotations":[{"key":"k","valueExpression":"'x'"}]}}`,
 		`{"apiVersion":"admissionregistration.k8s.io/v1","kind":"ValidatingAdmissionPolicyBinding",`+clusterMeta+`,"spec":{"policyName":"p","paramRef":{"name":"c","namespace":"ns","parameterNotFoundAction":"Deny"},"matchResources":{`+match+`},"validationActions":["Deny","Audit"]}}`,
-		`{"apiVersion":"admissionregistration.k8s.io/v1","kind":"MutatingAdmissionPolicy",`+clusterMeta+`,"spec":{"failurePolicy":"Fail","reinvocationPolicy":"Never",`+constraints+`,"matchConditions":[{"name":"x","expression":"object.metadata.name == 'a'"}],"mutations":[{"patchType":"ApplyConfiguration","applyConfiguration":{"expression":"Object{}"}},{"patchType":"JSONPatch","jsonPatch":{"expression":"[JSONPatch{op: 'add', path: '/metadata/labels', value: {}}]"}}]}}`,
+		`{"apiVersion":"admissionregistration.k8s.io/v1","kind":"MutatingAdmissionPolicy",`+clusterMeta+`,"spec":{"failurePolicy":"Fail","reinvocationPolicy":"Never",`+constraints+`,"matchConditions":[{"name":"x","expression":"object.metadata.name == 'a'"}],"variables":[{"name":"v","expression":"object.spec.replicas"}],"mutations":[{"patchType":"ApplyConfiguration","applyConfiguration":{"expression":"Object{spec: Object.spec{replicas: variables.v + 1}}"}},{"patchType":"JSONPatch","jsonPatch":{"expression":"[JSONPatch{op: 'add', path: '/metadata/labels', value: {}}]"}}]}}`,
 		`{"apiVersion":"admissionregistration.k8s.io/v1","kind":"MutatingAdmissionPolicyBinding",`+clusterMeta+`,"spec":{"policyName":"p","paramRef":{"selector":{"matchLabels":{"a":"b"}},"parameterNotFoundAction":"Allow"},"matchResources":{`+match+`}}}`,
 		`{"apiVersion":"apiextensions.k8s.io/v1","kind":"CustomResourceDefinition","metadata":{"name":"things.example.com"},"spec":{"group":"example.com","scope":"Namespaced","names":{"plural":"things","singular":"thing","kind":"Thing","listKind":"ThingList","shortNames":["th"],"categories":["all"]},"versions":[{"name":"v1","served":true,"storage":true,"schema":{"openAPIV3Schema":`+definitionSchema+`},"subresources":{"status":{},"scale":{"specReplicasPath":".spec.replicas","statusReplicasPath":".status.replicas","labelSelectorPath":".status.selector"}},"additionalPrinterColumns":[{"name":"A","type":"string","jsonPath":".spec.a","priority":1}],"selectableFields":[{"jsonPath":".spec.a"}]},{"name":"v1beta1","served":true,"storage":false,"deprecated":true,"deprecationWarning":"old","schema":{"openAPIV3Schema":{"type":"object","x-kubernetes-preserve-unknown-fields":true}}}],"conversion":{"strategy":"Webhook","webhook":{"conversionReviewVersions":["v1"],"clientConfig":{"service":{"namespace":"ns","name":"svc","path":"/c","port":443}}}}}}`,
 		`{"apiVersion":"apiregistration.k8s.io/v1","kind":"APIService","metadata":{"name":"v1.example.com"},"spec":{"group":"example.com","version":"v1","groupPriorityMinimum":100,"versionPriority":10,"service":{"namespace":"ns","name":"svc","port":443},"insecureSkipTLSVerify":true}}`,

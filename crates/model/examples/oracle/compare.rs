@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result, bail};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use freehold_model::apply::{Applier, apply, track_update};
-use freehold_model::catalogue::{Catalogue, Resource};
+use freehold_model::catalogue::{Catalogue, NEWEST_MINOR, Resource};
 use freehold_model::field::FieldError;
 use freehold_model::{Value, convert, defaults, json, patch, proto, strategic, strict, validate};
 
@@ -17,8 +17,12 @@ pub(crate) fn line(
 ) -> Result<Vec<String>> {
     let mut path = kind.split('/');
     let mut next = || path.next().unwrap_or_default();
+    let (group, version, name) = (next(), next(), next());
+    // What this version has as beta only is judged as the next one serves it.
+    let newest = Catalogue::builtin(NEWEST_MINOR).context("no catalogue")?;
     let resource = catalogue
-        .by_kind(next(), next(), next())
+        .by_kind(group, version, name)
+        .or_else(|| newest.by_kind(group, "v1", name))
         .with_context(|| format!("no kind {kind}"))?;
     match (sort, parts) {
         ("default", [given, theirs]) => defaulted(catalogue, resource, given, theirs),

@@ -161,7 +161,7 @@ fn conditions(report: &mut Report, object: &Value, old: Option<&Value>) {
 }
 
 /// `example.com/signer`: kubernetes `pkg/apis/core/validation/names.go` `ValidateSignerName`.
-fn signer_name(report: &mut Report, name: &str, legacy: bool, at: Path<'_>) {
+pub(super) fn signer_name(report: &mut Report, name: &str, legacy: bool, at: Path<'_>) {
     if name.is_empty() {
         return report.required(at, "");
     }
@@ -249,13 +249,15 @@ pub(super) fn update(report: &mut Report, new: &Value, old: &Value, allowed: All
     }
 }
 
-struct Block<'a> {
-    kind: &'a str,
-    has_headers: bool,
+/// A block of a PEM file.
+pub(super) struct Block<'a> {
+    pub(super) kind: &'a str,
+    pub(super) has_headers: bool,
+    pub(super) data: Vec<u8>,
 }
 
 /// The blocks of a PEM file, up to the first text that is none (Go's `encoding/pem`).
-fn pem_blocks(text: &str) -> Vec<Block<'_>> {
+pub(super) fn pem_blocks(text: &str) -> Vec<Block<'_>> {
     let mut blocks = Vec::new();
     let mut rest = text;
     while let Some(start) = rest.find("-----BEGIN ") {
@@ -268,9 +270,14 @@ fn pem_blocks(text: &str) -> Vec<Block<'_>> {
             continue;
         };
         let has_headers = body.contains(": ");
-        let data: String = body.split_whitespace().collect();
-        if has_headers || bytes64::decode(&data).is_ok() {
-            blocks.push(Block { kind, has_headers });
+        let text: String = body.split_whitespace().collect();
+        let data = bytes64::decode(&text);
+        if has_headers || data.is_ok() {
+            blocks.push(Block {
+                kind,
+                has_headers,
+                data: data.unwrap_or_default(),
+            });
             rest = after;
         }
     }

@@ -18,6 +18,7 @@ mod indexes;
 mod migration;
 pub(crate) mod net;
 mod networking;
+mod pod_certificates;
 mod policies;
 mod rbac;
 pub(crate) mod read;
@@ -26,6 +27,7 @@ mod small;
 mod status;
 mod storage;
 pub(crate) mod webhooks;
+mod x509;
 
 use crate::field::FieldError;
 use crate::{Resource, Value, meta};
@@ -68,6 +70,12 @@ fn create_spec(report: &mut Report, resource: &Resource, object: &Value) {
         ("node.k8s.io", "RuntimeClass") => small::runtime_class(report, object),
         ("certificates.k8s.io", "CertificateSigningRequest") => {
             certificates::create(report, object);
+        }
+        ("certificates.k8s.io", "ClusterTrustBundle") => {
+            pod_certificates::bundle(report, object, None);
+        }
+        ("certificates.k8s.io", "PodCertificateRequest") => {
+            pod_certificates::request(report, object);
         }
         ("admissionregistration.k8s.io", _) => admission_kind(report, kind, object, None),
         ("apiregistration.k8s.io", "APIService") => apiregistration::api_service(report, object),
@@ -146,6 +154,16 @@ pub fn update(resource: &Resource, new: &Value, old: &Value) -> Vec<FieldError> 
         ("storage.k8s.io", _) => storage::update(&mut report, kind, new, old),
         ("certificates.k8s.io", "CertificateSigningRequest") => {
             certificates::update(&mut report, new, old, certificates::Allowed::default());
+        }
+        ("certificates.k8s.io", "ClusterTrustBundle") => {
+            pod_certificates::bundle(&mut report, new, Some(old));
+        }
+        ("certificates.k8s.io", "PodCertificateRequest") => {
+            report.immutable(
+                crate::field::Path::root("spec"),
+                new.get("spec"),
+                old.get("spec"),
+            );
         }
         ("autoscaling", "HorizontalPodAutoscaler") => {
             autoscaler(&mut report, resource, new, Some(old));

@@ -48,6 +48,9 @@ pub(super) fn update(report: &mut Report, resource: &Resource, new: &Value, old:
             };
             certificates::update(report, new, old, allowed);
         }
+        ("certificates.k8s.io", "PodCertificateRequest") => {
+            super::pod_certificates::status_update(report, new, old);
+        }
         ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy") => {
             super::policies::status(report, status, path);
             conditions(report, status, path);
