@@ -6,6 +6,7 @@ use super::tls::MakeTls;
 use crate::{Error, Result};
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::task::AbortHandle;
@@ -14,11 +15,11 @@ use tokio_postgres::config::{SslMode, TargetSessionAttrs};
 use tokio_postgres::{AsyncMessage, Client, Config, Connection, Notification};
 
 /// Settings of every session. Queries here are by key, so a plan that reads a whole table is
-/// always the wrong one; a transaction that was left alone must give its locks back.
+/// always the wrong one, and one plan fits all parameters; a transaction that was left alone must give its locks back.
 const SESSION: &str = "-c statement_timeout=60s -c lock_timeout=10s \
     -c idle_in_transaction_session_timeout=15s -c tcp_user_timeout=15s \
     -c enable_seqscan=off -c enable_bitmapscan=off -c enable_hashjoin=off -c enable_mergejoin=off \
-    -c jit=off -c max_parallel_workers_per_gather=0 -c client_min_messages=warning";
+    -c plan_cache_mode=force_generic_plan -c jit=off -c max_parallel_workers_per_gather=0 -c client_min_messages=warning";
 
 /// Who serves a connection: a process id and since when, which together are unique.
 #[derive(Clone, Debug)]
@@ -37,7 +38,7 @@ pub(super) struct Connector {
 
 /// A session and the task that moves its bytes.
 pub(super) struct Session {
-    pub(super) client: Client,
+    pub(super) client: Arc<Client>,
     pub(super) backend: Backend,
     pub(super) mover: AbortHandle,
 }
@@ -113,7 +114,7 @@ impl Connector {
         })
         .abort_handle();
         let mut session = Session {
-            client,
+            client: Arc::new(client),
             backend: Backend {
                 pid: 0,
                 since: String::new(),

@@ -17,6 +17,7 @@ mod admin;
 mod batch;
 mod connect;
 mod fault;
+mod guess;
 mod hub;
 mod import;
 mod listen;

@@ -102,6 +102,7 @@ pub(super) enum Kind {
     LeasesKnown,
     LeasesOver,
     Write,
+    WriteIf,
     Sequence,
     PageNow,
     KeysNow,
@@ -195,6 +196,7 @@ impl Kind {
                 "SELECT id FROM {s}.lease WHERE id = ANY($1) AND deadline <= clock_timestamp() FOR UPDATE"
             }
             Self::Write => WRITE,
+            Self::WriteIf => WRITE_IF,
             Self::Sequence => "SELECT seq FROM {s}.writer WHERE id = $1",
             Self::PageNow => page_now!(
                 "c.value",
@@ -240,26 +242,44 @@ impl Kind {
     }
 }
 
-/// Everything that a batch changes, at once.
+/// Everything that a batch changes, at once; one row, with the number of head rows changed.
 const WRITE: &str = "\
-WITH c AS (INSERT INTO {s}.change SELECT * FROM unnest($1::bytea[], $2::bigint[], $3::bytea[], \
+WITH h AS (UPDATE {s}.head SET rev = $16, keys = $17, bytes = bytes + $18, compacted = $19 \
+    RETURNING 1), \
+c AS (INSERT INTO {s}.change SELECT * FROM unnest($1::bytea[], $2::bigint[], $3::bytea[], \
     $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[])), \
 l AS (INSERT INTO {s}.live SELECT * FROM unnest($8::bytea[], $9::bigint[], $10::bigint[], \
     $11::bigint[], $12::bigint[]) ON CONFLICT (key) DO UPDATE SET rev = excluded.rev, \
     create_rev = excluded.create_rev, version = excluded.version, lease = excluded.lease), \
 d AS (DELETE FROM {s}.live WHERE key = ANY($13::bytea[])), \
-x AS (DELETE FROM {s}.lease WHERE id = ANY($14::bigint[])), \
-w AS (INSERT INTO {s}.writer VALUES ($15, $16, now()) ON CONFLICT (id) DO UPDATE \
+x AS (DELETE FROM {s}.lease WHERE id = ANY($20::bigint[])), \
+w AS (INSERT INTO {s}.writer VALUES ($14, $15, now()) ON CONFLICT (id) DO UPDATE \
     SET seq = excluded.seq, at = excluded.at) \
-UPDATE {s}.head SET rev = $17, compacted = $18, keys = $19, bytes = bytes + $20";
+SELECT count(*) FROM h";
+
+/// The same, with a condition: the revision is $19, and no key of $20 is there. Whoever holds the
+/// head row is waited for, and then it is at another revision. Should a row of an older state be
+/// found here, so is the head row's, and the revision is another one as well.
+const WRITE_IF: &str = "\
+WITH h AS (UPDATE {s}.head SET rev = $16, keys = $17, bytes = bytes + $18 WHERE rev = $19 \
+    AND NOT EXISTS (SELECT FROM {s}.live WHERE key = ANY($20::bytea[])) RETURNING 1), \
+c AS (INSERT INTO {s}.change SELECT u.* FROM h, unnest($1::bytea[], $2::bigint[], $3::bytea[], \
+    $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[]) u), \
+l AS (INSERT INTO {s}.live SELECT u.* FROM h, unnest($8::bytea[], $9::bigint[], $10::bigint[], \
+    $11::bigint[], $12::bigint[]) u ON CONFLICT (key) DO UPDATE SET rev = excluded.rev, \
+    create_rev = excluded.create_rev, version = excluded.version, lease = excluded.lease), \
+d AS (DELETE FROM {s}.live USING h WHERE key = ANY($13::bytea[])), \
+w AS (INSERT INTO {s}.writer SELECT $14, $15, now() FROM h ON CONFLICT (id) DO UPDATE \
+    SET seq = excluded.seq, at = excluded.at) \
+SELECT count(*) FROM h";
 
 /// What changed from revision $3 on between $1 and $2, $4 rows at most, and if $5 what was
-/// before.
+/// before. Found by the revision: the condition on the key is written so that no index fits it.
 const HISTORY: &str = "\
 SELECT h.rev, h.compacted, c.key, c.value, c.create_rev, c.rev, c.version, c.lease, \
     p.value, p.create_rev, p.rev, p.version, p.lease \
-FROM {s}.head h LEFT JOIN (SELECT * FROM {s}.change WHERE rev >= $3 AND key >= $1 AND key < $2 \
-    ORDER BY rev LIMIT $4) c ON true \
+FROM {s}.head h LEFT JOIN (SELECT * FROM {s}.change WHERE rev >= $3 \
+    AND (key >= $1 AND key < $2) IS TRUE ORDER BY rev LIMIT $4) c ON true \
 LEFT JOIN {s}.change p ON $5 AND p.key = c.key AND p.rev = c.prev_rev";
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! One keyspace in a PostgreSQL database.
 
 use super::Options;
+use super::guess::Known;
 use super::hub::Hub;
 use super::listen::Listener;
 use super::pool::Pool;
@@ -29,6 +30,7 @@ pub(super) struct Inner {
     pub(super) options: Arc<Options>,
     pub(super) quota: Mutex<Quota>,
     pub(super) queue: Mutex<Queue>,
+    pub(super) known: Mutex<Known>,
     pub(super) hub: Hub,
     /// names this process and keyspace among all that write
     pub(super) writer: i64,
@@ -62,6 +64,7 @@ impl Inner {
             quota: Mutex::new(options.quota()),
             options,
             queue: Mutex::default(),
+            known: Mutex::default(),
             hub: Hub::default(),
             writer: random()?,
             sequence: AtomicI64::new(0),

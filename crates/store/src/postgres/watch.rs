@@ -20,8 +20,10 @@ use tokio_postgres::types::ToSql;
 const PAGE: i64 = 256;
 /// A word from another process may have been lost: ask this often.
 const ASK: Duration = Duration::from_secs(15);
-/// Pages that the feeder reads before it leaves the rest to the watches themselves.
-const FEED_PAGES: u32 = 8;
+/// Rows of the feeder's page, and pages that it reads before it leaves the rest to the watches
+/// themselves.
+const FEED: i64 = 1024;
+const FEED_PAGES: u32 = 4;
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// A page of history.
@@ -133,7 +135,7 @@ impl Cursor {
     async fn read_on(&mut self) -> Result<Option<WatchItem>> {
         let (lo, hi) = (self.span.lo.clone(), self.hi.clone());
         let next = self.place.next;
-        let history = history(&self.store, &lo, &hi, next, self.prev_kv).await?;
+        let history = history(&self.store, (&lo, &hi), next, self.prev_kv, PAGE).await?;
         if next < history.compacted {
             let rev = history.compacted;
             return Ok(Some(WatchItem::Compacted { rev }));
@@ -150,12 +152,11 @@ impl Cursor {
 /// Whole revisions from `next` on, as many as fit.
 async fn history(
     store: &Arc<Inner>,
-    lo: &Bytes,
-    hi: &Bytes,
+    (lo, hi): (&Bytes, &Bytes),
     next: u64,
     prev: bool,
+    mut limit: i64,
 ) -> Result<History> {
-    let mut limit = PAGE;
     let from = next.cast_signed();
     loop {
         let params: [&(dyn ToSql + Sync); 5] = [&&lo[..], &&hi[..], &from, &limit, &prev];
@@ -246,11 +247,13 @@ async fn catch_up(store: &Arc<Inner>) -> Result<()> {
     let hi = upper(&lo, &hi);
     for _ in 0..FEED_PAGES {
         let known = store.hub.head();
-        let head = store.read_head().await?;
-        if known == 0 || head.rev <= known {
+        if known == 0 {
             return Ok(());
         }
-        let history = history(store, &lo, &hi, known + 1, true).await?;
+        let history = history(store, (&lo, &hi), known + 1, true, FEED).await?;
+        if history.head <= known {
+            return Ok(());
+        }
         if history.compacted > known {
             store.hub.jump(history.head);
             return Ok(());

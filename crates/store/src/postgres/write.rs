@@ -1,5 +1,7 @@
 //! Writing. Transactions that wait are carried out together, as one database transaction:
 //! lock the head row and read what they touch, decide in memory, write everything and commit.
+//! Where what they touch is known (`guess`), they are decided first and written in one round trip,
+//! on the condition that it is still so.
 //!
 //! A commit whose answer was lost is looked for: the batch carries a number that is stored with
 //! it. The old connection's process is ended first, and the head row is locked, so that the answer
@@ -9,6 +11,7 @@
 use super::batch::{self, Planned, Seen, Sums};
 use super::connect::Backend;
 use super::fault::Fault;
+use super::guess::Known;
 use super::pool::{Held, by};
 use super::read::{Wanted, kv, upper};
 use super::sql::Kind;
@@ -58,6 +61,15 @@ struct Item {
     reply: oneshot::Sender<Result<TxnReply>>,
 }
 
+impl Item {
+    fn txn(&self) -> Option<&Txn> {
+        match &self.work {
+            Work::Txn(txn) | Work::Alone(txn) => Some(txn),
+            _ => None,
+        }
+    }
+}
+
 #[derive(Default)]
 pub(super) struct Queue {
     items: VecDeque<Item>,
@@ -73,6 +85,8 @@ enum End {
     Not(Fault),
     /// the answer was lost
     Unknown(Backend, String),
+    /// nothing was written: the keyspace is not as it was taken for
+    Stale(Held),
 }
 
 impl Inner {
@@ -160,11 +174,16 @@ impl Inner {
             let why = match self.attempt(items, end).await {
                 Ok(planned) => {
                     self.hub.publish(&planned);
+                    self.known.lock().wrote(&planned);
                     return Ok(planned.replies);
                 }
-                Err(Fault::Refused(error)) => return Err(error),
+                Err(Fault::Refused(error)) => {
+                    *self.known.lock() = Known::default();
+                    return Err(error);
+                }
                 Err(Fault::Broken(why)) => why,
             };
+            *self.known.lock() = Known::default();
             self.pool.forget(None);
             if Instant::now() + pause >= end {
                 return Err(Error::Unavailable(why));
@@ -175,15 +194,27 @@ impl Inner {
     }
 
     /// One attempt; after an error nothing was written, unless it says that this is not known.
-    async fn attempt<'a>(&self, items: &'a [Item], end: Instant) -> Result<Planned, Fault> {
+    async fn attempt(&self, items: &[Item], end: Instant) -> Result<Planned, Fault> {
+        let txns: Vec<&Txn> = items.iter().filter_map(Item::txn).collect();
         let mut held = self.pool.get(Some(&self.names.role), end).await?;
+        let guess = match &items[0].work {
+            Work::Txn(_) => self.known.lock().guess(&txns),
+            _ => None,
+        };
+        if let Some(guess) = guess {
+            let planned = batch::plan(guess.seen, &txns, *self.quota.lock());
+            // What is refused, or writes nothing, may have been decided by what is not so.
+            if planned.writes() && planned.replies.iter().all(Result::is_ok) {
+                let seq = self.next_sequence();
+                let end_of = self.commit(held, &planned, seq, Some(&guess.absent), end);
+                match self.outcome(Box::pin(end_of).await, seq, end).await? {
+                    None => return Ok(planned),
+                    Some(back) => held = back,
+                }
+            }
+        }
         let planned = match &items[0].work {
             Work::Txn(_) | Work::Alone(_) => {
-                let txn = |item: &'a Item| match &item.work {
-                    Work::Txn(txn) | Work::Alone(txn) => Some(txn),
-                    _ => None,
-                };
-                let txns: Vec<&Txn> = items.iter().filter_map(txn).collect();
                 let seen = self.look(&mut held, &txns, end).await?;
                 batch::plan(seen, &txns, *self.quota.lock())
             }
@@ -218,11 +249,19 @@ impl Inner {
             return Ok(planned);
         }
         let seq = self.next_sequence();
-        match self.commit(held, &planned, seq, end).await {
-            End::Committed => Ok(planned),
+        let end_of = self.commit(held, &planned, seq, None, end).await;
+        self.outcome(end_of, seq, end).await?;
+        Ok(planned)
+    }
+
+    /// Whether a batch was written; not if the connection comes back.
+    async fn outcome(&self, end_of: End, seq: i64, end: Instant) -> Result<Option<Held>, Fault> {
+        match end_of {
+            End::Committed => Ok(None),
+            End::Stale(held) => Ok(Some(held)),
             End::Not(fault) => Err(fault),
             End::Unknown(backend, why) => match self.find(&backend, seq, end).await {
-                Some(true) => Ok(planned),
+                Some(true) => Ok(None),
                 Some(false) => Err(Fault::Broken(why)),
                 None => Err(Fault::Refused(Error::Unavailable(format!(
                     "{why}; whether this was written is not known"
@@ -329,55 +368,67 @@ impl Inner {
         by(end, together).await
     }
 
-    /// Writes a batch and commits, in one round trip.
-    async fn commit(&self, mut held: Held, planned: &Planned, seq: i64, end: Instant) -> End {
-        let write = match held.prepare(&self.names, Kind::Write, end).await {
+    /// Writes a batch and commits, in one round trip: in the transaction that was begun, or, if
+    /// keys are given that must not be there, by itself and only if nobody has written meanwhile.
+    async fn commit(
+        &self,
+        mut held: Held,
+        planned: &Planned,
+        seq: i64,
+        absent: Option<&[Bytes]>,
+        end: Instant,
+    ) -> End {
+        let kind = match absent {
+            Some(_) => Kind::WriteIf,
+            None => Kind::Write,
+        };
+        let write = match held.prepare(&self.names, kind, end).await {
             Ok(write) => write,
             Err(fault) => return End::Not(fault),
         };
         let rows = Columns::of(planned);
         let client = held.client();
-        let note = format!("NOTIFY \"{}\", '{}'", self.names.channel, planned.after.rev);
-        let (size, rev) = (rows.size, signed(planned.after.rev));
+        let rev = signed(planned.after.rev);
         let (compacted, keys) = (signed(planned.after.compacted), signed(planned.after.keys));
-        let params: [&(dyn ToSql + Sync); 20] = [
-            &rows.key,
-            &rows.rev,
-            &rows.value,
-            &rows.create_rev,
-            &rows.version,
-            &rows.lease,
-            &rows.prev_rev,
-            &rows.live_key,
-            &rows.live_rev,
-            &rows.live_create,
-            &rows.live_version,
-            &rows.live_lease,
-            &rows.gone,
-            &planned.leases,
-            &self.writer,
-            &seq,
-            &rev,
-            &compacted,
-            &keys,
-            &size,
-        ];
+        let before = signed(planned.before.rev);
+        let none: Vec<&[u8]> = absent.unwrap_or_default().iter().map(|k| &k[..]).collect();
+        let mut params = rows.params();
+        params.extend([&self.writer as &(dyn ToSql + Sync), &seq, &rev]);
+        params.extend([&keys as &(dyn ToSql + Sync), &rows.size]);
+        match absent {
+            Some(_) => params.extend([&before as &(dyn ToSql + Sync), &none]),
+            None => params.extend([&compacted as &(dyn ToSql + Sync), &planned.leases]),
+        }
         let both = Box::pin(async {
+            if absent.is_some() {
+                return (client.query_one(&write, &params).await, Ok(()));
+            }
             tokio::join!(
-                client.execute(&write, &params),
+                client.query_one(&write, &params),
                 client.batch_execute("COMMIT")
             )
         });
         let backend = held.backend().clone();
         match tokio::time::timeout_at(end, both).await {
             Err(_) => End::Unknown(backend, "PostgreSQL: no answer in time".into()),
-            Ok((Ok(_), Ok(()))) => {
-                self.announce(held, note);
+            Ok((Ok(row), Ok(()))) if row.get::<_, i64>(0) == 1 => {
+                let note = format!("NOTIFY \"{}\", '{rev}'", self.names.channel);
+                self.announce(held, note).await;
                 End::Committed
             }
-            // The server said no before it came to the commit.
-            Ok((Err(error), _)) if error.as_db_error().is_some() => End::Not(error.into()),
-            Ok((Err(error), _) | (_, Err(error))) => match Fault::from(error) {
+            Ok((Ok(_), Ok(()))) => End::Stale(held),
+            Ok((Err(error), _)) => {
+                let said = error.as_db_error().is_some();
+                match Fault::from(error) {
+                    // The server said no before it came to the commit. By itself, a statement that
+                    // is broken off may be committed already.
+                    fault @ Fault::Refused(_) if said => End::Not(fault),
+                    fault if said && absent.is_none() => End::Not(fault),
+                    Fault::Broken(why) => End::Unknown(backend, why),
+                    Fault::Refused(error) => End::Unknown(backend, error.to_string()),
+                }
+            }
+            Ok((_, Err(error))) => match Fault::from(error) {
                 Fault::Broken(why) => End::Unknown(backend, why),
                 Fault::Refused(error) => End::Unknown(backend, error.to_string()),
             },
@@ -385,15 +436,17 @@ impl Inner {
     }
 
     /// Tells other processes; whoever misses it asks from time to time. Not inside the
-    /// transaction: PostgreSQL commits those that announce something one after the other.
-    fn announce(&self, held: Held, note: String) {
-        let pause = self.options.timeout;
-        tokio::spawn(async move {
-            let sent = by(Instant::now() + pause, held.client().batch_execute(&note)).await;
-            if sent.is_ok() {
-                held.back();
-            }
-        });
+    /// transaction: PostgreSQL commits those that announce something one after the other. The
+    /// connection goes back at once, with that on its way: nobody waits for the answer.
+    async fn announce(&self, held: Held, note: String) {
+        let client = held.shared();
+        let mut sent = Box::pin(async move { client.batch_execute(&note).await });
+        let first = futures::poll!(&mut sent);
+        held.back();
+        if first.is_pending() {
+            let limit = self.options.timeout;
+            tokio::spawn(async move { drop(tokio::time::timeout(limit, sent).await) });
+        }
     }
 
     /// Whether a batch was committed by a connection that broke; nothing: it cannot be found out
@@ -599,6 +652,24 @@ struct Columns<'a> {
 }
 
 impl<'a> Columns<'a> {
+    fn params(&self) -> Vec<&(dyn ToSql + Sync)> {
+        vec![
+            &self.key,
+            &self.rev,
+            &self.value,
+            &self.create_rev,
+            &self.version,
+            &self.lease,
+            &self.prev_rev,
+            &self.live_key,
+            &self.live_rev,
+            &self.live_create,
+            &self.live_version,
+            &self.live_lease,
+            &self.gone,
+        ]
+    }
+
     fn of(planned: &'a Planned) -> Self {
         let mut columns = Self::default();
         for event in planned.commits.iter().flat_map(|commit| &commit.events) {

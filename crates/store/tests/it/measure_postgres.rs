@@ -12,9 +12,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-const TIME: Duration = Duration::from_secs(5);
+/// Of one round of one side.
+const TIME: Duration = Duration::from_millis(1500);
+const ROUNDS: usize = 4;
 const CLIENTS: usize = 64;
-const EVENTS: usize = 300;
+const EVENTS: usize = 150;
 
 struct Kine(Child);
 
@@ -75,24 +77,60 @@ fn creators(
     (0..clients).map(one).collect()
 }
 
-async fn writes(name: &str, store: &Arc<dyn Store>, clients: usize) -> f64 {
+/// What one side took, in all rounds.
+#[derive(Default)]
+struct Took {
+    times: Vec<Duration>,
+    total: Duration,
+}
+
+impl Took {
+    fn per_second(&self) -> f64 {
+        self.times.len() as f64 / self.total.as_secs_f64()
+    }
+
+    fn print(&mut self, name: &str) {
+        let (p50, p99) = (
+            percentile(&mut self.times, 50),
+            percentile(&mut self.times, 99),
+        );
+        let rate = self.per_second();
+        println!("{name:50} {rate:8.0}/s  p50 {p50:7.2} ms  p99 {p99:7.2} ms");
+    }
+}
+
+async fn writes(store: &Arc<dyn Store>, clients: usize, took: &mut Took) {
     let stop = Arc::new(AtomicBool::new(false));
     let start = Instant::now();
     let tasks = creators(store, clients, &stop);
     tokio::time::sleep(TIME).await;
     stop.store(true, Ordering::Relaxed);
-    let mut times = Vec::new();
     for task in tasks {
-        times.extend(task.await.expect("client"));
+        took.times.extend(task.await.expect("client"));
     }
-    let rate = times.len() as f64 / start.elapsed().as_secs_f64();
-    let (p50, p99) = (percentile(&mut times, 50), percentile(&mut times, 99));
-    println!("{name:42} {rate:8.0}/s  p50 {p50:7.2} ms  p99 {p99:7.2} ms");
-    rate
+    took.total += start.elapsed();
+}
+
+/// What nobody who waits for PostgreSQL can be quicker than: the same bytes, by one prepared
+/// statement that is a transaction of its own, into a table without an index.
+async fn floor(client: &tokio_postgres::Client, took: &mut Took) {
+    let text = "INSERT INTO floor VALUES ($1, $2)";
+    let insert = client.prepare(text).await.expect("prepare");
+    let value = "v".repeat(1000);
+    let start = Instant::now();
+    while start.elapsed() < TIME {
+        let key = format!("load/floor/0/{}", took.times.len());
+        let at = Instant::now();
+        let row: [&(dyn tokio_postgres::types::ToSql + Sync); 2] =
+            [&key.as_bytes(), &value.as_bytes()];
+        client.execute(&insert, &row).await.expect("insert");
+        took.times.push(at.elapsed());
+    }
+    took.total += start.elapsed();
 }
 
 /// From the call of a create to the arrival of its event at a watch on `seen`.
-async fn lag(name: &str, written: &Arc<dyn Store>, seen: &Arc<dyn Store>, load: usize) -> f64 {
+async fn lag(written: &Arc<dyn Store>, seen: &Arc<dyn Store>, load: usize, took: &mut Took) {
     static ROUND: AtomicU64 = AtomicU64::new(0);
     let prefix = format!("lag/{}/", ROUND.fetch_add(1, Ordering::Relaxed));
     let watch = Watch {
@@ -107,7 +145,7 @@ async fn lag(name: &str, written: &Arc<dyn Store>, seen: &Arc<dyn Store>, load: 
     ) {}
     let stop = Arc::new(AtomicBool::new(false));
     let tasks = creators(written, load, &stop);
-    let mut times = Vec::new();
+    let start = Instant::now();
     for n in 0..EVENTS {
         let key = format!("{prefix}{n}");
         let at = Instant::now();
@@ -119,38 +157,100 @@ async fn lag(name: &str, written: &Arc<dyn Store>, seen: &Arc<dyn Store>, load: 
                 }
             }
         };
-        let (took, done) = tokio::join!(event, put_if(&**written, &key, 0, "v"));
+        let (arrived, done) = tokio::join!(event, put_if(&**written, &key, 0, "v"));
         assert!(done.expect("create").succeeded);
-        times.push(took);
+        took.times.push(arrived);
     }
+    took.total += start.elapsed();
     stop.store(true, Ordering::Relaxed);
     for task in tasks {
         task.await.expect("client");
     }
-    let (p50, p99) = (percentile(&mut times, 50), percentile(&mut times, 99));
-    println!("{name:42}             p50 {p50:7.2} ms  p99 {p99:7.2} ms");
-    p99
 }
 
-/// Writes by one and by many clients; events alone and under load.
-async fn one(name: &str, written: &Arc<dyn Store>, seen: &Arc<dyn Store>) -> [f64; 4] {
-    [
-        writes(&format!("{name}: create, 1 client"), written, 1).await,
-        writes(
-            &format!("{name}: create, {CLIENTS} clients"),
-            written,
-            CLIENTS,
-        )
-        .await,
-        lag(&format!("{name}: create to event, alone"), written, seen, 0).await,
-        lag(
-            &format!("{name}: create to event, {CLIENTS} more"),
-            written,
-            seen,
-            CLIENTS,
-        )
-        .await,
-    ]
+/// A way to write, and where its events are watched.
+struct Side {
+    name: &'static str,
+    written: Arc<dyn Store>,
+    seen: Arc<dyn Store>,
+    /// one and many writers, events alone and beside many writers
+    took: [Took; 4],
+}
+
+fn side(name: &'static str, written: &Arc<dyn Store>, seen: &Arc<dyn Store>) -> Side {
+    Side {
+        name,
+        written: written.clone(),
+        seen: seen.clone(),
+        took: Default::default(),
+    }
+}
+
+/// Rounds go around the sides, so that what else the machine does falls on all of them alike.
+async fn measure(sides: &mut [Side], client: &tokio_postgres::Client) -> Took {
+    let mut least = Took::default();
+    for _ in 0..ROUNDS {
+        floor(client, &mut least).await;
+        for side in &mut *sides {
+            writes(&side.written, 1, &mut side.took[0]).await;
+        }
+    }
+    for _ in 0..ROUNDS {
+        for side in &mut *sides {
+            lag(&side.written, &side.seen, 0, &mut side.took[2]).await;
+        }
+    }
+    for _ in 0..ROUNDS {
+        for side in &mut *sides {
+            writes(&side.written, CLIENTS, &mut side.took[1]).await;
+            lag(&side.written, &side.seen, CLIENTS, &mut side.took[3]).await;
+        }
+    }
+    least
+}
+
+fn report(mut sides: Vec<Side>, mut least: Took) {
+    least.print("floor: one commit of PostgreSQL");
+    let lowest = percentile(&mut least.times, 50);
+    let what = [
+        "create, 1 client",
+        "create, 64 clients",
+        "create to event, alone",
+        "create to event, 64 more",
+    ];
+    for side in &mut sides {
+        for (took, what) in side.took.iter_mut().zip(what) {
+            took.print(&format!("{}: {what}", side.name));
+        }
+    }
+    for side in &mut sides {
+        let [one, _, event, _] = &mut side.took;
+        let above = |took: &mut Took| (percentile(&mut took.times, 50) / lowest - 1.0) * 100.0;
+        println!(
+            "{}: p50 above the floor: create, 1 client {:.0} %, create to event {:.0} %",
+            side.name,
+            above(one),
+            above(event)
+        );
+    }
+    let (kine, ours) = sides.split_at_mut(1);
+    for side in ours {
+        let mut p99 = |at: usize| {
+            percentile(&mut side.took[at].times, 99) / percentile(&mut kine[0].took[at].times, 99)
+        };
+        let (alone, beside) = (p99(2), p99(3));
+        let rate = |at: usize| side.took[at].per_second() / kine[0].took[at].per_second();
+        println!(
+            "{} / kine: writes x{:.2} (1 client), x{:.2} ({CLIENTS}); event p99 x{alone:.3}, x{beside:.3}",
+            side.name,
+            rate(0),
+            rate(1),
+        );
+    }
+    println!(
+        "floor / kine: writes x{:.2} (1 client)",
+        least.per_second() / kine[0].took[0].per_second()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -170,49 +270,38 @@ async fn measure_postgres_against_kine() {
         }
     };
     let theirs = theirs.open("bench").await.expect("open");
-    let ours = Postgres::connect(postgres.options())
-        .await
-        .expect("connect");
+    let ours = Postgres::connect(postgres.options()).await;
+    let ours = ours.expect("connect");
     let store = ours.open("bench").await.expect("open");
-    let other = Postgres::connect(postgres.options())
-        .await
-        .expect("connect");
-    let other = other.open("bench").await.expect("open");
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
-        .await
-        .expect("bind");
+    let watched = ours.open("elsewhere").await.expect("open");
+    let other = Postgres::connect(postgres.options()).await;
+    let other = other.expect("connect").open("elsewhere").await;
+    let other = other.expect("open");
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await;
+    let listener = listener.expect("bind");
     let url = format!("http://{}", listener.local_addr().expect("bound"));
     let endpoint = tokio::spawn(server::serve(
         listener,
         ours.open("served").await.expect("open"),
     ));
     let served = etcd::Etcd::connect(etcd::Options::new(vec![url], "/bench"));
-    let served = served
-        .await
-        .expect("connect")
-        .open("bench")
-        .await
-        .expect("open");
+    let served = served.await.expect("connect").open("bench").await;
+    let served = served.expect("open");
+    let (client, connection) =
+        tokio_postgres::connect(&postgres.url("freehold"), tokio_postgres::NoTls)
+            .await
+            .expect("connect");
+    tokio::spawn(connection);
+    let table = "CREATE SCHEMA f; SET search_path = f; CREATE TABLE floor (key bytea, value bytea)";
+    client.batch_execute(table).await.expect("table");
 
-    let kine = one("kine", &theirs, &theirs).await;
-    for (name, found) in [
-        ("driver", one("driver", &store, &store).await),
-        (
-            "driver, watch elsewhere",
-            one("driver, watch elsewhere", &store, &other).await,
-        ),
-        (
-            "driver behind endpoint",
-            one("driver behind endpoint", &served, &served).await,
-        ),
-    ] {
-        println!(
-            "{name} / kine: writes x{:.2} (1 client), x{:.2} ({CLIENTS}); event p99 x{:.3}, x{:.3}",
-            found[0] / kine[0],
-            found[1] / kine[1],
-            found[2] / kine[2],
-            found[3] / kine[3]
-        );
-    }
+    let mut sides = vec![
+        side("kine", &theirs, &theirs),
+        side("driver", &store, &store),
+        side("driver, watch elsewhere", &watched, &other),
+        side("driver behind endpoint", &served, &served),
+    ];
+    let least = measure(&mut sides, &client).await;
+    report(sides, least);
     endpoint.abort();
 }
