@@ -9,6 +9,10 @@ pub mod peer;
 
 use std::path::{Path, PathBuf};
 
+/// As in the product.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// A program that `cargo xtask upstream` builds.
 ///
 /// # Errors

@@ -24,6 +24,8 @@ const MAX_CONNECTIONS: usize = 4_096;
 const MAX_HEADER_BYTES: usize = 64 * 1024;
 const MAX_HEADERS: usize = 128;
 const MAX_STREAMS: u32 = 250;
+/// Sessions that clients may resume, per control plane (rustls makes room for 256 at once: 24 KiB).
+const SESSIONS: usize = 32;
 const SMALL_BODY: u64 = 64 * 1024;
 const DRAIN: Duration = Duration::from_secs(5);
 
@@ -74,6 +76,7 @@ pub fn server_config(
         .with_single_cert(chain, key)
         .map_err(|e| format!("serving certificate and key: {e}"))?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    config.session_storage = rustls::server::ServerSessionMemoryCache::new(SESSIONS);
     Ok(Arc::new(config))
 }
 

@@ -133,9 +133,8 @@ impl Call {
         }
         if let Some(converter) = &self.converter {
             let anywhere = self.cp.config.limits.webhooks_anywhere;
-            return converter
-                .convert(&self.cp.cache, anywhere, to, values)
-                .await;
+            // Boxed: every idle watch would keep room for asking a webhook.
+            return Box::pin(converter.convert(&self.cp.cache, anywhere, to, values)).await;
         }
         values
             .iter_mut()

@@ -301,5 +301,8 @@ pub(crate) fn stored_bytes(storage: &Resource, mut value: Value) -> Bytes {
     value.unset(&["metadata", "selfLink"]);
     value.set(&["apiVersion"], storage.api_version());
     value.set(&["kind"], storage.kind.clone());
-    json::to_vec(&value).into()
+    let mut bytes = json::to_vec(&value);
+    // Caches keep these for long: without what the writer reserved.
+    bytes.shrink_to_fit();
+    bytes.into()
 }

@@ -144,7 +144,8 @@ pub(super) async fn watch(call: &Arc<Call>) -> Result<Response<Body>, ApiError> 
 }
 
 fn stream(watcher: Watcher) -> impl Stream<Item = Result<Frame<Bytes>, std::convert::Infallible>> {
-    futures::stream::unfold(watcher, |mut w| async move {
+    // Boxed: a stream of this kind holds its state twice, and controllers keep sixty open.
+    futures::stream::unfold(Box::new(watcher), |mut w| async move {
         let chunk = w.next_chunk().await?;
         Some((Ok(Frame::data(chunk)), w))
     })
