@@ -6,7 +6,6 @@ use super::tls::MakeTls;
 use crate::{Error, Result};
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::task::AbortHandle;
@@ -38,7 +37,7 @@ pub(super) struct Connector {
 
 /// A session and the task that moves its bytes.
 pub(super) struct Session {
-    pub(super) client: Arc<Client>,
+    pub(super) client: Client,
     pub(super) backend: Backend,
     pub(super) mover: AbortHandle,
 }
@@ -114,7 +113,7 @@ impl Connector {
         })
         .abort_handle();
         let mut session = Session {
-            client: Arc::new(client),
+            client,
             backend: Backend {
                 pid: 0,
                 since: String::new(),

@@ -133,11 +133,6 @@ impl Held {
         &self.conn().session.client
     }
 
-    /// For what goes on when the connection was given back.
-    pub(super) fn shared(&self) -> Arc<Client> {
-        self.conn().session.client.clone()
-    }
-
     pub(super) fn backend(&self) -> &Backend {
         &self.conn().session.backend
     }

@@ -31,6 +31,9 @@ pub(super) struct Inner {
     pub(super) quota: Mutex<Quota>,
     pub(super) queue: Mutex<Queue>,
     pub(super) known: Mutex<Known>,
+    /// the revision that other processes are told of, and whether somebody is telling them
+    pub(super) announced: AtomicI64,
+    pub(super) announcing: AtomicBool,
     pub(super) hub: Hub,
     /// names this process and keyspace among all that write
     pub(super) writer: i64,
@@ -65,6 +68,8 @@ impl Inner {
             options,
             queue: Mutex::default(),
             known: Mutex::default(),
+            announced: AtomicI64::new(0),
+            announcing: AtomicBool::new(false),
             hub: Hub::default(),
             writer: random()?,
             sequence: AtomicI64::new(0),

@@ -22,6 +22,7 @@ use bytes::Bytes;
 use futures::TryStreamExt;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -168,7 +169,11 @@ impl Inner {
     }
 
     /// Carries a batch out, again if need be, before `end`.
-    async fn batch(&self, items: &[Item], end: Instant) -> Result<Vec<Result<TxnReply>>> {
+    async fn batch(
+        self: &Arc<Self>,
+        items: &[Item],
+        end: Instant,
+    ) -> Result<Vec<Result<TxnReply>>> {
         let mut pause = PAUSE;
         loop {
             let why = match self.attempt(items, end).await {
@@ -194,7 +199,7 @@ impl Inner {
     }
 
     /// One attempt; after an error nothing was written, unless it says that this is not known.
-    async fn attempt(&self, items: &[Item], end: Instant) -> Result<Planned, Fault> {
+    async fn attempt(self: &Arc<Self>, items: &[Item], end: Instant) -> Result<Planned, Fault> {
         let txns: Vec<&Txn> = items.iter().filter_map(Item::txn).collect();
         let mut held = self.pool.get(Some(&self.names.role), end).await?;
         let guess = match &items[0].work {
@@ -371,7 +376,7 @@ impl Inner {
     /// Writes a batch and commits, in one round trip: in the transaction that was begun, or, if
     /// keys are given that must not be there, by itself and only if nobody has written meanwhile.
     async fn commit(
-        &self,
+        self: &Arc<Self>,
         mut held: Held,
         planned: &Planned,
         seq: i64,
@@ -412,8 +417,7 @@ impl Inner {
         match tokio::time::timeout_at(end, both).await {
             Err(_) => End::Unknown(backend, "PostgreSQL: no answer in time".into()),
             Ok((Ok(row), Ok(()))) if row.get::<_, i64>(0) == 1 => {
-                let note = format!("NOTIFY \"{}\", '{rev}'", self.names.channel);
-                self.announce(held, note).await;
+                self.announce(held, rev);
                 End::Committed
             }
             Ok((Ok(_), Ok(()))) => End::Stale(held),
@@ -436,17 +440,33 @@ impl Inner {
     }
 
     /// Tells other processes; whoever misses it asks from time to time. Not inside the
-    /// transaction: PostgreSQL commits those that announce something one after the other. The
-    /// connection goes back at once, with that on its way: nobody waits for the answer.
-    async fn announce(&self, held: Held, note: String) {
-        let client = held.shared();
-        let mut sent = Box::pin(async move { client.batch_execute(&note).await });
-        let first = futures::poll!(&mut sent);
-        held.back();
-        if first.is_pending() {
-            let limit = self.options.timeout;
-            tokio::spawn(async move { drop(tokio::time::timeout(limit, sent).await) });
+    /// transaction: PostgreSQL commits those that announce something one after the other. And not
+    /// in the next writer's way: on this connection while another one writes. What is committed
+    /// meanwhile is announced together.
+    fn announce(self: &Arc<Self>, held: Held, rev: i64) {
+        self.announced.store(rev, Ordering::Release);
+        if self.announcing.swap(true, Ordering::AcqRel) {
+            return held.back();
         }
+        let store = self.clone();
+        tokio::spawn(async move {
+            loop {
+                let rev = store.announced.load(Ordering::Acquire);
+                let note = format!("NOTIFY \"{}\", '{rev}'", store.names.channel);
+                let end = Instant::now() + store.options.timeout;
+                let sent = by(end, held.client().batch_execute(&note)).await;
+                // Who found it taken has stored a newer revision before.
+                store.announcing.swap(false, Ordering::AcqRel);
+                if sent.is_err() {
+                    // Nobody knows the state of this connection.
+                    return;
+                }
+                let newer = store.announced.load(Ordering::Acquire) != rev;
+                if !newer || store.announcing.swap(true, Ordering::AcqRel) {
+                    return held.back();
+                }
+            }
+        });
     }
 
     /// Whether a batch was committed by a connection that broke; nothing: it cannot be found out

@@ -3,7 +3,7 @@
 use crate::certificates::Authority;
 use crate::real_etcd::free_port;
 use crate::real_postgres::RealPostgres;
-use crate::support::{all, delete, next, next_events, put, until, watch_all};
+use crate::support::{all, delete, next, next_events, put, put_if, until, value, watch_all};
 use freehold_store::postgres::{Options, Postgres, Tls};
 use freehold_store::{Error, Keyspaces, WatchItem};
 use std::time::{Duration, Instant};
@@ -226,6 +226,75 @@ async fn watches_see_what_other_processes_write() {
             WatchItem::Progress { rev } if rev >= last => break assert_eq!(seen, last),
             other => assert!(matches!(other, WatchItem::Progress { .. }), "{other:?}"),
         }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_write_whose_keys_are_known_takes_one_round_trip() {
+    let Some(postgres) = RealPostgres::start_with(&["log_statement = 'all'"]) else {
+        return;
+    };
+    let here = Postgres::connect(postgres.options()).await;
+    let here = here.expect("connect").open("one").await.expect("open");
+    // Two batches tell that nobody else writes.
+    put(&*here, "a", "1").await;
+    put(&*here, "a", "2").await;
+    let locks = || postgres.log().matches("FOR UPDATE").count();
+    let before = locks();
+    for n in 0..5 {
+        let created = put_if(&*here, &format!("k{n}"), 0, "1").await;
+        let rev = created.expect("create").rev;
+        let updated = put_if(&*here, &format!("k{n}"), rev, "2").await;
+        assert!(updated.expect("update").succeeded);
+    }
+    assert_eq!(locks(), before, "the head row is not asked for first");
+    let there = Postgres::connect(postgres.options()).await;
+    let there = there.expect("connect").open("one").await.expect("open");
+    let rev = put(&*there, "k0", "theirs").await;
+    let late = put_if(&*here, "k0", rev - 1, "ours").await.expect("answer");
+    assert!(!late.succeeded);
+    let late = put_if(&*here, "k0", rev, "ours").await.expect("answer");
+    assert!(late.succeeded);
+    assert!(locks() > before, "what others have written is looked at");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_processes_never_write_over_each_other() {
+    let Some(postgres) = RealPostgres::start() else {
+        return;
+    };
+    let (here, there) = (
+        Postgres::connect(postgres.options()).await,
+        Postgres::connect(postgres.options()).await,
+    );
+    let here = here.expect("connect").open("one").await.expect("open");
+    let there = there.expect("connect").open("one").await.expect("open");
+    let mut stream = watch_all(&*here, 0).await;
+    let mut count = 0;
+    for n in 0..60 {
+        // Whoever writes alone for a while believes to know the keyspace.
+        let quiet = if n % 2 == 0 { &here } else { &there };
+        for m in 0..3 {
+            put(&**quiet, &format!("own/{m}"), "v").await;
+        }
+        let key = format!("race/{n}");
+        let (a, b) = tokio::join!(put_if(&*here, &key, 0, "a"), put_if(&*there, &key, 0, "b"));
+        let (a, b) = (a.expect("answer"), b.expect("answer"));
+        assert!(a.succeeded != b.succeeded, "{key}: {a:?} {b:?}");
+        let won = if a.succeeded { "a" } else { "b" };
+        assert_eq!(value(&*here, &key).await.as_deref(), Some(won));
+        let rev = a.rev.min(b.rev);
+        let (a, b) = tokio::join!(
+            put_if(&*here, &key, rev, "a2"),
+            put_if(&*there, &key, rev, "b2")
+        );
+        assert!(a.expect("answer").succeeded != b.expect("answer").succeeded);
+        count += 5;
+    }
+    let head = there.head().await.expect("head");
+    assert_eq!(head.rev, count + 1);
+    for rev in 2..=head.rev {
+        assert_eq!(next_events(&mut stream).await.expect("events").0, rev);
     }
 }
 
