@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"strings"
 
+	"freehold.dev/upstream/internal/kinds"
 	"freehold.dev/upstream/internal/random"
 )
 
@@ -117,6 +118,8 @@ var expressions = map[string][]string{
 		"[JSONPatch{value: [1, 'a', {}]}] + [JSONPatch{}]", "[Object{}]", "[JSONPatch{op: object.x}]", "dyn([JSONPatch{}])", "[JSONPatch{op: 'add', path: '/x', value: {'a': 1}}].filter(x, true)",
 		"[JSONPatch{op: 'add'}.op]", "[JSONPatch{op: 'add'}].map(p, p.path)", "[JSONPatch{op: 'add'}].map(p, p.nope)", "jsonpatch.escapeKey(1)", "[?optional.of(JSONPatch{})]", "[JSONPatch.x{}]", "[JSONPatch{?op: optional.none()}]", "JSONPatch",
 	},
+	"Condition.type": {"Issued", "Denied", "Failed", "Ready"},
+	"PodCertificateRequestStatus.certificateChain": {kinds.Anchors, kinds.Anchors + kinds.Anchors, "x", kinds.Anchors + "-----BEGIN X-----\n-----END X-----\n"},
 	"CELDeviceSelector.expression": {
 		"device.driver == 'x'", "device.attributes['example.com'].model == 'a'", "device.attributes['example.com'].index > 1", "device.capacity['example.com'].memory.compareTo(quantity('1Gi')) >= 0",
 		"device.capacity['example.com'].memory.isGreaterThan(quantity('1Gi'))", "device.attributes['a'].v.isGreaterThan(semver('1.0.0'))", "device.x == 1", "device", "device.allowMultipleAllocations",
@@ -133,7 +136,7 @@ var resources = []string{"cpu", "memory", "ephemeral-storage", "storage", "hugep
 
 var numbers = []float64{-1, 0, 1, 2, 3, 5, 10, 30, 80, 100, 101, 255, 256, 420, 511, 512, 600, 3600, 30000, 32767, 65535, 65536, 100000, 2147483647, -2147483648, 2147483648, 1e9, 1e10, 9007199254740993}
 
-var times = []any{"2024-01-01T00:00:00Z", "2023-11-14T22:13:20Z", "2024-01-01T00:00:00+01:00", nil, "2031-01-01T00:00:00Z", "2024-01-01T00:00:00.5Z", "x", ""}
+var times = []any{"2024-01-01T00:00:00Z", "2023-11-14T22:13:20Z", "2024-01-01T00:00:00+01:00", nil, "2031-01-01T00:00:00Z", "2024-01-01T00:00:00.5Z", "2023-11-14T23:13:20Z", "2023-11-14T22:33:20Z", "x", ""}
 
 // The strings of an object: what refers to something finds it.
 type generator struct {

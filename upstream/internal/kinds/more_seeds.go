@@ -11,6 +11,9 @@ import (
 	"time"
 )
 
+// Anchors is a certificate in PEM.
+var Anchors string
+
 // A certificate request, a certificate and a bundle of trust anchors in JSON, and the request's DER; the
 // same in every run.
 var certificateRequest, certificate, anchors, stubRequest = func() (string, string, string, string) {
@@ -29,7 +32,8 @@ var certificateRequest, certificate, anchors, stubRequest = func() (string, stri
 	text := func(kind string, der []byte) string {
 		return base64.StdEncoding.EncodeToString(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}))
 	}
-	bundle, err := json.Marshal(string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert})))
+	Anchors = string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert}))
+	bundle, err := json.Marshal(Anchors)
 	if err != nil {
 		panic(err)
 	}

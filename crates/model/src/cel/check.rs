@@ -5,6 +5,7 @@ use super::ast::{Expr, Fold, Kind, Literal};
 use super::env::Env;
 use super::functions::{Function, Registry};
 use super::issues::Issues;
+use super::message::JSON_PATCH;
 use super::types::{Mapping, Type, most_general};
 use crate::Str;
 use std::collections::BTreeSet;
@@ -221,9 +222,10 @@ impl Checker<'_> {
             self.set(e, t.clone());
             return true;
         }
-        if let Some(t) = Registry::get().type_named(name, self.env.minor()) {
+        let known = Registry::get().type_named(name, self.env.minor());
+        if let Some(t) = known.cloned().or_else(|| self.env.message(name)) {
             self.refer(e, Ref::TypeName(t.clone()));
-            self.set(e, Type::Type(Some(t.clone().into())));
+            self.set(e, Type::Type(Some(t.into())));
             return true;
         }
         false
@@ -257,6 +259,9 @@ impl Checker<'_> {
                 object
                     .field(field, self.env.minor() >= 31)
                     .unwrap_or_else(|| {
+                        if object.name == JSON_PATCH {
+                            return Type::Dyn;
+                        }
                         let message = if object.is_sealed() {
                             format!("unexpected failed resolution of '{}'", object.name)
                         } else {
@@ -270,7 +275,7 @@ impl Checker<'_> {
                 self.mapping.assign(&Type::Dyn, &target);
                 Type::Dyn
             }
-            Type::Dyn | Type::Error => Type::Dyn,
+            Type::Dyn | Type::Any | Type::Error => Type::Dyn,
             other => {
                 let message = format!("type '{other}' does not support field selection");
                 self.issues.add(e.at, message);
@@ -443,7 +448,7 @@ impl Checker<'_> {
         if let Some(inner) = t.inside_optional() {
             return inner.clone();
         }
-        if !matches!(t, Type::Dyn) {
+        if !matches!(t, Type::Dyn | Type::Any) {
             self.mismatch(value.at, &Type::optional(t.clone()), &t);
         }
         t
@@ -532,6 +537,15 @@ impl Checker<'_> {
                         field.name
                     ),
                 ),
+                // Upstream knows a field of this name, but not its type.
+                None if plain == JSON_PATCH && given.is_dyn_or_error() => {}
+                None if plain == JSON_PATCH => self.issues.add(
+                    field.at,
+                    format!(
+                        "expected type of field '{}' is '' but provided type is '{given}'",
+                        field.name
+                    ),
+                ),
                 None if object.is_some() => self
                     .issues
                     .add(field.at, format!("undefined field '{}'", field.name)),
@@ -550,7 +564,7 @@ impl Checker<'_> {
             Type::List(of) if two => (Type::Int, (**of).clone()),
             Type::List(of) => ((**of).clone(), Type::Error),
             Type::Map(key, value) => ((**key).clone(), (**value).clone()),
-            Type::Dyn | Type::Error | Type::Param(_) => {
+            Type::Dyn | Type::Any | Type::Error | Type::Param(_) => {
                 self.mapping.assign(&Type::Dyn, &range);
                 (Type::Dyn, Type::Dyn)
             }

@@ -68,7 +68,7 @@ pub(crate) fn check(checked: &Checked, e: &Expr, issues: &mut Issues) {
 fn refused<'e>(checked: &Checked, verb: Verb, arg: &'e Expr) -> Option<&'e Expr> {
     let t = checked.type_of(arg);
     let takes = match (verb, t) {
-        (_, Type::Dyn) => true,
+        (_, Type::Dyn | Type::Any) => true,
         (Verb::String, _) => !matches!(
             t,
             Type::Opaque(..) | Type::Object(_) | Type::Param(_) | Type::Error

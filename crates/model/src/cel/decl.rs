@@ -23,6 +23,8 @@ pub struct Decl {
 pub enum DeclKind {
     /// Anything, as it is.
     Dyn,
+    /// The same, of a known size.
+    Any,
     /// An integer or a string.
     IntOrString,
     Bool,
@@ -111,6 +113,7 @@ impl Decl {
     pub fn type_named(self: &Arc<Self>, name: &str) -> Type {
         match &self.kind {
             DeclKind::Dyn | DeclKind::IntOrString => Type::Dyn,
+            DeclKind::Any => Type::Any,
             DeclKind::Bool => Type::Bool,
             DeclKind::Int => Type::Int,
             DeclKind::Double => Type::Double,

@@ -17,6 +17,7 @@ pub struct Env {
     variables: Vec<(Str, Type)>,
     root: Option<Arc<Decl>>,
     patches: bool,
+    bindings: bool,
 }
 
 impl Env {
@@ -28,6 +29,7 @@ impl Env {
             variables: Vec::new(),
             root: None,
             patches: false,
+            bindings: false,
         }
     }
 
@@ -61,6 +63,13 @@ impl Env {
     #[must_use]
     pub fn with_patches(mut self) -> Self {
         self.patches = true;
+        self
+    }
+
+    /// With the macro `cel.bind`.
+    #[must_use]
+    pub fn with_bindings(mut self) -> Self {
+        self.bindings = true;
         self
     }
 
@@ -102,6 +111,7 @@ impl Env {
             two_variables: self.minor >= 32,
             sort_by: self.minor >= 34,
             quoted_fields: false,
+            bindings: self.bindings,
         }
     }
 

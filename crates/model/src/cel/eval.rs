@@ -265,7 +265,7 @@ impl<'a> Run<'_, 'a> {
                     _ => Ok(None),
                 }
             }
-            Val::Message(message) => Ok(key.as_str().map(|field| message.get(field))),
+            Val::Message(message) => key.as_str().map(|field| message.get(field)).transpose(),
             _ => Ok(None),
         }
     }

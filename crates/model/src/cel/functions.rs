@@ -214,7 +214,7 @@ fn collect_params(t: &Type, into: &mut Vec<crate::Str>) {
 /// Elements are looked at as cel-go does: the first one only.
 fn fits(param: &Type, val: &Val) -> bool {
     match (param, val) {
-        (Type::Dyn | Type::Param(_), _) => true,
+        (Type::Dyn | Type::Any | Type::Param(_), _) => true,
         (Type::Object(o), Val::Opaque(v)) => o.name == v.type_name(),
         (Type::Object(o), Val::Message(m)) => o.name == m.name,
         (Type::Opaque(name, params), Val::Optional(inner)) => {

@@ -89,8 +89,13 @@ fn show(out: &mut String, lines: &[Vec<char>], at: Option<(usize, usize)>, messa
         let _ = write!(out, "ERROR: <input>:-1:0: {message}");
         return;
     };
-    let _ = write!(out, "ERROR: <input>:{}:{}: {message}", line + 1, column + 1);
     let text = &lines[line];
+    if lines.len() == 1 && text.is_empty() {
+        // Nothing has no first column.
+        let _ = write!(out, "ERROR: <input>:1:0: {message}");
+        return;
+    }
+    let _ = write!(out, "ERROR: <input>:{}:{}: {message}", line + 1, column + 1);
     if text.iter().map(|c| c.len_utf8()).sum::<usize>() > MAX_SNIPPET {
         return;
     }

@@ -57,6 +57,7 @@ pub(crate) fn member_call(
         ("optMap" | "optFlatMap", 2) if p.syntax.optional => {
             optional_map(p, at, function, target, args)
         }
+        ("bind", 3) if p.syntax.bindings && target.ident() == Some("cel") => bind(p, at, args),
         ("sortBy", 2) if p.syntax.sort_by => sort_by(p, at, target, args),
         _ => p.node(
             at,
@@ -252,6 +253,32 @@ fn transform(p: &mut Parser, at: u32, function: &str, target: Expr, mut args: Ve
         var2,
     };
     about.fold(p, init, condition, step, result)
+}
+
+/// `cel.bind(name, value, expression)`
+fn bind(p: &mut Parser, at: u32, mut args: Vec<Expr>) -> Step {
+    let Some(name) = args[0].ident().map(Str::from) else {
+        let message = "cel.bind() variable names must be simple identifiers";
+        return p.wrong(args[0].at, message);
+    };
+    let result = args.pop().ok_or(super::parse::Stop)?;
+    let init = args.pop().ok_or(super::parse::Stop)?;
+    let range = p.node(at, Kind::List(Vec::new()))?;
+    let condition = p.literal(at, Literal::Bool(false))?;
+    let step = p.node(at, Kind::Ident(name.clone()))?;
+    p.node(
+        at,
+        Kind::Fold(Box::new(Fold {
+            range,
+            var: UNUSED.into(),
+            var2: None,
+            accu: name,
+            init,
+            condition,
+            step,
+            result,
+        })),
+    )
 }
 
 /// `list.sortBy(e, key)`: the keys of all elements, and the elements in the order of their keys.

@@ -13,7 +13,9 @@ use crate::{Map, Str, Value, bytes64};
 use std::sync::Arc;
 
 const OBJECT: &str = "Object";
-const JSON_PATCH: &str = "JSONPatch";
+pub(super) const JSON_PATCH: &str = "JSONPatch";
+/// Those of a JSON patch.
+const FIELDS: [&str; 4] = ["op", "path", "from", "value"];
 
 /// The type that `name{…}` makes a value of.
 pub(crate) fn type_of(name: &str) -> Option<Type> {
@@ -58,6 +60,11 @@ impl<'a> Message<'a> {
     /// # Errors
     /// A part of a JSON patch is no string.
     pub fn set(&mut self, field: &str, value: Val<'a>) -> Outcome<()> {
+        if self.name == JSON_PATCH && !FIELDS.contains(&field) {
+            return Err(Failure::new(format!(
+                "unexpected JSONPatchType field: {field}"
+            )));
+        }
         if self.name == JSON_PATCH && field != "value" && value.as_str().is_none() {
             return Err(Failure::new(format!(
                 "unexpected type {} for JSONPatchType '{field}' field",
@@ -76,13 +83,16 @@ impl<'a> Message<'a> {
     }
 
     /// The value of a field: what was not set is empty.
-    #[must_use]
-    pub fn get(&self, name: &str) -> Val<'a> {
-        match self.field(name) {
+    ///
+    /// # Errors
+    /// A JSON patch has no such field.
+    pub fn get(&self, name: &str) -> Outcome<Val<'a>> {
+        Ok(match self.field(name) {
             Some(value) => value.clone(),
-            None if self.name == JSON_PATCH && name != "value" => Val::text(""),
-            None => Val::Null,
-        }
+            None if self.name != JSON_PATCH || name == "value" => Val::Null,
+            None if FIELDS.contains(&name) => Val::text(""),
+            None => return Err(Failure::new(format!("unsupported indexer: {name}"))),
+        })
     }
 
     /// Whether a field is set: those of a JSON patch, to something.
@@ -178,8 +188,8 @@ pub fn json_patch(val: &Val) -> Result<Value, String> {
 fn operation(message: &Message) -> Result<Value, String> {
     let mut map = Map::new();
     for name in ["op", "path", "from"] {
-        let text = message.get(name);
-        let text = text.as_str().unwrap_or_default();
+        let text = message.field(name);
+        let text = text.and_then(Val::as_str).unwrap_or_default();
         if name != "from" || !text.is_empty() {
             map.insert(name, Value::from(text));
         }

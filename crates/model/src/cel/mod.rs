@@ -14,6 +14,7 @@ pub mod compare;
 pub mod cost;
 pub mod ctx;
 pub mod decl;
+pub mod device;
 pub mod env;
 pub mod escape;
 pub mod eval;

@@ -84,6 +84,8 @@ pub struct Syntax {
     pub sort_by: bool,
     /// `` a.`b-c` ``: not in Kubernetes' environments up to 1.36.
     pub quoted_fields: bool,
+    /// `cel.bind`
+    pub bindings: bool,
 }
 
 /// A syntax error has been reported and there is no going on.

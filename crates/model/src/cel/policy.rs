@@ -268,7 +268,7 @@ pub fn type_check(
 }
 
 /// As Go writes a type of CEL.
-fn full_name(t: &Type) -> String {
+pub(super) fn full_name(t: &Type) -> String {
     match t {
         Type::List(of) => format!("list({})", full_name(of)),
         Type::Map(k, v) => format!("map({}, {})", full_name(k), full_name(v)),

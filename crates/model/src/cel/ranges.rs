@@ -131,6 +131,8 @@ impl Sizes<'_> {
                 ("@items" | "@values", _) => here.element()?,
                 ("@keys", DeclKind::Map(_)) => return Some(Range::new(0, KEY_SIZE)),
                 (name, DeclKind::Object(object)) => &object.fields.get(name)?.decl,
+                // Whatever the name, an attribute of a device.
+                (_, DeclKind::Map(of)) if matches!(of.kind, DeclKind::Any) => of,
                 _ => return None,
             };
         }

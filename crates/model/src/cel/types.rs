@@ -9,6 +9,8 @@ use std::sync::Arc;
 #[derive(Clone, Debug)]
 pub enum Type {
     Dyn,
+    /// A declared value of which nothing is known: as `dyn`, but called otherwise.
+    Any,
     /// What something wrong has, so that one mistake is reported once.
     Error,
     Null,
@@ -120,7 +122,7 @@ impl Type {
 
     #[must_use]
     pub fn is_dyn_or_error(&self) -> bool {
-        matches!(self, Self::Dyn | Self::Error)
+        matches!(self, Self::Dyn | Self::Any | Self::Error)
     }
 
     /// Whether it has more parts than a type may have.
@@ -208,6 +210,7 @@ impl Type {
     pub fn runtime_name(&self) -> &str {
         match self {
             Self::Dyn => "dyn",
+            Self::Any => "google.protobuf.Any",
             Self::Error => "error",
             Self::Null => "null_type",
             Self::Bool => "bool",
@@ -253,6 +256,7 @@ impl fmt::Display for Type {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Error => f.write_str("!error!"),
+            Self::Any => f.write_str("any"),
             Self::Null => f.write_str("null"),
             Self::Timestamp => f.write_str("timestamp"),
             Self::Duration => f.write_str("duration"),
@@ -414,8 +418,8 @@ pub(crate) fn most_general(a: &Type, b: &Type) -> Type {
 
 fn is_equal_or_wider(a: &Type, b: &Type) -> bool {
     match (a, b) {
-        (Type::Dyn | Type::Param(_), _) | (Type::Type(_), Type::Type(_)) => true,
-        (_, Type::Dyn | Type::Param(_)) => false,
+        (Type::Dyn | Type::Any | Type::Param(_), _) | (Type::Type(_), Type::Type(_)) => true,
+        (_, Type::Dyn | Type::Any | Type::Param(_)) => false,
         (Type::List(a), Type::List(b)) => is_equal_or_wider(a, b),
         (Type::Map(a, x), Type::Map(b, y)) => is_equal_or_wider(a, b) && is_equal_or_wider(x, y),
         (Type::Opaque(a, x), Type::Opaque(b, y)) => {

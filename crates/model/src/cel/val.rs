@@ -344,7 +344,7 @@ impl<'a> Val<'a> {
             )))
         };
         Ok(match (&decl.kind, value) {
-            (DeclKind::Dyn, value) => Self::plain(value, decl),
+            (DeclKind::Dyn | DeclKind::Any, value) => Self::plain(value, decl),
             (DeclKind::IntOrString, Value::Int(_) | Value::String(_)) => Self::plain(value, decl),
             (DeclKind::IntOrString, _) => {
                 return Err(Failure::new(

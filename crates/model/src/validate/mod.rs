@@ -159,11 +159,7 @@ pub fn update(resource: &Resource, new: &Value, old: &Value) -> Vec<FieldError> 
             pod_certificates::bundle(&mut report, new, Some(old));
         }
         ("certificates.k8s.io", "PodCertificateRequest") => {
-            report.immutable(
-                crate::field::Path::root("spec"),
-                new.get("spec"),
-                old.get("spec"),
-            );
+            pod_certificates::request_update(&mut report, new, old);
         }
         ("autoscaling", "HorizontalPodAutoscaler") => {
             autoscaler(&mut report, resource, new, Some(old));

@@ -208,6 +208,21 @@ fn key_problem(report: &mut Report, key: &Key, curves: &str, path: Path<'_>) {
     }
 }
 
+/// Nothing of a request may change; bytes that are empty are not there.
+pub(super) fn request_update(report: &mut Report, new: &Value, old: &Value) {
+    let settled = |object: &Value| {
+        let mut spec = object.part("spec").unwrap_or(&NOTHING).clone();
+        for field in ["stubPKCS10Request", "pkixPublicKey", "proofOfPossession"] {
+            if spec.text(field).is_empty() {
+                spec.unset(&[field]);
+            }
+        }
+        spec
+    };
+    let (new, old) = (settled(new), settled(old));
+    report.immutable(Path::root("spec"), Some(&new), Some(&old));
+}
+
 fn has_ended(status: &Value, how: &[&str]) -> bool {
     let is = |c: &Value| how.contains(&c.text("type")) && c.text("status") == "True";
     status.list("conditions").iter().any(is)

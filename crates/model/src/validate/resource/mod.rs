@@ -1,7 +1,4 @@
 //! Dynamic resource allocation: kubernetes `pkg/apis/resource/validation/validation.go`.
-//!
-//! Expressions that select devices are not compiled: their environment (`device.attributes`, …) is not
-//! there yet.
 
 mod slices;
 mod status;
@@ -9,7 +6,8 @@ mod status;
 use super::core::csi_driver_name;
 use super::core::storage::template_meta;
 use super::read::{NOTHING, Read, Report, same};
-use crate::field::{FieldError, Path};
+use crate::cel::device::{self, Refusal};
+use crate::field::{ErrorKind, FieldError, Path};
 use crate::{Value, rules};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -205,8 +203,20 @@ fn selectors(report: &mut Report, of: &Value, path: Path<'_>) {
                 let error = FieldError::too_long(at.child("expression"), MAX_EXPRESSION);
                 report.errors.push(error);
             }
-            Some(_) => {}
+            Some(cel) => expression(report, cel.text("expression"), at.child("expression")),
         }
+    }
+}
+
+fn expression(report: &mut Report, source: &str, at: Path<'_>) {
+    match device::check(report.minor, source) {
+        Ok(()) => {}
+        Err(Refusal::Invalid(detail)) => report.invalid_str(at, source, detail),
+        Err(Refusal::Internal(detail)) => {
+            let error = FieldError::new(ErrorKind::InternalError, at, "", detail);
+            report.errors.push(error);
+        }
+        Err(Refusal::TooExpensive) => report.forbidden(at, "too complex, exceeds cost limit"),
     }
 }
 
