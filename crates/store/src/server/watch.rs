@@ -6,30 +6,70 @@ use crate::proto::{self, WatchCreate, WatchRequest, WatchResponse, WatchUnion, i
 use crate::{Result, Store, Watch, WatchItem, span::Span};
 use bytes::Bytes;
 use futures::stream::{AbortHandle, BoxStream, SelectAll};
-use futures::{SinkExt, Stream, StreamExt, channel::mpsc};
+use futures::{Stream, StreamExt};
 use prost::Message as _;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 use tonic::{Status, Streaming};
 
-/// Responses that may wait for the client; behind it the store's own bounds hold.
-const BUFFER: usize = 16;
 /// Watches that one stream may carry.
 const MAX_WATCHES: usize = 10_000;
 /// How often an idle watch that wants it is told how far it is.
 const NOTIFY: Duration = Duration::from_secs(60);
 
-type Answers = mpsc::Sender<Result<WatchResponse, Status>>;
-
+/// One stream of watches. It is its own work: whoever writes the answers to the client carries it
+/// on, so that an event is on its way with one wake-up. What the client does not take waits in the
+/// store, where its bounds hold.
 pub(super) fn serve(
     call: Call,
     requests: Streaming<WatchRequest>,
 ) -> impl Stream<Item = Result<WatchResponse, Status>> + Send + 'static {
-    let (answers, stream) = mpsc::channel(BUFFER);
-    // Ends when the client's side of the stream ends or nobody takes the answers any more.
-    tokio::spawn(run(Session::new(call.store, answers), requests));
-    stream
+    let talk = Talk {
+        session: Session::new(call.store),
+        requests,
+        notify: tokio::time::interval(NOTIFY),
+        over: false,
+    };
+    futures::stream::unfold(talk, Talk::next)
+}
+
+/// A stream, both ways.
+struct Talk {
+    session: Session,
+    requests: Streaming<WatchRequest>,
+    notify: tokio::time::Interval,
+    /// nothing follows but what is ready
+    over: bool,
+}
+
+impl Talk {
+    /// The next answer. Ends when the client's side of the stream ends.
+    async fn next(mut self) -> Option<(Result<WatchResponse, Status>, Self)> {
+        loop {
+            let session = &mut self.session;
+            if let Some(answer) = session.answers.pop_front() {
+                return Some((answer, self));
+            }
+            if self.over {
+                return None;
+            }
+            let going_on = tokio::select! {
+                Some((id, item)) = session.items.next(), if !session.items.is_empty() => {
+                    session.item(id, item).await
+                }
+                request = self.requests.next() => match request {
+                    Some(Ok(request)) => session.request(request).await,
+                    _ => None,
+                },
+                _ = self.notify.tick() => {
+                    session.notify().await;
+                    Some(())
+                }
+            };
+            self.over = going_on.is_none();
+        }
+    }
 }
 
 struct Running {
@@ -52,43 +92,21 @@ struct Wish {
 
 struct Session {
     store: Arc<dyn Store>,
-    answers: Answers,
+    /// on their way to the client
+    answers: VecDeque<Result<WatchResponse, Status>>,
     watches: BTreeMap<i64, Running>,
     items: SelectAll<BoxStream<'static, (i64, Option<Result<WatchItem>>)>>,
     next_id: i64,
     wish: Option<Wish>,
 }
 
-async fn run(mut session: Session, mut requests: Streaming<WatchRequest>) {
-    let mut notify = tokio::time::interval(NOTIFY);
-    loop {
-        let going_on = tokio::select! {
-            request = requests.next() => match request {
-                Some(Ok(request)) => session.request(request).await,
-                _ => return,
-            },
-            Some((id, item)) = session.items.next(), if !session.items.is_empty() => {
-                session.item(id, item).await
-            }
-            _ = notify.tick() => {
-                session.notify().await;
-                Some(())
-            }
-        };
-        if going_on.is_none() {
-            return;
-        }
-    }
-}
-
 impl Session {
-    fn new(store: Arc<dyn Store>, answers: Answers) -> Self {
-        let items = SelectAll::new();
+    fn new(store: Arc<dyn Store>) -> Self {
         Self {
             store,
-            answers,
+            answers: VecDeque::new(),
             watches: BTreeMap::new(),
-            items,
+            items: SelectAll::new(),
             next_id: 0,
             wish: None,
         }
@@ -106,7 +124,7 @@ impl Session {
     }
 
     /// Refuses a watch; it never had an id.
-    async fn refuse(&mut self, head: u64, why: &str) -> Option<()> {
+    fn refuse(&mut self, head: u64, why: &str) -> Option<()> {
         self.answer(WatchResponse {
             header: header(head),
             watch_id: -1,
@@ -114,13 +132,12 @@ impl Session {
             canceled: true,
             cancel_reason: why.into(),
             ..Default::default()
-        })
-        .await
+        });
+        Some(())
     }
 
-    /// Sends an answer; `None` when the client is gone.
-    async fn answer(&mut self, answer: WatchResponse) -> Option<()> {
-        self.answers.send(Ok(answer)).await.ok()
+    fn answer(&mut self, answer: WatchResponse) {
+        self.answers.push_back(Ok(answer));
     }
 
     async fn request(&mut self, request: WatchRequest) -> Option<()> {
@@ -138,9 +155,8 @@ impl Session {
                     watch_id: id,
                     canceled: true,
                     ..Default::default()
-                })
-                .await?;
-                self.granted(id, u64::MAX).await
+                });
+                self.granted(id, u64::MAX)
             }
             Some(WatchUnion::Progress(_)) => self.progress().await,
             None => Some(()),
@@ -151,7 +167,7 @@ impl Session {
         match self.store.head().await {
             Ok(head) => Some(head.rev),
             Err(error) => {
-                drop(self.answers.send(Err(status(error))).await);
+                self.answers.push_back(Err(status(error)));
                 None
             }
         }
@@ -161,7 +177,7 @@ impl Session {
         let head = self.head().await?;
         if create.start_revision < 0 {
             let why = "etcdserver: mvcc: required revision has been compacted";
-            return self.refuse(head, why).await;
+            return self.refuse(head, why);
         }
         let lo = if create.key.is_empty() {
             Bytes::from_static(&[0])
@@ -170,16 +186,16 @@ impl Session {
         };
         let span = Span::new(lo.clone(), create.range_end.clone());
         if span.is_empty() {
-            return self.refuse(head, "mvcc: watcher range is empty").await;
+            return self.refuse(head, "mvcc: watcher range is empty");
         }
         let wanted = create.watch_id;
         if wanted < 0 || wanted != 0 && self.watches.contains_key(&wanted) {
             let why = "mvcc: duplicate watch ID provided on the WatchStream";
-            return self.refuse(head, why).await;
+            return self.refuse(head, why);
         }
         if self.watches.len() >= MAX_WATCHES {
             let why = "etcdserver: too many requests";
-            return self.refuse(head, why).await;
+            return self.refuse(head, why);
         }
         let id = if wanted == 0 { self.free_id() } else { wanted };
         let watch = Watch {
@@ -196,7 +212,7 @@ impl Session {
             Ok(stream) => stream,
             Err(error) => {
                 let why = status(error).message().to_owned();
-                return self.refuse(head, &why).await;
+                return self.refuse(head, &why);
             }
         };
         let (stream, abort) = futures::stream::abortable(stream);
@@ -223,8 +239,8 @@ impl Session {
             watch_id: id,
             created,
             ..Default::default()
-        })
-        .await
+        });
+        Some(())
     }
 
     fn free_id(&mut self) -> i64 {
@@ -248,9 +264,8 @@ impl Session {
             compact_revision: int(compacted),
             cancel_reason: reason,
             ..Default::default()
-        })
-        .await?;
-        self.granted(id, u64::MAX).await
+        });
+        self.granted(id, u64::MAX)
     }
 
     async fn item(&mut self, id: i64, item: Option<Result<WatchItem>>) -> Option<()> {
@@ -280,10 +295,11 @@ impl Session {
                     ..Default::default()
                 };
                 if !fragment {
-                    return self.answer(answer).await;
+                    self.answer(answer);
+                    return Some(());
                 }
                 for part in fragments(answer) {
-                    self.answer(part).await?;
+                    self.answer(part);
                 }
                 Some(())
             }
@@ -294,9 +310,9 @@ impl Session {
                         watch_id: id,
                         ..Default::default()
                     };
-                    self.answer(answer).await?;
+                    self.answer(answer);
                 }
-                self.granted(id, rev).await
+                self.granted(id, rev)
             }
             Some(Ok(WatchItem::Compacted { rev })) => self.cancel(id, String::new(), rev).await,
             Some(Err(error)) => {
@@ -315,17 +331,17 @@ impl Session {
         let at_least = self.head().await?;
         let waiting: BTreeSet<_> = self.watches.keys().copied().collect();
         if waiting.is_empty() {
-            return self.say_progress(at_least).await;
+            return self.say_progress(at_least);
         }
         self.wish = Some(Wish { waiting, at_least });
         if let Err(error) = self.store.progress().await {
-            drop(self.answers.send(Err(status(error))).await);
+            self.answers.push_back(Err(status(error)));
             return None;
         }
         Some(())
     }
 
-    async fn granted(&mut self, id: i64, rev: u64) -> Option<()> {
+    fn granted(&mut self, id: i64, rev: u64) -> Option<()> {
         let Some(wish) = &mut self.wish else {
             return Some(());
         };
@@ -337,16 +353,17 @@ impl Session {
         }
         let at_least = wish.at_least;
         self.wish = None;
-        self.say_progress(at_least).await
+        self.say_progress(at_least)
     }
 
-    async fn say_progress(&mut self, rev: u64) -> Option<()> {
+    fn say_progress(&mut self, rev: u64) -> Option<()> {
         let answer = WatchResponse {
             header: header(rev),
             watch_id: -1,
             ..Default::default()
         };
-        self.answer(answer).await
+        self.answer(answer);
+        Some(())
     }
 }
 
