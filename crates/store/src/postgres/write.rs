@@ -87,7 +87,7 @@ enum End {
     /// the answer was lost
     Unknown(Backend, String),
     /// nothing was written: the keyspace is not as it was taken for
-    Stale(Held),
+    Stale(Box<Held>),
 }
 
 impl Inner {
@@ -263,7 +263,7 @@ impl Inner {
     async fn outcome(&self, end_of: End, seq: i64, end: Instant) -> Result<Option<Held>, Fault> {
         match end_of {
             End::Committed => Ok(None),
-            End::Stale(held) => Ok(Some(held)),
+            End::Stale(held) => Ok(Some(*held)),
             End::Not(fault) => Err(fault),
             End::Unknown(backend, why) => match self.find(&backend, seq, end).await {
                 Some(true) => Ok(None),
@@ -420,7 +420,7 @@ impl Inner {
                 self.announce(held, rev);
                 End::Committed
             }
-            Ok((Ok(_), Ok(()))) => End::Stale(held),
+            Ok((Ok(_), Ok(()))) => End::Stale(Box::new(held)),
             Ok((Err(error), _)) => {
                 let said = error.as_db_error().is_some();
                 match Fault::from(error) {
