@@ -124,7 +124,7 @@ pub fn quote(s: &str) -> String {
 }
 
 /// Values of this size are cut in messages: they come from the tenant.
-const MAX_SHOWN: usize = 8 * 1024;
+pub(crate) const MAX_SHOWN: usize = 8 * 1024;
 
 /// A value as upstream's field errors show it: strings quoted, everything else as JSON.
 #[must_use]

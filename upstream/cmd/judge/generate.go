@@ -100,7 +100,7 @@ var hints = []struct {
 	{"name", []string{"app", "a", "x-1", "data", "conf", "side", "init", "http", "p", "svc", "sa", "Web", "my.name", "a_b", "system:x", "cpu", "memory"}},
 }
 
-// Expressions of a type of their own, by field.
+// What fits into some fields, most of it, by field.
 var expressions = map[string][]string{
 	"ApplyConfiguration.expression": {
 		"Object{}", "Object{metadata: Object.metadata{labels: {'a': 'b'}}}", "Object.spec{}", "Object{spec: {'a': 1}}", "object", "{'a': 1}",
@@ -118,6 +118,7 @@ var expressions = map[string][]string{
 		"[JSONPatch{value: [1, 'a', {}]}] + [JSONPatch{}]", "[Object{}]", "[JSONPatch{op: object.x}]", "dyn([JSONPatch{}])", "[JSONPatch{op: 'add', path: '/x', value: {'a': 1}}].filter(x, true)",
 		"[JSONPatch{op: 'add'}.op]", "[JSONPatch{op: 'add'}].map(p, p.path)", "[JSONPatch{op: 'add'}].map(p, p.nope)", "jsonpatch.escapeKey(1)", "[?optional.of(JSONPatch{})]", "[JSONPatch.x{}]", "[JSONPatch{?op: optional.none()}]", "JSONPatch",
 	},
+	"PodOS.name":     {"linux", "windows", "x"},
 	"Condition.type": {"Issued", "Denied", "Failed", "Ready"},
 	"PodCertificateRequestStatus.certificateChain": {kinds.Anchors, kinds.Anchors + kinds.Anchors, "x", kinds.Anchors + "-----BEGIN X-----\n-----END X-----\n"},
 	"CELDeviceSelector.expression": {

@@ -541,9 +541,12 @@ fn wanted(kind: Scalar) -> &'static str {
     }
 }
 
-/// A scalar without quotes.
+/// As Go prints it.
 fn plain(value: &Value) -> String {
-    value.as_str().map_or_else(|| shown(value), str::to_owned)
+    let mut out = String::new();
+    crate::strategic::go_value(&mut out, value);
+    out.truncate(out.floor_char_boundary(crate::field::MAX_SHOWN));
+    out
 }
 
 fn shown(value: &Value) -> String {

@@ -76,8 +76,8 @@ fn generated_selector(report: &mut Report, job: &Value, prefixed: bool) {
 fn job(report: &mut Report, job: &Value) {
     let spec = job.part("spec").unwrap_or(&NOTHING);
     let path = Path::root("spec");
-    spec_with_selector(report, spec, path);
     generated_selector(report, job, true);
+    spec_with_selector(report, spec, path);
     let name = job.str_at(&["metadata", "name"]).unwrap_or_default();
     if spec.text("completionMode") == "Indexed"
         && let Some(completions @ 1..) = spec.int("completions")

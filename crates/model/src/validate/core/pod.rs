@@ -591,6 +591,8 @@ fn classes(report: &mut Report, spec: &Value, path: Path<'_>) {
         let at = path.child("os");
         match os.text("name") {
             "" => report.required(at.child("name"), ""),
+            "linux" => super::windows::on_linux(report, spec, path),
+            "windows" => super::windows::on_windows(report, spec, path),
             name => report.one_of_if_set(at, name, &["linux", "windows"]),
         }
     }

@@ -89,6 +89,82 @@ fn is_domain(name: &str) -> bool {
     })
 }
 
+/// Every container of a pod, with its place.
+fn each_container(spec: &Value, path: Path<'_>, mut visit: impl FnMut(&Value, Path<'_>)) {
+    for field in ["initContainers", "containers", "ephemeralContainers"] {
+        let list = path.child(field);
+        for (i, container) in spec.list(field).iter().enumerate() {
+            let item = list.index(i);
+            let context = container.part("securityContext").unwrap_or(&NOTHING);
+            visit(context, item.child("securityContext"));
+        }
+    }
+}
+
+/// What a pod for Linux may not say.
+pub(super) fn on_linux(report: &mut Report, spec: &Value, path: Path<'_>) {
+    let mut check = |context: &Value, at: Path<'_>| {
+        if context.has("windowsOptions") {
+            let detail = "windows options cannot be set for a linux pod";
+            report.forbidden(at.child("windowsOptions"), detail);
+        }
+    };
+    let context = spec.part("securityContext").unwrap_or(&NOTHING);
+    check(context, path.child("securityContext"));
+    each_container(spec, path, check);
+}
+
+/// What a pod for Windows may not say.
+pub(super) fn on_windows(report: &mut Report, spec: &Value, path: Path<'_>) {
+    const OF_POD: [&str; 2] = ["appArmorProfile", "seLinuxOptions"];
+    const OF_POD_TOO: [&str; 9] = [
+        "seccompProfile",
+        "fsGroup",
+        "fsGroupChangePolicy",
+        "sysctls",
+        "runAsUser",
+        "runAsGroup",
+        "supplementalGroups",
+        "supplementalGroupsPolicy",
+        "seLinuxChangePolicy",
+    ];
+    const OF_CONTAINER: [&str; 10] = [
+        "appArmorProfile",
+        "seLinuxOptions",
+        "seccompProfile",
+        "capabilities",
+        "readOnlyRootFilesystem",
+        "privileged",
+        "allowPrivilegeEscalation",
+        "procMount",
+        "runAsUser",
+        "runAsGroup",
+    ];
+    let mut check = |of: &Value, fields: &[&str], at: Path<'_>| {
+        for field in fields {
+            // What Go leaves out when it is zero is forbidden when it is not.
+            let set = match of.part(field) {
+                Some(Value::Array(items)) => !items.is_empty(),
+                Some(Value::Bool(on)) => *on || !matches!(*field, "hostPID" | "hostIPC"),
+                other => other.is_some(),
+            };
+            if set {
+                report.forbidden(at.child(field), "cannot be set for a windows pod");
+            }
+        }
+    };
+    let context = spec.part("securityContext").unwrap_or(&NOTHING);
+    let at = path.child("securityContext");
+    check(context, &OF_POD, at);
+    check(
+        spec,
+        &["hostUsers", "hostPID", "hostIPC", "shareProcessNamespace"],
+        path,
+    );
+    check(context, &OF_POD_TOO, at);
+    each_container(spec, path, |context, at| check(context, &OF_CONTAINER, at));
+}
+
 /// All containers share the host's processes, or none does.
 pub(super) fn host_process(report: &mut Report, spec: &Value, path: Path<'_>) {
     let of = |holder: &Value| {
@@ -132,7 +208,37 @@ pub(super) fn host_process(report: &mut Report, spec: &Value, path: Path<'_>) {
 
 #[cfg(test)]
 mod tests {
-    use super::user_problems;
+    use super::*;
+    use crate::value;
+
+    #[test]
+    fn a_pod_says_nothing_that_its_system_does_not_know() {
+        let said = |spec: &Value, check: fn(&mut Report, &Value, Path<'_>)| -> Vec<String> {
+            let mut report = Report::default();
+            check(&mut report, spec, Path::root("spec"));
+            report.errors.iter().map(ToString::to_string).collect()
+        };
+        let spec = value!({"hostPID": true, "hostIPC": false, "hostUsers": false,
+            "securityContext": {"runAsUser": 1, "windowsOptions": {"runAsUserName": "u"}},
+            "containers": [{"name": "a", "securityContext": {"privileged": false, "windowsOptions": {}}}]});
+        assert_eq!(
+            said(&spec, on_windows),
+            [
+                "spec.hostUsers: Forbidden: cannot be set for a windows pod",
+                "spec.hostPID: Forbidden: cannot be set for a windows pod",
+                "spec.securityContext.runAsUser: Forbidden: cannot be set for a windows pod",
+                "spec.containers[0].securityContext.privileged: Forbidden: cannot be set for a windows pod",
+            ]
+        );
+        let detail = "windowsOptions: Forbidden: windows options cannot be set for a linux pod";
+        assert_eq!(
+            said(&spec, on_linux),
+            [
+                format!("spec.securityContext.{detail}"),
+                format!("spec.containers[0].securityContext.{detail}"),
+            ]
+        );
+    }
 
     #[test]
     fn user_names_of_windows_are_checked() {

@@ -61,8 +61,9 @@ pub(super) fn update(report: &mut Report, new: &Value, old: &Value) {
         report.non_negative(path.child(field), sides.new.number(field));
     }
     uncounted(report, sides.new, path.child("uncountedTerminatedPods"));
-    conditions(report, &sides, path);
+    exclusive(report, &sides, path);
     times(report, &sides, path);
+    conditions(report, &sides, path);
     finished(report, &sides, path);
     index_lists(report, &sides, path);
     counters(report, &sides, path);
@@ -83,19 +84,28 @@ fn uncounted(report: &mut Report, status: &Value, path: Path<'_>) {
     }
 }
 
-fn conditions(report: &mut Report, s: &Sides<'_>, path: Path<'_>) {
-    let mut wrong = |detail: &str| {
-        let error = FieldError::new(ErrorKind::Invalid, path.child("conditions"), "", detail);
-        report.errors.push(error);
-    };
+fn wrong_conditions(report: &mut Report, detail: &str, path: Path<'_>) {
+    let error = FieldError::new(ErrorKind::Invalid, path.child("conditions"), "", detail);
+    report.errors.push(error);
+}
+
+/// A job is complete, or it is not.
+fn exclusive(report: &mut Report, s: &Sides<'_>, path: Path<'_>) {
+    let mut wrong = |detail: &str| wrong_conditions(report, detail, path);
     let (complete, failed) = (s.is("Complete"), s.is("Failed"));
-    let (target, met) = (s.is("FailureTarget"), s.is("SuccessCriteriaMet"));
+    let target = s.is("FailureTarget");
     if complete && failed && (s.turned("Complete") || s.turned("Failed")) {
         wrong("cannot set Complete=True and Failed=true conditions");
     }
     if complete && target && (s.turned("Complete") || s.turned("FailureTarget")) {
         wrong("cannot set Complete=True and FailureTarget=true conditions");
     }
+}
+
+fn conditions(report: &mut Report, s: &Sides<'_>, path: Path<'_>) {
+    let mut wrong = |detail: &str| wrong_conditions(report, detail, path);
+    let (complete, failed) = (s.is("Complete"), s.is("Failed"));
+    let (target, met) = (s.is("FailureTarget"), s.is("SuccessCriteriaMet"));
     if failed && !target && (s.turned("Failed") || s.changed("failedIndexes")) {
         wrong("cannot set Failed=True condition without the FailureTarget=true condition");
     }

@@ -124,7 +124,11 @@ fn counts(report: &mut Report, status: &Value, fields: &[&str], path: Path<'_>) 
 
 /// Numbers of replicas, none of which can be more than all.
 fn replicas(report: &mut Report, status: &Value, fields: &[&str], path: Path<'_>) {
-    let also = ["observedGeneration", "terminatingReplicas"];
+    let also = [
+        "observedGeneration",
+        "terminatingReplicas",
+        "collisionCount",
+    ];
     counts(report, status, &["replicas"], path);
     counts(report, status, fields, path);
     counts(report, status, &also, path);
@@ -179,13 +183,13 @@ fn workload(report: &mut Report, kind: &str, status: &Value, before: &Value, pat
                 "updatedNumberScheduled",
                 "numberAvailable",
                 "numberUnavailable",
+                "collisionCount",
             ],
             path,
         ),
         _ => return,
     }
     let collisions = status.int("collisionCount");
-    report.non_negative(path.child("collisionCount"), collisions.unwrap_or(0));
     if let Some(was) = before.int("collisionCount")
         && collisions.is_none_or(|now| now < was)
     {
