@@ -226,6 +226,16 @@ fn spec(
         )),
     }
     schemas_present(crd, errors);
+    let schemas = versions(crd)
+        .iter()
+        .filter_map(|v| v.at(&["schema", "openAPIV3Schema"]));
+    if keeps_unknown(crd) && schemas.into_iter().any(has_default) {
+        errors.push(FieldError::invalid(
+            "spec.preserveUnknownFields",
+            &Value::Bool(true),
+            "must be false in order to use defaults in the schema",
+        ));
+    }
     let before = Before::of(minor, old);
     let mut schemas = each_version(crd, &before, errors);
     version_list(crd, errors);
@@ -238,8 +248,47 @@ fn spec(
     if let Some(common) = common_parts(crd, &before, errors) {
         schemas.fill(Some(common));
     }
+    let strategy = text(crd, &["spec", "conversion", "strategy"]);
+    if keeps_unknown(crd) && !matches!(strategy, "" | "None") {
+        let why = "must be None if spec.preserveUnknownFields is true";
+        errors.push(FieldError::invalid_str(
+            "spec.conversion.strategy",
+            strategy,
+            why,
+        ));
+    }
     conversion(crd, errors);
     schemas
+}
+
+/// A field of v1beta1, which v1 may not set.
+fn keeps_unknown(crd: &Value) -> bool {
+    crd.at(&["spec", "preserveUnknownFields"]) == Some(&Value::Bool(true))
+}
+
+/// Whether a schema or one inside it has a default (`schemaHasDefaults`).
+fn has_default(schema: &Value) -> bool {
+    let part = |key: &str| schema.get(key).filter(|v| !v.is_null());
+    let one = |key: &str| part(key).is_some_and(|s| s.as_object().is_some() && has_default(s));
+    let listed = |key: &str| part(key).and_then(Value::as_array);
+    let named = |key: &str| part(key).and_then(Value::as_object);
+    part("default").is_some()
+        || ["items", "not", "additionalProperties", "additionalItems"]
+            .into_iter()
+            .any(one)
+        || ["items", "allOf", "anyOf", "oneOf"]
+            .into_iter()
+            .filter_map(listed)
+            .any(|list| list.iter().any(has_default))
+        || [
+            "properties",
+            "patternProperties",
+            "definitions",
+            "dependencies",
+        ]
+        .into_iter()
+        .filter_map(named)
+        .any(|map| map.iter().any(|(_, s)| has_default(s)))
 }
 
 /// What the versions must be together.
@@ -929,8 +978,7 @@ fn approved(crd: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>) {
 }
 
 fn preserve_unknown(crd: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>) {
-    let set = |crd: &Value| crd.at(&["spec", "preserveUnknownFields"]) == Some(&Value::Bool(true));
-    if set(crd) && !old.is_some_and(set) {
+    if keeps_unknown(crd) && !old.is_some_and(keeps_unknown) {
         let why = "cannot set to true, set x-kubernetes-preserve-unknown-fields to true in \
                    spec.versions[*].schema instead";
         errors.push(FieldError::invalid(
