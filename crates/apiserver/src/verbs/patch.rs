@@ -119,7 +119,7 @@ fn patched(call: &Call, kind: Kind, old: &Existing, patch: &Decoded) -> Result<C
         excerpt(&new)
     };
     call.check_fields(&mut new, patch.duplicates.clone())
-        .map_err(|e| does_not_fit(call, &new_text, e))?;
+        .map_err(|e| does_not_fit(call, kind, &new_text, e))?;
     call.prepare_update(&mut new, old, true)?;
     Ok(finish(call, new))
 }
@@ -151,13 +151,38 @@ fn go_text(value: &Value) -> String {
 }
 
 /// What a patch made of the object is not of its type any more.
-fn does_not_fit(call: &Call, text: &str, e: ApiError) -> ApiError {
+fn does_not_fit(call: &Call, kind: Kind, text: &str, e: ApiError) -> ApiError {
     let frame = format!("cannot be handled as a {}: ", call.resource.kind);
     match e.message.split_once(&frame) {
         Some((_, why)) if e.code == 400 => {
+            let restored = not_restored(why).filter(|_| kind == Kind::Strategic);
+            let why = restored.as_deref().unwrap_or(why);
             ApiError::invalid("", "", "", &[FieldError::invalid_str("patch", text, why)])
         }
         _ => e,
+    }
+}
+
+/// After a strategic patch upstream turns maps into structs and has other words for what does not fit
+/// (apimachinery `pkg/runtime/converter.go`).
+fn not_restored(why: &str) -> Option<String> {
+    let (got, wanted) = why
+        .strip_prefix("json: cannot unmarshal ")?
+        .split_once(" into Go ")?;
+    let wanted = wanted.rsplit_once(" of type ")?.1;
+    let got = match got {
+        "number" => "int64",
+        "array" => "slice",
+        "object" => "map",
+        other => other,
+    };
+    if wanted.starts_with("[]") {
+        Some(format!("cannot restore slice from {got}"))
+    } else if wanted.starts_with("map[") {
+        Some(format!("cannot restore map from {got}"))
+    } else {
+        let is_struct = wanted.contains('.');
+        is_struct.then(|| format!("cannot restore struct from: {got}"))
     }
 }
 
