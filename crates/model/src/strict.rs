@@ -40,10 +40,26 @@ pub fn check_and_prune(resource: &Resource, object: &mut Value) -> Result<Vec<St
     )
     .map_err(|why| {
         let (kind, version) = (&resource.kind, &resource.version);
+        let why = if resource.custom.is_some() {
+            from_metadata(why)
+        } else {
+            why
+        };
         ApiError::bad_request(format!(
             "{kind} in version \"{version}\" cannot be handled as a {kind}: {why}"
         ))
     })
+}
+
+/// Of custom resources upstream decodes the metadata alone: paths begin there.
+fn from_metadata(why: String) -> String {
+    let field = why.split_once("Go struct field ").map(|(_, f)| f);
+    match field.and_then(|f| f.split_once('.')) {
+        Some((name, path)) if path.starts_with("metadata.") => {
+            why.replacen(&format!(" {name}.metadata."), &format!(" {name}."), 1)
+        }
+        _ => why,
+    }
 }
 
 /// As [`check_and_prune`] for a value of any type. `custom`: the types come from a schema, whose

@@ -256,29 +256,37 @@ pub(super) struct Block<'a> {
     pub(super) data: Vec<u8>,
 }
 
-/// The blocks of a PEM file, up to the first text that is none (Go's `encoding/pem`).
+/// The blocks of a PEM file; what is none between them does not matter (Go's `encoding/pem`).
+///
+/// Only the last beginning before an end can be the one of a block: looking from the ends takes time in
+/// proportion to the text, however many beginnings there are.
 pub(super) fn pem_blocks(text: &str) -> Vec<Block<'_>> {
+    const BEGIN: &str = "-----BEGIN ";
+    const END: &str = "-----END ";
     let mut blocks = Vec::new();
     let mut rest = text;
-    while let Some(start) = rest.find("-----BEGIN ") {
-        rest = &rest[start + "-----BEGIN ".len()..];
-        let Some((kind, after)) = rest.split_once("-----") else {
-            break;
+    while let Some((before, after)) = rest.split_once(END) {
+        rest = after;
+        let block = before.rfind(BEGIN).map(|at| &before[at + BEGIN.len()..]);
+        let Some((kind, body)) = block.and_then(|b| b.split_once("-----")) else {
+            continue;
         };
-        let end = format!("-----END {kind}-----");
-        let Some((body, after)) = after.split_once(end.as_str()) else {
+        let Some(after) = after
+            .strip_prefix(kind)
+            .and_then(|a| a.strip_prefix("-----"))
+        else {
             continue;
         };
         let has_headers = body.contains(": ");
         let text: String = body.split_whitespace().collect();
         let data = bytes64::decode(&text);
         if has_headers || data.is_ok() {
+            rest = after;
             blocks.push(Block {
                 kind,
                 has_headers,
                 data: data.unwrap_or_default(),
             });
-            rest = after;
         }
     }
     blocks

@@ -450,3 +450,97 @@ fn shown(seconds: i64) -> String {
     let text = text.trim_end_matches('Z').replacen('T', " ", 1);
     format!("{text} +0000 UTC")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::value;
+    use std::time::{Duration, Instant as Clock};
+
+    fn anchors(text: &str) -> Vec<String> {
+        let mut report = Report::default();
+        trust_anchors(&mut report, text, Path::root("spec"));
+        report.errors.iter().map(ToString::to_string).collect()
+    }
+
+    fn block(kind: &str, der: &[u8]) -> String {
+        let data = bytes64::encode(der);
+        format!("-----BEGIN {kind}-----\n{data}\n-----END {kind}-----\n")
+    }
+
+    #[test]
+    fn bundles_hold_certificates_of_authorities_only() {
+        let shown = |detail: &str| [format!("spec: Invalid value: \"{OMITTED}\": {detail}")];
+        assert_eq!(
+            anchors("text"),
+            shown("at least one trust anchor must be provided")
+        );
+        let key = block("PRIVATE KEY", b"x");
+        assert_eq!(
+            anchors(&key),
+            shown("entry 0 has bad block type: PRIVATE KEY")
+        );
+        let junk = block("CERTIFICATE", b"x");
+        assert_eq!(anchors(&junk), shown("entry 0 does not parse as X.509"));
+        let other = format!("a\n-----BEGIN A-----\n{junk}b");
+        assert_eq!(anchors(&other), shown("entry 0 does not parse as X.509"));
+        assert_eq!(
+            anchors(&"x".repeat(MAX_BUNDLE + 1)),
+            ["spec: Too long: may not be more than 1048576 bytes"]
+        );
+    }
+
+    #[test]
+    fn hostile_bundles_and_requests_take_no_time() {
+        let started = Clock::now();
+        for many in [
+            "-----BEGIN A-----\n".repeat(50_000),
+            "-----BEGIN A-----\n".repeat(50_000) + "-----END B-----\n",
+            "-----BEGIN A-----\n-----END A-----\n".repeat(25_000),
+            "-----END A-----\n".repeat(60_000),
+            block("CERTIFICATE", &[0x30, 0x80].repeat(300_000)),
+        ] {
+            assert!(!anchors(&many).is_empty());
+        }
+        // Every sequence says that it holds all that follows it.
+        let mut deep = Vec::new();
+        for left in (0..4_000_u32).rev().map(|n| n * 4) {
+            let [.., high, low] = left.to_be_bytes();
+            deep.extend([0x30, 0x82, high, low]);
+        }
+        assert!(x509::certificate(&deep).is_none());
+        assert!(x509::request(&deep).is_none());
+        assert!(x509::public_key(&deep).is_none());
+        assert!(started.elapsed() < Duration::from_secs(20));
+    }
+
+    #[test]
+    fn a_request_is_refused_part_by_part() {
+        let request = |stub: &str| {
+            value!({"spec": {"signerName": "kubernetes.io/x", "podName": "p", "podUID": "u",
+                "serviceAccountName": "sa", "serviceAccountUID": "u", "nodeName": "n", "nodeUID": "",
+                "maxExpirationSeconds": 90000, "stubPKCS10Request": stub,
+                "unverifiedUserAnnotations": {"plain": "x"}}})
+        };
+        let said = |object: &Value| -> Vec<String> {
+            let mut report = Report::default();
+            super::request(&mut report, object);
+            report.errors.iter().map(ToString::to_string).collect()
+        };
+        assert_eq!(
+            said(&request("eA==")),
+            [
+                "spec.unverifiedUserAnnotations: Invalid value: \"plain\": must be a domain-prefixed key (such as \
+                 \"acme.io/foo\")",
+                "spec.nodeUID: Invalid value: \"\": must not be empty",
+                "spec.maxExpirationSeconds: Invalid value: 90000: must be in the range [3600, 86400]",
+                "spec.stubPKCS10Request: Invalid value: must be a valid PKCS#10 CSR",
+            ]
+        );
+        let neither = said(&request(""));
+        assert!(
+            neither.iter().any(|e| e.contains("exactly one of")),
+            "{neither:?}"
+        );
+    }
+}
