@@ -35,11 +35,15 @@ pub(super) struct Guess {
 }
 
 impl Known {
+    pub(super) fn forget(&mut self) {
+        *self = Self::default();
+    }
+
     /// How a batch found and left the keyspace.
     pub(super) fn wrote(&mut self, planned: &Planned) {
         self.alone = self.sums.is_some_and(|s| s.rev == planned.before.rev);
         if !self.alone {
-            *self = Self::default();
+            self.forget();
         }
         self.sums = Some(planned.after);
         for (key, row) in &planned.last {

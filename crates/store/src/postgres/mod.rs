@@ -223,6 +223,7 @@ impl Keyspaces for Postgres {
         let known = self.stores.lock().get(id).cloned();
         if let Some(store) = known {
             store.0.leases_watched.store(false, Ordering::Release);
+            store.0.known.lock().forget();
             store.0.granted.notify_one();
         }
         Ok(())

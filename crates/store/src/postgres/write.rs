@@ -11,7 +11,6 @@
 use super::batch::{self, Planned, Seen, Sums};
 use super::connect::Backend;
 use super::fault::Fault;
-use super::guess::Known;
 use super::pool::{Held, by};
 use super::read::{Wanted, kv, upper};
 use super::sql::Kind;
@@ -183,12 +182,12 @@ impl Inner {
                     return Ok(planned.replies);
                 }
                 Err(Fault::Refused(error)) => {
-                    *self.known.lock() = Known::default();
+                    self.known.lock().forget();
                     return Err(error);
                 }
                 Err(Fault::Broken(why)) => why,
             };
-            *self.known.lock() = Known::default();
+            self.known.lock().forget();
             self.pool.forget(None);
             if Instant::now() + pause >= end {
                 return Err(Error::Unavailable(why));
