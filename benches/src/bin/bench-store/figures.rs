@@ -298,12 +298,24 @@ pub(crate) async fn neighbours(table: &mut Table) -> Result<()> {
     let quiet = [engine.open("quiet").await?];
     let busy = [engine.open("busy").await?];
     let mut ratios = Vec::new();
+    let mut runs = Vec::new();
     for _ in 0..ROUNDS {
         let alone = load::write(&quiet, 1, Work::Put, TIME).await?;
         let noise = load::write(&busy, 64, Work::Put, TIME);
         let (beside, noise) = tokio::join!(load::write(&quiet, 1, Work::Put, TIME), noise);
-        noise?;
-        ratios.push(beside?.percentile(99) / alone.percentile(99));
+        let (beside, noise) = (beside?, noise?);
+        ratios.push(beside.percentile(99) / alone.percentile(99));
+        runs.push((alone, beside, noise.per_second));
+    }
+    for (alone, beside, busy) in &runs {
+        let figures = |run: &Measured| {
+            let per_cent = [50, 90, 99].map(|per_cent| run.percentile(per_cent));
+            per_cent.map(|ms| format!("{ms:.3}")).join(" / ")
+        };
+        let (alone, beside) = (figures(alone), figures(beside));
+        say(&format!(
+            "  quiet p50 / p90 / p99, ms: {alone} alone, {beside} beside {busy:.0} writes/s"
+        ))?;
     }
     table.add(Row::alone(
         "quiet p99 beside a busy one / alone",

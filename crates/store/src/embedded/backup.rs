@@ -4,7 +4,7 @@ use super::catalog::{self, Catalog, CatalogEntry};
 use super::checkpoint::{self, Keep, Pace, Seal, Source, Target};
 use super::index::{Entry, Version};
 use super::keyring::Keyring;
-use super::keyspace::Slot;
+use super::keyspace::{Loaded, Slot};
 use super::log::{self, unavailable};
 use super::opening;
 use super::record::{Ciphers, random};
@@ -23,6 +23,11 @@ pub fn random_key() -> Result<[u8; 32]> {
     random()
 }
 
+/// Most parts of a backup behind the first.
+const MOST_PARTS: u32 = 16;
+/// Revisions that a part may miss at its end.
+const CLOSE: u64 = 256;
+
 /// What [`Embedded::check`] found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Checked {
@@ -33,8 +38,11 @@ pub struct Checked {
 }
 
 impl Embedded {
-    /// Writes a keyspace as it is now, history and leases included, to one file sealed with
-    /// `key`. Writers go on meanwhile.
+    /// Writes a keyspace, history and leases included, to one file sealed with `key`: as it was at
+    /// the beginning, then what changed meanwhile, until hardly anything has. So what is in it is
+    /// of one revision, of about the end; who writes faster than this is left behind after a few
+    /// rounds. Writers go on. Memory holds up to three copies of the list of keys meanwhile, and
+    /// values only until the next checkpoint as ever, however long it takes.
     pub async fn backup(&self, id: &str, target: &Path, key: &[u8; 32]) -> Result<Head> {
         let slot = self.shared.slots.lock().get(id).cloned();
         let slot = slot.ok_or_else(|| Error::Invalid(format!("there is no keyspace {id}")))?;
@@ -46,14 +54,24 @@ impl Embedded {
         let (shared, target) = (self.shared.clone(), target.to_owned());
         let ciphers = Ciphers::new(key);
         blocking(move || {
-            let source = {
-                let _busy = slot.busy.blocking_lock();
-                let source = shared.snapshot_blocking(&loaded, None)?;
-                // This is no checkpoint: the log is needed as before.
-                let mut state = loaded.state.write();
-                let kept = state.saving.take();
-                state.dirty_from = kept.into_iter().chain(state.dirty_from).min();
-                source
+            let _pin = loaded.values.pin();
+            let source = shared.copy(&slot, &loaded)?;
+            let (mut rev, mut leases) = (source.rev, source.leases.clone());
+            let (mut parts, mut head) = (0, source.head());
+            let mut later = || {
+                if parts == MOST_PARTS {
+                    return Ok(None);
+                }
+                let next = shared.copy(&slot, &loaded)?;
+                if next.rev < rev || (next.rev == rev && next.leases == leases) {
+                    return Ok(None);
+                }
+                // So little will be written at once: nothing worth another part comes meanwhile.
+                let close = next.rev <= rev + CLOSE;
+                parts = if close { MOST_PARTS } else { parts + 1 };
+                (rev, head) = (next.rev, next.head());
+                leases.clone_from(&next.leases);
+                Ok(Some(next))
             };
             let seal = Seal {
                 cipher: &ciphers.checkpoint,
@@ -62,8 +80,9 @@ impl Embedded {
             let mut keep = Keep::everything(loaded.values());
             let disk = &*shared.options.disk;
             let mut pace = Pace::new(&|| false);
-            checkpoint::write_to(disk, &target, seal, &source, &mut keep, &mut pace)?;
-            Ok(source.head())
+            let later = Some(&mut later as checkpoint::Later<'_>);
+            checkpoint::write_to(disk, &target, seal, &source, &mut keep, &mut pace, later)?;
+            Ok(head)
         })
         .await
     }
@@ -154,6 +173,23 @@ impl Source {
 }
 
 impl Shared {
+    /// A consistent copy that is not for a checkpoint: the log is needed as before.
+    fn copy(&self, slot: &Slot, loaded: &Arc<Loaded>) -> Result<Source> {
+        let _busy = slot.busy.blocking_lock();
+        let tail_bytes = loaded.state.read().tail_bytes;
+        let source = self.snapshot_blocking(loaded, None);
+        let mut state = loaded.state.write();
+        if state.phase != Phase::Open {
+            // It fell asleep or was deleted: this is the last that was acknowledged before.
+            return Ok(Source::last(&state));
+        }
+        let source = source?;
+        let kept = state.saving.take();
+        state.dirty_from = kept.into_iter().chain(state.dirty_from).min();
+        state.tail_bytes += tail_bytes;
+        Ok(source)
+    }
+
     fn restore(
         self: &Arc<Self>,
         id: &str,

@@ -5,6 +5,9 @@
 //! values file. The block number and the mark of the last block are authenticated: a
 //! truncated, reordered or foreign file does not open.
 //!
+//! A backup has further parts behind that: a head, and the keys that are not as they were in the
+//! part before; one without versions is gone. Its last block says which blocks begin a part.
+//!
 //! What a checkpoint costs is the values that are new and the list of keys; the values file is
 //! written anew when half of it is of no use any more.
 
@@ -17,6 +20,7 @@ use super::state::{Lease, Phase, State};
 use super::values::{self, Extent, Held, SMALL, Spot, Value, Values};
 use crate::{LeaseId, Result};
 use bytes::Bytes;
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -24,11 +28,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 pub(crate) const MAGIC: &[u8; 8] = b"FHCKPT\0\x02";
+pub(crate) const MAGIC_PARTS: &[u8; 8] = b"FHCKPT\0\x03";
 /// Ending of a file that is not complete yet.
 pub(crate) const DRAFT: &str = "new";
 /// Bytes of a checkpoint that may wait for the disk at once: one large flush would hold up the
 /// log's small ones.
-const SYNC_EVERY: u64 = 1 << 20;
+const SYNC_EVERY: u64 = 256 << 10;
 const BLOCK: usize = 256 << 10;
 /// Bytes of values that are written together.
 const CHUNK: usize = 256 << 10;
@@ -59,6 +64,20 @@ impl Source {
             leases: state.leases.clone(),
             batch,
             dirty: state.saving.is_some(),
+        }
+    }
+}
+
+impl Source {
+    /// What is durable and visible, without a place in the log.
+    pub(crate) fn last(state: &State) -> Self {
+        Self {
+            index: state.index.clone(),
+            rev: state.visible,
+            compacted: state.compacted,
+            leases: state.leases.clone(),
+            batch: 0,
+            dirty: false,
         }
     }
 }
@@ -103,9 +122,54 @@ struct Writer<'a> {
     salt: [u8; 8],
     block: u32,
     offset: u64,
+    /// up to where it has been sent to the disk
+    synced: u64,
 }
 
 impl Writer<'_> {
+    /// A head, and keys.
+    fn part<'s>(
+        &mut self,
+        source: &Source,
+        said: impl Iterator<Item = Said<'s>>,
+        keep: &mut Keep<'_>,
+        pace: &mut Pace<'_>,
+    ) -> Result<()> {
+        let io = |e: io::Error| unavailable(&e);
+        self.block(&encode_head(source), false).map_err(io)?;
+        let mut plain = Vec::with_capacity(BLOCK + 4096);
+        let mut stored = 0;
+        for (key, versions) in said {
+            put_bytes(&mut plain, key);
+            let count = u32::try_from(versions.len()).expect("history is bounded");
+            put_u32(&mut plain, count);
+            for version in versions {
+                keep.version(&mut plain, key, version)?;
+            }
+            if let Some(values) = keep.writer.as_mut().filter(|v| v.waiting() >= CHUNK) {
+                values.flush().map_err(io)?;
+                if values.offset >= stored + SYNC_EVERY {
+                    values.sync().map_err(io)?;
+                    stored = values.offset;
+                }
+                pace.pause();
+            }
+            if plain.len() >= BLOCK {
+                self.block(&plain, false).map_err(io)?;
+                plain.clear();
+                if self.offset >= self.synced + SYNC_EVERY {
+                    self.file.sync_data().map_err(io)?;
+                    self.synced = self.offset;
+                }
+                pace.pause();
+            }
+        }
+        if !plain.is_empty() {
+            self.block(&plain, false).map_err(io)?;
+        }
+        Ok(())
+    }
+
     fn block(&mut self, plain: &[u8], last: bool) -> io::Result<()> {
         let mut out = Vec::with_capacity(plain.len() + TAG + 5);
         let len = u32::try_from(plain.len() + TAG).expect("blocks are bounded");
@@ -210,7 +274,15 @@ pub(crate) fn write(target: &Target<'_>, source: &Source, pace: &mut Pace<'_>) -
         moved: Vec::new(),
         renamed: false,
     };
-    let written = write_to(disk, &path(dir, number), seal, source, &mut keep, pace);
+    let written = write_to(
+        disk,
+        &path(dir, number),
+        seal,
+        source,
+        &mut keep,
+        pace,
+        None,
+    );
     if let Some(writer) = &keep.writer {
         target.values.reached(writer);
         let generation = writer.extent.generation;
@@ -293,6 +365,9 @@ impl<'a> Keep<'a> {
     }
 }
 
+/// What is asked for the next part when one is complete.
+pub(crate) type Later<'a> = &'a mut dyn FnMut() -> Result<Option<Source>>;
+
 /// Writes one file with a name and a seal of the caller's.
 pub(crate) fn write_to(
     disk: &dyn Disk,
@@ -301,11 +376,13 @@ pub(crate) fn write_to(
     source: &Source,
     keep: &mut Keep<'_>,
     pace: &mut Pace<'_>,
+    later: Option<Later<'_>>,
 ) -> Result<()> {
     let draft = target.with_extension(DRAFT);
     let salt = random()?;
     let parent = target.parent().unwrap_or(Path::new("."));
-    let done = write_file(disk, &draft, (seal, salt), source, keep, pace).and_then(|()| {
+    let done = write_file(disk, &draft, (seal, salt), source, (keep, pace), later);
+    let done = done.and_then(|()| {
         keep.renamed = true;
         disk.rename(&draft, target)
             .and_then(|()| disk.sync_dir(parent))
@@ -323,13 +400,14 @@ fn write_file(
     draft: &Path,
     (seal, salt): (Seal<'_>, [u8; 8]),
     source: &Source,
-    keep: &mut Keep<'_>,
-    pace: &mut Pace<'_>,
+    (keep, pace): (&mut Keep<'_>, &mut Pace<'_>),
+    later: Option<Later<'_>>,
 ) -> Result<()> {
     let io = |e: io::Error| unavailable(&e);
     let mut file = disk.open(draft).map_err(io)?;
     file.set_len(0).map_err(io)?;
-    let mut start = MAGIC.to_vec();
+    let magic = if later.is_some() { MAGIC_PARTS } else { MAGIC };
+    let mut start = magic.to_vec();
     start.extend_from_slice(&salt);
     file.write_at(&start, 0).map_err(io)?;
     let offset = start.len() as u64;
@@ -340,52 +418,69 @@ fn write_file(
         salt,
         block: 0,
         offset,
+        synced: 0,
     };
-    writer.block(&encode_head(source), false).map_err(io)?;
-    let mut plain = Vec::with_capacity(BLOCK + 4096);
-    let mut synced = 0;
-    let mut stored = 0;
-    for entry in source.index.entries() {
-        let versions = kept(entry, source);
-        if versions.is_empty() {
-            continue;
+    writer.part(source, everything(source), keep, pace)?;
+    let mut foot = Vec::new();
+    if let Some(later) = later {
+        let mut parts = Vec::new();
+        let mut newest: Option<Source> = None;
+        while let Some(next) = later()? {
+            parts.push(writer.block);
+            let before = newest.as_ref().unwrap_or(source);
+            writer.part(&next, changes(before, &next), keep, pace)?;
+            newest = Some(next);
         }
-        put_bytes(&mut plain, &entry.key);
-        let count = u32::try_from(versions.len()).expect("history is bounded");
-        put_u32(&mut plain, count);
-        for version in versions {
-            keep.version(&mut plain, &entry.key, version)?;
+        put_u32(
+            &mut foot,
+            u32::try_from(parts.len()).expect("parts are few"),
+        );
+        for first in parts {
+            put_u32(&mut foot, first);
         }
-        if let Some(values) = keep.writer.as_mut().filter(|v| v.waiting() >= CHUNK) {
-            values.flush().map_err(io)?;
-            if values.offset >= stored + SYNC_EVERY {
-                values.sync().map_err(io)?;
-                stored = values.offset;
-            }
-            pace.pause();
-        }
-        if plain.len() >= BLOCK {
-            writer.block(&plain, false).map_err(io)?;
-            plain.clear();
-            if writer.offset >= synced + SYNC_EVERY {
-                writer.file.sync_data().map_err(io)?;
-                synced = writer.offset;
-            }
-            pace.pause();
-        }
-    }
-    if !plain.is_empty() {
-        writer.block(&plain, false).map_err(io)?;
     }
     if let Some(values) = &mut keep.writer {
         values.sync().map_err(io)?;
         disk.sync_dir(draft.parent().unwrap_or(Path::new(".")))
             .map_err(io)?;
     }
-    writer
-        .block(&encode_foot(&keep.extent()), true)
-        .map_err(io)?;
+    put_extent(&mut foot, &keep.extent());
+    writer.block(&foot, true).map_err(io)?;
     writer.file.sync_data().map_err(io)
+}
+
+/// A key with what a part says of it.
+type Said<'a> = (&'a Bytes, Vec<&'a Version>);
+
+fn everything(source: &Source) -> impl Iterator<Item = Said<'_>> {
+    let entries = source.index.entries();
+    let said = entries.map(|entry| (&entry.key, kept(entry, source)));
+    said.filter(|(_, versions)| !versions.is_empty())
+}
+
+/// What is not as it was before. Keys that are gone have no versions.
+fn changes<'a>(before: &'a Source, now: &'a Source) -> impl Iterator<Item = Said<'a>> {
+    let mut old = before.index.entries().peekable();
+    let mut new = now.index.entries().peekable();
+    std::iter::from_fn(move || {
+        loop {
+            let order = match (old.peek(), new.peek()) {
+                (None, None) => return None,
+                (Some(_), None) => Ordering::Less,
+                (None, Some(_)) => Ordering::Greater,
+                (Some(old), Some(new)) => old.key.cmp(&new.key),
+            };
+            let was = order.is_le().then(|| old.next()).flatten();
+            let is = order.is_ge().then(|| new.next()).flatten();
+            match (was, is) {
+                (Some(was), None) => return Some((&was.key, Vec::new())),
+                (_, Some(is)) if is.newest.mod_rev > before.rev => {
+                    return Some((&is.key, kept(is, now)));
+                }
+                _ => {}
+            }
+        }
+    })
 }
 
 /// The versions that somebody may still read.
@@ -419,13 +514,11 @@ fn encode_head(source: &Source) -> Vec<u8> {
     out
 }
 
-fn encode_foot(extent: &Extent) -> Vec<u8> {
-    let mut out = Vec::new();
-    put_u32(&mut out, u32::from(extent.generation));
-    put_u64(&mut out, extent.len);
+fn put_extent(out: &mut Vec<u8>, extent: &Extent) {
+    put_u32(out, u32::from(extent.generation));
+    put_u64(out, extent.len);
     for run in &extent.runs {
-        put_u64(&mut out, run.start);
+        put_u64(out, run.start);
         out.extend_from_slice(&run.salt);
     }
-    out
 }

@@ -11,7 +11,7 @@ use super::state::{Phase, State};
 use super::toc::Toc;
 use super::values::Held;
 use crate::{Error, LeaseId, Txn};
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::sync::Arc;
@@ -25,8 +25,9 @@ const ROUND_BYTES: usize = 4 << 20;
 const QUANTUM: usize = 16 << 10;
 /// How long a keyspace that wrote counts as a neighbour of the others.
 const NEIGHBOUR: Duration = Duration::from_millis(100);
-/// Room in the log that puts leave to deletions and compactions on a full disk.
-const RESERVE: usize = 1 << 20;
+/// How long those who were answered may take to ask again, before a round for nobody but those
+/// who have had their turn.
+const GAP: Duration = Duration::from_micros(60);
 /// Most leases of a keyspace.
 const MAX_LEASES: usize = 100_000;
 /// Most keys a range deletion may take.
@@ -72,6 +73,8 @@ pub(crate) struct Request {
 struct Lane {
     requests: VecDeque<Request>,
     bytes: usize,
+    /// this is what it had no turn for in the last round
+    left: bool,
 }
 
 #[derive(Default)]
@@ -81,7 +84,20 @@ struct Lanes {
     /// who asked last, and until when somebody else may ask again soon
     last: u64,
     crowded: Option<Instant>,
+    /// how many of those with a turn had none in the last round
+    fresh: usize,
+    /// the last round answered somebody who wanted no more than a turn
+    answered: bool,
+    /// the commit thread waits for one of these to ask again
+    gap: bool,
     stopping: bool,
+}
+
+impl Lanes {
+    fn count_fresh(&self) -> usize {
+        let fresh = |number: &&u64| self.by_keyspace.get(number).is_some_and(|lane| !lane.left);
+        self.turn.iter().filter(fresh).count()
+    }
 }
 
 /// Writes that wait.
@@ -110,7 +126,8 @@ impl Queue {
         }
         if first {
             lanes.turn.push_back(number);
-            if lanes.turn.len() == 1 {
+            lanes.fresh += 1;
+            if lanes.turn.len() == 1 || lanes.gap {
                 drop(lanes);
                 self.ready.notify_one();
             }
@@ -134,6 +151,7 @@ impl Queue {
             }
             self.ready.wait(&mut lanes);
         }
+        self.leave_gap(&mut lanes);
         let crowded = lanes.crowded.is_some_and(|until| Instant::now() < until);
         let mut turns = if crowded {
             lanes.turn.len()
@@ -151,6 +169,7 @@ impl Queue {
                 .by_keyspace
                 .get_mut(&number)
                 .expect("a lane with a turn exists");
+            let fresh = !std::mem::replace(&mut lane.left, true);
             let mut taken = 0;
             while taken < QUANTUM && round.len() < ROUND_REQUESTS {
                 let Some(request) = lane.requests.pop_front() else {
@@ -161,7 +180,9 @@ impl Queue {
                 round.push(request);
             }
             bytes += taken;
-            if lane.requests.is_empty() {
+            let all = lane.requests.is_empty();
+            lanes.fresh -= usize::from(fresh);
+            if all {
                 lanes.by_keyspace.remove(&number);
                 if crowded {
                     let taken = round.len() - from;
@@ -172,7 +193,25 @@ impl Queue {
                 lanes.turn.push_back(number);
             }
         }
+        lanes.answered = light > 0;
+        debug_assert_eq!(lanes.fresh, lanes.count_fresh());
         Some(bytes)
+    }
+
+    /// Waits a moment if only those want a round who have just had a turn of the last one, and
+    /// others were answered in it: who writes one after the other would miss every second round.
+    fn leave_gap(&self, lanes: &mut MutexGuard<'_, Lanes>) {
+        if !std::mem::take(&mut lanes.answered) {
+            return;
+        }
+        let until = Instant::now() + GAP;
+        lanes.gap = true;
+        while lanes.fresh == 0 && !lanes.stopping {
+            if self.ready.wait_until(lanes, until).timed_out() {
+                break;
+            }
+        }
+        lanes.gap = false;
     }
 }
 
@@ -241,11 +280,7 @@ impl Committer {
         if self.log.wants_spare() && self.shared.upkeep.spare() {
             self.log.has_spare();
         }
-        let reserved = self
-            .log
-            .rotate()
-            .and_then(|()| self.log.reserve(size + RESERVE));
-        self.full = match reserved {
+        self.full = match self.log.make_room(size) {
             Ok(()) => false,
             Err(error) => {
                 if !is_full(&error) {

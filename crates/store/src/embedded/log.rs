@@ -15,6 +15,7 @@ use crate::{Error, Result};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 const SEGMENT_MAGIC: &[u8; 8] = b"FHLOG\0\0\x01";
 pub(crate) const SEGMENT_HEADER: usize = 32;
@@ -23,10 +24,19 @@ const END_MARK: u32 = 0x4c41_4546;
 const BATCH_HEADER: usize = 32;
 const BATCH_EXTRA: usize = BATCH_HEADER + 4;
 const RECORD_HEADER: usize = 20;
-const ZERO_STEP: usize = 1 << 20;
+/// Zeroes that are written at once: little enough that a commit at the same time hardly waits for
+/// them, but each time costs a flush.
+const ZERO_STEP: usize = 256 << 10;
+/// Room in the log that puts leave to deletions and compactions on a full disk.
+pub(crate) const RESERVE: usize = 1 << 20;
+/// Longest rest between two slices of zeroes.
+const LONGEST_REST: Duration = Duration::from_millis(2);
 /// Segment files are zeroed in advance, so that a commit only overwrites: it then waits for
 /// nothing but its own bytes.
 const SPARE: &str = "spare";
+/// Segments that nobody needs any more, to be zeroed and used again: overwriting takes no blocks
+/// and frees none, so that neither the file system's journal nor the disk has more to do.
+const USED: &str = "used-";
 
 /// Where a record is.
 #[derive(Clone, Copy, Debug)]
@@ -139,7 +149,7 @@ impl Log {
             spare: false,
         };
         // A full disk must not keep anybody from opening and reading.
-        match log.reserve(ZERO_STEP) {
+        match log.reserve(RESERVE) {
             Err(error) if error.kind() != io::ErrorKind::StorageFull => Err(error),
             _ => Ok(log),
         }
@@ -160,12 +170,19 @@ impl Log {
         usize::try_from(self.zeroed - self.pos).unwrap_or(usize::MAX)
     }
 
-    /// Goes on to the next segment when this one is full. Only between batches: a record is
-    /// sealed for the segment it goes to.
-    pub(crate) fn rotate(&mut self) -> io::Result<()> {
-        if self.pos < self.segment_bytes {
-            return Ok(());
+    /// Makes sure of room for `size` bytes, and of some more for hard times. Goes on to the next
+    /// segment when this one is full, or when that is prepared and this one has no room left.
+    /// Only between batches: a record is sealed for the segment it goes to.
+    pub(crate) fn make_room(&mut self, size: usize) -> io::Result<()> {
+        let prepared = self.spare && self.room() < size && size as u64 <= self.segment_bytes / 2;
+        if self.pos >= self.segment_bytes || prepared {
+            self.rotate()?;
         }
+        // A spare segment is room enough: zeroes behind this one's end would be for nothing.
+        self.reserve(if self.spare { size } else { size + RESERVE })
+    }
+
+    fn rotate(&mut self) -> io::Result<()> {
         let spare = std::mem::take(&mut self.spare);
         if spare {
             let path = segment_path(&self.dir, self.segment + 1);
@@ -184,9 +201,9 @@ impl Log {
         Ok(())
     }
 
-    /// Whether it is time to prepare the next segment.
+    /// Whether it is time to prepare the next segment: soon, since that is done slowly.
     pub(crate) fn wants_spare(&self) -> bool {
-        !self.spare && self.pos > self.segment_bytes / 2
+        !self.spare && self.pos > self.segment_bytes / 8
     }
 
     /// The next segment is prepared.
@@ -216,17 +233,44 @@ impl Log {
     }
 }
 
-/// Writes the zeroes of a segment to come, in slices that hold up nobody for long.
-pub(crate) fn prepare_spare(disk: &dyn Disk, dir: &Path, segment_bytes: u64) -> io::Result<()> {
+/// Gives a complete segment that is needed no more another name, durably, before anything in it
+/// changes.
+pub(crate) fn set_aside(disk: &dyn Disk, dir: &Path, segment: u64) -> io::Result<()> {
+    match disk.rename(&segment_path(dir, segment), &used_path(dir, segment)) {
+        // An attempt before this one came so far.
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => disk.sync_dir(dir),
+    }
+}
+
+fn used_path(dir: &Path, segment: u64) -> PathBuf {
+    dir.join(format!("{USED}{segment}"))
+}
+
+/// Writes the zeroes of a segment to come, over one that was set aside if there is one, in slices
+/// that hold up nobody for long, and rests as long as it works.
+pub(crate) fn prepare_spare(
+    disk: &dyn Disk,
+    dir: &Path,
+    segment_bytes: u64,
+    used: Option<u64>,
+) -> io::Result<()> {
+    if let Some(segment) = used {
+        disk.rename(&used_path(dir, segment), &dir.join(SPARE))?;
+    }
     let zeroes = vec![0; ZERO_STEP];
     let mut file = disk.open(&dir.join(SPARE))?;
+    // Nothing may stand behind the zeroes.
+    file.set_len(if used.is_some() { segment_bytes } else { 0 })?;
     let mut offset = 0;
     while offset < segment_bytes {
         let len = zeroes
             .len()
             .min(usize::try_from(segment_bytes - offset).unwrap_or(ZERO_STEP));
+        let began = Instant::now();
         file.write_at(&zeroes[..len], offset)?;
         file.sync_data()?;
+        std::thread::sleep(began.elapsed().min(LONGEST_REST));
         offset += len as u64;
     }
     Ok(())
@@ -235,6 +279,16 @@ pub(crate) fn prepare_spare(disk: &dyn Disk, dir: &Path, segment_bytes: u64) -> 
 /// Removes a spare segment, complete or not.
 pub(crate) fn remove_spare(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
     disk.remove(&dir.join(SPARE))
+}
+
+/// Removes a spare segment and those that were set aside.
+pub(crate) fn remove_spares(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
+    for name in disk.list(dir)? {
+        if name.starts_with(USED) {
+            disk.remove(&dir.join(name))?;
+        }
+    }
+    remove_spare(disk, dir)
 }
 
 fn create_segment(

@@ -114,7 +114,7 @@ impl Embedded {
         backup::remove_strays(&dir, &options, &entries, &ciphers)?;
         let mut scan = log::scan(&*options.disk, &log_dir, true)?;
         cut_tail(&*options.disk, &log_dir, &mut scan)?;
-        log::remove_spare(&*options.disk, &log_dir).map_err(|e| unavailable(&e))?;
+        log::remove_spares(&*options.disk, &log_dir).map_err(|e| unavailable(&e))?;
         let active = scan.segments.last().map_or(1, |last| last + 1);
         let started = log::Log::start(
             &log_dir,
@@ -335,12 +335,19 @@ impl Shared {
         let oldest = self.oldest.load(Ordering::Acquire);
         let dir = self.dir.join("log");
         for segment in oldest..first.min(self.active.load(Ordering::Acquire)) {
-            self.options
-                .disk
-                .remove(&log::segment_path(&dir, segment))?;
-            self.options.disk.remove(&toc::path(&dir, segment))?;
-            self.options.disk.sync_dir(&dir)?;
+            let disk = &*self.options.disk;
+            let again = self.upkeep.wants_used();
+            if again {
+                log::set_aside(disk, &dir, segment)?;
+            } else {
+                disk.remove(&log::segment_path(&dir, segment))?;
+            }
+            disk.remove(&toc::path(&dir, segment))?;
+            disk.sync_dir(&dir)?;
             self.oldest.store(segment + 1, Ordering::Release);
+            if again {
+                self.upkeep.add_used(segment);
+            }
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! Reading checkpoints: block by block, by several threads where the machine has the cores.
 
-use super::checkpoint::{MAGIC, Seal, aad, nonce, path};
+use super::checkpoint::{MAGIC, MAGIC_PARTS, Seal, aad, nonce, path};
 use super::disk::{Disk, DiskFile, RealDisk};
 use super::index::{Entry, Index, Version};
 use super::keyspace::Slot;
@@ -10,7 +10,7 @@ use super::state::{Lease, State, Sums};
 use super::values::{Extent, Run, Spot, Value, Values};
 use crate::{Error, Result};
 use bytes::Bytes;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
 
@@ -88,7 +88,7 @@ fn is_damage(error: &io::Error) -> bool {
 
 fn decode(seal: Seal<'_>, open: Open<'_>) -> io::Result<Decoded> {
     let mut file = open()?;
-    let (salt, blocks) = walk(&mut *file)?;
+    let (in_parts, salt, blocks) = walk(&mut *file)?;
     let [head, entries @ .., foot] = &blocks[..] else {
         return Err(damage());
     };
@@ -100,7 +100,8 @@ fn decode(seal: Seal<'_>, open: Open<'_>) -> io::Result<Decoded> {
     };
     let mut state = State::new();
     let batch = decode_head(&mut state, blocks.open(head)?).ok_or_else(damage)?;
-    let extent = decode_foot(blocks.open(foot)?).ok_or_else(damage)?;
+    let (starts, extent) = decode_foot(in_parts, blocks.open(foot)?).ok_or_else(damage)?;
+    let (entries, later) = split(entries, &starts).ok_or_else(damage)?;
     let together = extent.generation != 0;
     let parts = entries.chunks(share(entries.len())).collect();
     let parts = side_by_side(parts, |part: &[Block]| {
@@ -120,7 +121,53 @@ fn decode(seal: Seal<'_>, open: Open<'_>) -> io::Result<Decoded> {
     let parts: io::Result<Vec<_>> = parts.into_iter().collect();
     let (indexes, sums): (Vec<_>, Vec<_>) = parts?.into_iter().unzip();
     state.index = Index::join(indexes.into_iter());
+    if later.is_empty() {
+        return Ok((state, sums, extent, batch));
+    }
+    let mut changes = BTreeMap::new();
+    for part in later {
+        let (head, entries) = part.split_first().ok_or_else(damage)?;
+        decode_head(&mut state, blocks.open(head)?).ok_or_else(damage)?;
+        for block in entries {
+            decode_changes(&mut changes, blocks.open(block)?).ok_or_else(damage)?;
+        }
+    }
+    state.index = overlay(&state.index, changes);
+    let sums = vec![Sums::of(&state.index)];
     Ok((state, sums, extent, batch))
+}
+
+/// The blocks behind the head: those of the first part, and each of the later parts.
+fn split<'a>(blocks: &'a [Block], starts: &[u32]) -> Option<(&'a [Block], Vec<&'a [Block]>)> {
+    let mut rest = blocks;
+    let mut parts = Vec::new();
+    for start in starts.iter().rev() {
+        let at = (*start as usize).checked_sub(1)?;
+        let (before, part) = rest.split_at_checked(at)?;
+        parts.push(part);
+        rest = before;
+    }
+    parts.reverse();
+    Some((rest, parts))
+}
+
+/// The index with some keys replaced, new or gone.
+fn overlay(index: &Index, changes: BTreeMap<Bytes, Option<Entry>>) -> Index {
+    let mut whole = Index::default();
+    let mut changes = changes.into_iter().peekable();
+    for entry in index.entries() {
+        while let Some((_, new)) = changes.next_if(|(key, _)| *key < entry.key) {
+            new.into_iter().for_each(|new| whole.append(new));
+        }
+        match changes.next_if(|(key, _)| *key == entry.key) {
+            Some((_, changed)) => changed.into_iter().for_each(|entry| whole.append(entry)),
+            None => whole.append(entry.clone()),
+        }
+    }
+    for new in changes.filter_map(|(_, new)| new) {
+        whole.append(new);
+    }
+    whole
 }
 
 /// Most threads that read one checkpoint, and blocks that are worth a thread.
@@ -162,12 +209,13 @@ struct Block {
     last: bool,
 }
 
-/// Finds the blocks of a file, which ends with the last of them; and the file's salt.
-fn walk(file: &mut dyn DiskFile) -> io::Result<([u8; 8], Vec<Block>)> {
+/// Finds the blocks of a file, which ends with the last of them; whether it has parts; its salt.
+fn walk(file: &mut dyn DiskFile) -> io::Result<(bool, [u8; 8], Vec<Block>)> {
     let mut start = [0; 16];
     file.read_at(&mut start, 0)?;
     let (magic, salt) = start.split_at(8);
-    if magic != MAGIC {
+    let in_parts = magic == MAGIC_PARTS;
+    if magic != MAGIC && !in_parts {
         return Err(damage());
     }
     let mut blocks = Vec::new();
@@ -200,7 +248,7 @@ fn walk(file: &mut dyn DiskFile) -> io::Result<([u8; 8], Vec<Block>)> {
         Ok(()) => return Err(damage()),
     }
     let salt = salt.try_into().map_err(|_| damage())?;
-    Ok((salt, blocks))
+    Ok((in_parts, salt, blocks))
 }
 
 /// Reads and decrypts blocks.
@@ -227,6 +275,7 @@ fn decode_head(state: &mut State, plain: &[u8]) -> Option<u64> {
     state.applied = reader.u64()?;
     state.compacted = reader.u64()?;
     let batch = reader.u64()?;
+    state.leases.clear();
     for _ in 0..reader.u32()? {
         let id = reader.u64()?.cast_signed();
         let (ttl, deadline_ms) = (reader.u64()?, reader.u64()?);
@@ -242,8 +291,14 @@ fn decode_head(state: &mut State, plain: &[u8]) -> Option<u64> {
     Some(batch)
 }
 
-fn decode_foot(plain: &[u8]) -> Option<Extent> {
+/// Which blocks begin a later part, and where values are.
+fn decode_foot(in_parts: bool, plain: &[u8]) -> Option<(Vec<u32>, Extent)> {
     let mut reader = Reader(plain);
+    let mut starts = Vec::new();
+    let parts = if in_parts { reader.u32()? } else { 0 };
+    for _ in 0..parts {
+        starts.push(reader.u32()?);
+    }
     let mut extent = Extent {
         generation: u16::try_from(reader.u32()?).ok()?,
         len: reader.u64()?,
@@ -255,7 +310,7 @@ fn decode_foot(plain: &[u8]) -> Option<Extent> {
             salt: reader.take(8)?.try_into().ok()?,
         });
     }
-    Some(extent)
+    Some((starts, extent))
 }
 
 /// With `together`, the keys of a block are held together: small values apart, they are all that
@@ -274,15 +329,34 @@ fn decode_entries(index: &mut Index, plain: &[u8], together: bool) -> Option<()>
             false => Bytes::copy_from_slice(key),
         };
         at += key.len();
-        let count = reader.u32()?;
-        let mut older = Vec::new();
-        for _ in 1..count {
-            older.push(get_version(&mut reader)?);
-        }
-        let newest = get_version(&mut reader)?;
-        index.append(Entry { key, newest, older });
+        index.append(get_entry(&mut reader, key)??);
     }
     Some(())
+}
+
+/// What a later part says of its keys: `None` of one that is gone.
+fn decode_changes(changes: &mut BTreeMap<Bytes, Option<Entry>>, plain: &[u8]) -> Option<()> {
+    let mut reader = Reader(plain);
+    while !reader.0.is_empty() {
+        let key = Bytes::copy_from_slice(reader.bytes()?);
+        let entry = get_entry(&mut reader, key.clone())?;
+        changes.insert(key, entry);
+    }
+    Some(())
+}
+
+/// The versions of a key, if there are any.
+fn get_entry(reader: &mut Reader<'_>, key: Bytes) -> Option<Option<Entry>> {
+    let count = reader.u32()?;
+    let mut older = Vec::new();
+    for _ in 1..count {
+        older.push(get_version(reader)?);
+    }
+    if count == 0 {
+        return Some(None);
+    }
+    let newest = get_version(reader)?;
+    Some(Some(Entry { key, newest, older }))
 }
 
 /// The keys of a block, one behind the other.

@@ -20,6 +20,8 @@ const SLICE: usize = 512;
 const SURVEY_MS: u64 = 1000;
 /// When a keyspace is woken again whose key could not be had.
 const WAKE_AGAIN_MS: u64 = 30_000;
+/// Most segments that are kept to be used again.
+const MAX_USED: usize = 4;
 /// How long a keyspace stays that woke for its leases.
 const DOZE_MS: u64 = 1000;
 
@@ -31,6 +33,8 @@ struct Todo {
     /// complete segments whose table is to be written
     tocs: Vec<Toc>,
     spare: Spare,
+    /// segments of the log that may be used again
+    used: Vec<u64>,
     stopping: bool,
 }
 
@@ -116,6 +120,15 @@ impl Upkeep {
         if todo.spare == Spare::Failed {
             todo.spare = Spare::Absent;
         }
+    }
+
+    /// Whether a segment that is needed no more should be kept.
+    pub(crate) fn wants_used(&self) -> bool {
+        self.todo.lock().used.len() < MAX_USED
+    }
+
+    pub(crate) fn add_used(&self, segment: u64) {
+        self.todo.lock().used.push(segment);
     }
 
     pub(crate) fn add_toc(&self, toc: Toc) {
@@ -228,12 +241,16 @@ pub(crate) fn run(shared: &Arc<Shared>) {
 }
 
 fn prepare_spare(shared: &Shared) {
-    if shared.upkeep.todo.lock().spare != Spare::Wanted {
-        return;
-    }
+    let used = {
+        let mut todo = shared.upkeep.todo.lock();
+        if todo.spare != Spare::Wanted {
+            return;
+        }
+        todo.used.pop()
+    };
     let dir = shared.dir.join("log");
     let disk = &*shared.options.disk;
-    let spare = match super::log::prepare_spare(disk, &dir, shared.options.segment_bytes) {
+    let spare = match super::log::prepare_spare(disk, &dir, shared.options.segment_bytes, used) {
         Ok(()) => Spare::Ready,
         Err(error) => {
             tracing::debug!(%error, "no segment could be prepared");

@@ -177,6 +177,8 @@ struct Files {
     /// highest generation that was ever begun
     highest: u16,
     open: BTreeMap<u16, Arc<Open>>,
+    /// who reads what nobody else may need any more
+    pins: usize,
 }
 
 /// The values files of a keyspace in memory.
@@ -309,11 +311,31 @@ impl Values {
             }
         }
         // Readers may still be at the file before: it is held open until the next switch.
-        files
-            .open
-            .retain(|open, _| *open == generation || *open == before);
+        if files.pins == 0 {
+            files
+                .open
+                .retain(|open, _| *open == generation || *open == before);
+        }
         files.current = extent;
         Vec::from_iter((before != 0 && before != generation).then_some(before))
+    }
+}
+
+/// As long as this is there, every value that could be read can be read: files are kept open also
+/// when they are removed.
+pub(crate) struct Pin<'a>(&'a Values);
+
+impl Values {
+    pub(crate) fn pin(&self) -> Pin<'_> {
+        self.files.lock().pins += 1;
+        Pin(self)
+    }
+}
+
+impl Drop for Pin<'_> {
+    fn drop(&mut self) {
+        // What is not needed any more goes with the next switch.
+        self.0.files.lock().pins -= 1;
     }
 }
 

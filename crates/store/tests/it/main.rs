@@ -6,6 +6,7 @@
     reason = "everything in here is a test or serves one"
 )]
 
+mod backup;
 mod certificates;
 mod checkpoint_faults;
 mod contract;
