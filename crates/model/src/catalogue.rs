@@ -62,8 +62,11 @@ pub struct Struct {
 pub(crate) struct Index {
     /// the order of the names, see [`crate::value::prefix`]
     prefixes: Box<[u64]>,
+    /// fields of small structs by their names: one more than the place, 0 where there is none
+    names: Box<[u8]>,
     /// those that are written even when they are zero
     always: Box<[u16]>,
+    always_bits: u64,
     /// by tag, for fields that no other message is around
     direct: Box<[u16]>,
     /// the others: messages around them, tag, field
@@ -226,6 +229,25 @@ impl Struct {
 
     fn find(&self, json: &str) -> Option<usize> {
         let wanted = prefix(json);
+        let (prefixes, names) = (&self.index.prefixes, &self.index.names);
+        if names.is_empty() {
+            return self.find_by_halves(wanted, json);
+        }
+        // A few steps and hardly ever a comparison that fails.
+        let mut at = spread(wanted, json.len());
+        loop {
+            let i = usize::from(names[at & (names.len() - 1)]).checked_sub(1)?;
+            if prefixes[i] == wanted {
+                let name = &self.fields[i].json;
+                if name.len() == json.len() && (json.len() <= 8 || same(name, json)) {
+                    return Some(i);
+                }
+            }
+            at += 1;
+        }
+    }
+
+    fn find_by_halves(&self, wanted: u64, json: &str) -> Option<usize> {
         let prefixes = &self.index.prefixes;
         let first = prefixes.partition_point(|p| *p < wanted);
         // Short texts of one length and one prefix are the same.
@@ -251,16 +273,6 @@ impl Struct {
         found.ok()
     }
 
-    /// A value for the field at `place`.
-    pub(crate) fn entry(&self, place: u16, value: Value) -> Entry {
-        let place = usize::from(place);
-        Entry::known(
-            self.index.prefixes[place],
-            self.fields[place].json.clone(),
-            value,
-        )
-    }
-
     /// How many fields defaulting adds, roughly.
     pub(crate) fn spare(&self) -> usize {
         (self.fields.len() / 4).min(8)
@@ -276,9 +288,30 @@ impl Struct {
         }
     }
 
+    /// Makes an entry that of the field at `place`; its value is filled in by the caller.
+    #[inline(always)]
+    pub(crate) fn begin<'e>(&self, place: u16, entry: &'e mut Entry) -> &'e mut Value {
+        let place = usize::from(place);
+        entry.begin(self.index.prefixes[place], &self.fields[place].json)
+    }
+
+    /// Begins the field at `place` behind `entries`.
+    pub(crate) fn open<'e>(&self, place: u16, entries: &'e mut Vec<Entry>) -> &'e mut Value {
+        entries.push(Entry::EMPTY);
+        match entries.last_mut() {
+            Some(entry) => self.begin(place, entry),
+            None => unreachable!("it was pushed"),
+        }
+    }
+
     /// The fields that are written even when they are zero, with their places.
     pub(crate) fn always(&self) -> &[u16] {
         &self.index.always
+    }
+
+    /// The same as bits, of the first 64 fields.
+    pub(crate) fn always_bits(&self) -> u64 {
+        self.index.always_bits
     }
 
     fn index(&mut self) {
@@ -299,9 +332,26 @@ impl Struct {
             let fields = (0..=u16::MAX).zip(&self.fields).filter(|(_, f)| has(f));
             fields.map(|(i, _)| i).collect()
         };
+        let always: Box<[u16]> = which(|f| !f.omit_empty);
+        let bits = always.iter().filter(|i| **i < 64).map(|i| 1 << i);
+        let mut names = Vec::new();
+        if (1..=MAX_NAMES).contains(&self.fields.len()) {
+            // A third at least stays empty, which ends every search.
+            names.resize((self.fields.len() * 3 / 2).next_power_of_two().max(2), 0);
+            for (i, field) in (1_u8..).zip(&self.fields) {
+                let mut at = spread(prefix(&field.json), field.json.len());
+                while names[at & (names.len() - 1)] != 0 {
+                    at += 1;
+                }
+                let place = at & (names.len() - 1);
+                names[place] = i;
+            }
+        }
         self.index = Index {
+            names: names.into(),
+            always_bits: bits.fold(0, |all: u64, bit: u64| all | bit),
+            always,
             prefixes: self.fields.iter().map(|f| prefix(&f.json)).collect(),
-            always: which(|f| !f.omit_empty),
             nested: which(|f| f.nested),
             marked: which(|f| f.facts.as_ref().is_some_and(|f| f.default.is_some())),
             direct: direct.into(),
@@ -353,11 +403,47 @@ impl Struct {
     }
 }
 
+/// Up to 64 places of fields as bits; gives them in ascending order.
+#[derive(Clone, Copy)]
+pub(crate) struct Places(pub(crate) u64);
+
+impl Iterator for Places {
+    type Item = u16;
+
+    #[inline]
+    fn next(&mut self) -> Option<u16> {
+        let place = self.0.trailing_zeros();
+        self.0 &= self.0.wrapping_sub(1);
+        (place < 64).then_some(place as u16)
+    }
+}
+
+impl Places {
+    /// Makes `value` an object of as many fields, with room for those that defaulting adds.
+    #[inline]
+    pub(crate) fn open<'v>(self, s: &Struct, value: &'v mut Value) -> &'v mut Vec<Entry> {
+        let number = self.0.count_ones() as usize;
+        let entries = value.open_object(number + s.spare());
+        // Constants are made in one piece, what is put into them stays where it is.
+        entries.resize_with(number, || Entry::EMPTY);
+        entries
+    }
+}
+
 /// More names that begin alike are not looked through.
 const ALIKE: usize = 16;
 const NO_FIELD: u16 = u16::MAX;
 /// Larger tags (there are hardly any) are looked for.
 const MAX_DIRECT: usize = 256;
+
+/// Larger structs (a definition's) are looked through by halves.
+const MAX_NAMES: usize = 64;
+
+/// A number that differs for most names, by their first bytes and length.
+#[inline]
+fn spread(prefix: u64, len: usize) -> usize {
+    ((prefix ^ len as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 48) as usize
+}
 
 /// Goes through fields and names side by side; both ascend.
 pub(crate) struct Cursor<'a> {

@@ -4,12 +4,13 @@
 //! what Go's `encoding/json` writes, with keys ascending.
 
 use crate::field::quote;
-use crate::value::{Entry, Map};
+use crate::value::{Entry, Map, prefix};
 use crate::{ApiError, Str, Value, limits};
 use std::borrow::Cow;
 use std::collections::HashSet;
 use std::io::Write as _;
 
+mod tape;
 pub(crate) mod typed;
 
 /// What strict decoding found besides the value: paths such as `spec.containers[0].image`.
@@ -143,8 +144,8 @@ impl<'a> Parser<'a> {
             bytes: text.as_bytes(),
             pos: 0,
             nodes: 0,
-            entries: Vec::with_capacity(32),
-            items: Vec::with_capacity(16),
+            entries: Vec::new(),
+            items: Vec::new(),
             duplicates_seen: false,
             track: None,
         }
@@ -446,22 +447,6 @@ impl<'a> Parser<'a> {
         Ok(())
     }
 
-    /// A positive integer of a few digits, if that is what begins here.
-    fn small_integer(&mut self) -> Option<i64> {
-        let mut i = 0;
-        for (length, b) in self.bytes[self.pos..].iter().take(10).enumerate() {
-            match b {
-                b'0'..=b'9' => i = i * 10 + i64::from(b - b'0'),
-                b'.' | b'e' | b'E' => return None,
-                _ => {
-                    self.pos += length;
-                    return Some(i);
-                }
-            }
-        }
-        None
-    }
-
     fn number(&mut self) -> Result<Value, Fail> {
         let start = self.pos;
         let mut integer = true;
@@ -555,59 +540,88 @@ impl Writer<'_> {
                 write_float(*f, &mut text);
                 self.bytes(&text);
             }
-            Value::String(s) => self.string(s),
+            Value::String(s) => self.string(prefix(s), s),
             Value::Array(items) => {
                 self.byte(b'[');
-                for (i, item) in items.iter().enumerate() {
-                    if i > 0 {
-                        self.byte(b',');
-                    }
+                for item in items {
                     self.value(item);
+                    self.byte(b',');
                 }
-                self.byte(b']');
+                self.close(items.is_empty(), b']');
             }
             Value::Object(map) => {
                 self.byte(b'{');
-                for (i, (key, item)) in map.iter().enumerate() {
-                    if i > 0 {
-                        self.byte(b',');
-                    }
-                    self.string(key);
+                for (prefix, key, item) in map.iter_known() {
+                    self.string(prefix, key);
                     self.byte(b':');
                     self.value(item);
+                    self.byte(b',');
                 }
-                self.byte(b'}');
+                self.close(map.is_empty(), b'}');
             }
         }
     }
 
-    /// So much room from `at` on. It grows with what was written here, not with what was there
-    /// before: many values may be written to one vector.
-    fn room(&mut self, bytes: usize) -> &mut [u8] {
-        if self.out.len() - self.at < bytes {
-            let more = bytes.max(self.at - self.start).max(1024);
-            self.out.resize(self.at + more, 0);
+    /// Puts `end` in the place of the comma behind the last member.
+    fn close(&mut self, empty: bool, end: u8) {
+        if empty {
+            self.byte(end);
+        } else {
+            self.out[self.at - 1] = end;
         }
-        &mut self.out[self.at..]
     }
 
+    /// Makes so much room from `at` on. It grows with what was written here, not with what was there
+    /// before: many values may be written to one vector.
+    #[cold]
+    #[inline(never)]
+    fn grow(&mut self, bytes: usize) {
+        let more = bytes.max(self.at - self.start).max(1024);
+        self.out.resize(self.at + more, 0);
+    }
+
+    #[inline]
     fn byte(&mut self, byte: u8) {
-        self.room(1)[0] = byte;
+        if self.at == self.out.len() {
+            self.grow(1);
+        }
+        self.out[self.at] = byte;
         self.at += 1;
     }
 
     fn bytes(&mut self, bytes: &[u8]) {
-        self.room(bytes.len())[..bytes.len()].copy_from_slice(bytes);
-        self.at += bytes.len();
+        let end = self.at + bytes.len();
+        if end > self.out.len() {
+            self.grow(bytes.len());
+        }
+        self.out[self.at..end].copy_from_slice(bytes);
+        self.at = end;
     }
 
-    fn string(&mut self, s: &str) {
+    /// Writes a text, whose [`prefix`] is known.
+    #[inline]
+    fn string(&mut self, prefix: u64, s: &str) {
         let bytes = s.as_bytes();
-        let room = self.room(bytes.len() + 2);
+        let n = bytes.len();
+        // Short texts are written in whole words: what is too much is written over.
+        let end = self.at + n + 2 + WORD;
+        if end > self.out.len() {
+            self.grow(n + 2 + WORD);
+        }
+        let room = &mut self.out[self.at..end];
         room[0] = b'"';
-        if copy_plain(bytes, &mut room[1..=bytes.len()]) {
-            room[bytes.len() + 1] = b'"';
-            self.at += bytes.len() + 2;
+        let odd = if n <= WORD {
+            if let Some(place) = room[1..].first_chunk_mut() {
+                *place = prefix.to_be_bytes();
+            }
+            let filled = u64::from_be_bytes([b' '; 8]).checked_shr(8 * n as u32);
+            odd_bytes(prefix | filled.unwrap_or(0))
+        } else {
+            copy_words(bytes, &mut room[1..=n])
+        };
+        if odd & HIGH == 0 {
+            room[n + 1] = b'"';
+            self.at += n + 2;
         } else {
             let mut text = Vec::new();
             write_string(s, &mut text);
@@ -616,35 +630,35 @@ impl Writer<'_> {
     }
 }
 
-/// Copies a text and says whether it is written as it is; eight bytes at a time.
-fn copy_plain(from: &[u8], to: &mut [u8]) -> bool {
-    let mut odd = 0;
-    if let (Some(last), Some(place)) = (from.last_chunk::<8>(), to.last_chunk_mut::<8>()) {
-        *place = *last;
-        odd |= odd_bytes(u64::from_ne_bytes(*last));
-        let places = to.as_chunks_mut::<8>().0;
-        for (chunk, place) in from.as_chunks::<8>().0.iter().zip(places) {
-            odd |= odd_bytes(u64::from_ne_bytes(*chunk));
-            *place = *chunk;
-        }
-        return odd == 0;
+/// Copies a word or more; the result has a bit of [`HIGH`] when something may have to be escaped.
+#[inline]
+fn copy_words(from: &[u8], to: &mut [u8]) -> u64 {
+    let (Some(last), Some(place)) = (from.last_chunk::<WORD>(), to.last_chunk_mut::<WORD>()) else {
+        return HIGH;
+    };
+    *place = *last;
+    let mut odd = odd_bytes(u64::from_ne_bytes(*last));
+    let places = to.as_chunks_mut::<WORD>().0;
+    for (word, place) in from.as_chunks::<WORD>().0.iter().zip(places) {
+        odd |= odd_bytes(u64::from_ne_bytes(*word));
+        *place = *word;
     }
-    let mut plain = true;
-    for (byte, place) in from.iter().zip(to) {
-        *place = *byte;
-        plain &= ESCAPES[usize::from(*byte)] == 0;
-    }
-    plain
+    odd
 }
 
-/// Not 0 when one of eight bytes may have to be escaped.
+const WORD: usize = 8;
+
+/// Has a bit of [`HIGH`] when one of eight bytes may have to be escaped.
+#[inline(always)]
 fn odd_bytes(eight: u64) -> u64 {
-    let zero = |v: u64| v.wrapping_sub(ONES) & !v;
-    let same =
-        |byte: u8, but: u8| zero((eight | (ONES * u64::from(but))) ^ (ONES * u64::from(byte)));
+    let same = |bits: u8, byte: u8| {
+        let v = (eight | (ONES * u64::from(bits))) ^ (ONES * u64::from(byte));
+        v.wrapping_sub(ONES) & !v
+    };
     let control = eight.wrapping_sub(ONES * 0x20) & !eight;
-    // `<` and `>` differ in one bit, and so do `"` and `&`; beyond ASCII may be U+2028.
-    (same(b'>', 2) | same(b'&', 4) | same(b'\\', 0) | control | eight) & HIGH
+    // `<`, `>` and `\` are the same but for three bits (and so are `^`, `|` and `~`), `"` and `&` but
+    // for one; beyond ASCII may be U+2028.
+    same(0x62, b'~') | same(4, b'&') | control | eight
 }
 
 #[must_use]

@@ -23,7 +23,6 @@ pub mod proto;
 pub mod quantity;
 pub mod rules;
 pub mod select;
-mod slots;
 pub mod status;
 pub mod strategic;
 pub mod strict;

@@ -144,12 +144,16 @@ pub(crate) fn always_written(types: &Types, field: &Field) -> Option<(Str, Value
     if field.omit_empty {
         return None;
     }
-    let value = if field.pointer {
+    Some((field.json.clone(), unset(types, field)))
+}
+
+/// What Go writes for a field that was never set.
+pub(crate) fn unset(types: &Types, field: &Field) -> Value {
+    if field.pointer {
         Value::Null
     } else {
         zero(types, field.ty)
-    };
-    Some((field.json.clone(), value))
+    }
 }
 
 /// What Go writes for a value of this type that was never set.
@@ -171,18 +175,20 @@ fn zero(types: &Types, id: TypeId) -> Value {
 
 /// What `omitempty` leaves out.
 pub(crate) fn is_zero(types: &Types, id: TypeId, value: &Value) -> bool {
+    zero_of(types.get(id), value)
+}
+
+/// As [`is_zero`] where the type is at hand.
+#[inline]
+pub(crate) fn zero_of(shape: &Shape, value: &Value) -> bool {
     match value {
         Value::Null => true,
         Value::Bool(b) => !b,
-        Value::Int(i) => {
-            *i == 0 && !matches!(types.get(id), Shape::IntOrString | Shape::Raw | Shape::Json)
-        }
-        Value::Float(f) => *f == 0.0 && matches!(types.get(id), Shape::Float),
-        Value::String(s) => s.is_empty() && matches!(types.get(id), Shape::String | Shape::Bytes),
-        Value::Array(items) => items.is_empty() && matches!(types.get(id), Shape::List(_)),
-        Value::Object(map) => {
-            map.is_empty() && matches!(types.get(id), Shape::Map(_) | Shape::Struct(_))
-        }
+        Value::Int(i) => *i == 0 && !matches!(shape, Shape::IntOrString | Shape::Raw | Shape::Json),
+        Value::Float(f) => *f == 0.0 && matches!(shape, Shape::Float),
+        Value::String(s) => s.is_empty() && matches!(shape, Shape::String | Shape::Bytes),
+        Value::Array(items) => items.is_empty() && matches!(shape, Shape::List(_)),
+        Value::Object(map) => map.is_empty() && matches!(shape, Shape::Map(_) | Shape::Struct(_)),
     }
 }
 

@@ -39,7 +39,12 @@ pub(crate) fn prefix(text: &str) -> u64 {
 /// Equality of short texts without a call.
 #[inline]
 pub(crate) fn same(a: &str, b: &str) -> bool {
-    let (a, b) = (a.as_bytes(), b.as_bytes());
+    alike(a.as_bytes(), b.as_bytes())
+}
+
+/// As [`same`] for bytes.
+#[inline]
+pub(crate) fn alike(a: &[u8], b: &[u8]) -> bool {
     if a.len() != b.len() {
         return false;
     }
@@ -57,18 +62,6 @@ pub(crate) fn same(a: &str, b: &str) -> bool {
 }
 
 const EMPTY: Str = Str::const_new("");
-
-/// Makes a text where it stays: processors are slow to move what was written a moment ago in
-/// pieces of other sizes, and that is how a short text is made elsewhere.
-#[inline]
-fn put_text(place: &mut Str, text: &str) {
-    if text.len() <= size_of::<Str>() {
-        *place = EMPTY;
-        place.push_str(text);
-    } else {
-        *place = text.into();
-    }
-}
 
 /// A JSON-shaped value. Integers that fit stay integers, as in Kubernetes' own decoder.
 // A tag of a whole word: values are moved in whole words, which processors forward from one move to
@@ -99,6 +92,20 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
+    pub(crate) const EMPTY: Self = Self {
+        prefix: 0,
+        key: EMPTY,
+        value: Value::Null,
+    };
+
+    /// Gets a key, whose prefix is known, and says where the value is to be made.
+    #[inline]
+    pub(crate) fn begin(&mut self, prefix: u64, key: &Str) -> &mut Value {
+        self.prefix = prefix;
+        self.key = key.clone();
+        &mut self.value
+    }
+
     pub(crate) fn new(key: Str, value: Value) -> Self {
         Self {
             prefix: prefix(&key),
@@ -107,14 +114,9 @@ impl Entry {
         }
     }
 
-    /// As [`Self::new`] where the prefix is known.
-    pub(crate) fn known(prefix: u64, key: Str, value: Value) -> Self {
-        Self { prefix, key, value }
-    }
-
     pub(crate) fn put_key(&mut self, key: &str) {
         self.prefix = prefix(key);
-        put_text(&mut self.key, key);
+        self.key = Str::from(key);
     }
 
     pub(crate) fn value_mut(&mut self) -> &mut Value {
@@ -267,24 +269,11 @@ impl Map {
         &mut self.0[i].value
     }
 
-    /// Entries in any order, for who calls [`Self::put_in_order`] before anybody looks.
-    pub(crate) fn unordered(entries: Vec<Entry>) -> Self {
-        Self(entries)
-    }
-
-    /// Puts the entries of another such map behind those of this one.
-    pub(crate) fn append_unordered(&mut self, more: Self) {
-        self.0.extend(more.0);
-    }
-
-    pub(crate) fn put_in_order(&mut self) {
-        *self = Self::sorted(std::mem::take(&mut self.0)).0;
-    }
-
-    /// From entries whose keys are known to ascend.
-    pub(crate) fn from_sorted(entries: Vec<Entry>) -> Self {
-        debug_assert!(entries.windows(2).all(|w| w[0].order(&w[1]).is_lt()));
-        Self(entries)
+    /// Puts entries in order that came in any; the last of equal keys stays. `false`: there were such.
+    pub(crate) fn put_in_order(&mut self) -> bool {
+        let (map, duplicates) = Self::sorted(std::mem::take(&mut self.0));
+        *self = map;
+        duplicates.is_empty()
     }
 
     /// Makes room for so many fields more.
@@ -303,6 +292,11 @@ impl Map {
 
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = (&str, &Value)> + ExactSizeIterator {
         self.0.iter().map(|e| (e.key.as_str(), &e.value))
+    }
+
+    /// As [`Self::iter`] with the prefixes of the keys.
+    pub(crate) fn iter_known(&self) -> impl Iterator<Item = (u64, &str, &Value)> {
+        self.0.iter().map(|e| (e.prefix, e.key.as_str(), &e.value))
     }
 
     pub fn iter_mut(&mut self) -> impl Iterator<Item = (&str, &mut Value)> {
@@ -363,9 +357,28 @@ impl Value {
     /// Becomes a text, made in this place.
     #[inline]
     pub(crate) fn put_text(&mut self, text: &str) {
-        *self = Self::String(EMPTY);
-        if let Self::String(place) = self {
-            put_text(place, text);
+        *self = Self::String(Str::from(text));
+    }
+
+    /// Becomes an object with room for so many fields, to be filled in ascending order.
+    #[inline]
+    pub(crate) fn open_object(&mut self, room: usize) -> &mut Vec<Entry> {
+        *self = Self::Object(Map(Vec::with_capacity(room)));
+        match self {
+            Self::Object(Map(entries)) => entries,
+            _ => unreachable!("just made"),
+        }
+    }
+
+    /// Becomes a list of so many nulls, to be replaced where they are.
+    #[inline]
+    pub(crate) fn open_array(&mut self, n: usize) -> &mut Vec<Self> {
+        let mut items = Vec::with_capacity(n);
+        items.resize_with(n, || Self::Null);
+        *self = Self::Array(items);
+        match self {
+            Self::Array(items) => items,
+            _ => unreachable!("just made"),
         }
     }
 

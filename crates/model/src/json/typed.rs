@@ -2,196 +2,162 @@
 //! in one pass, for documents that neither complains about.
 
 use super::Parser;
-use crate::catalogue::{Shape, Struct, TypeId, Types};
-use crate::slots::Slots;
+use super::tape::Tape;
+use crate::catalogue::{Places, Shape, Struct, TypeId, Types};
 use crate::value::{Entry, Map};
-use crate::{Value, limits, strict};
+use crate::{Value, limits, quantity, strict};
 
 /// `None`: there is something to complain about, or something rare; the long way says what.
 pub(crate) fn parse(types: &Types, root: TypeId, bytes: &[u8]) -> Option<Value> {
     if bytes.len() > limits::MAX_BODY {
         return None;
     }
+    let text = std::str::from_utf8(bytes).ok()?;
     let mut reader = Reader {
-        parser: Parser::new(std::str::from_utf8(bytes).ok()?),
+        tape: Tape::of(text)?,
         types,
-        slots: Slots::new(),
+        fields: Vec::with_capacity(64),
+        parser: Parser::new(text),
     };
-    reader.parser.skip_space();
-    reader.value(0, root, 0)?;
-    let value = reader.slots.pop();
-    reader.parser.skip_space();
-    let whole = reader.parser.pos == bytes.len();
-    (whole && !reader.parser.duplicates_seen).then_some(value)
+    let mut value = Value::Null;
+    reader.value(0, root, 0, &mut value)?;
+    (!reader.parser.duplicates_seen).then_some(value)
 }
 
 struct Reader<'a, 't> {
-    parser: Parser<'a>,
+    tape: Tape<'a>,
     types: &'t Types,
-    slots: Slots,
+    /// tokens of the values of all open objects, the innermost last
+    fields: Vec<u32>,
+    /// for what is rare
+    parser: Parser<'a>,
 }
 
 impl<'t> Reader<'_, 't> {
-    /// Reads a value for `place`. It is pushed, not returned: see [`Value::put_text`].
-    fn value(&mut self, place: u16, id: TypeId, depth: usize) -> Option<()> {
+    /// Reads the value at a token into its place; says which token follows.
+    fn value(&mut self, at: usize, id: TypeId, depth: usize, place: &mut Value) -> Option<usize> {
         let types = self.types;
-        match (types.get(id), self.parser.peek()?) {
-            (Shape::Struct(s), b'{') => self.structure(place, s, depth + 1),
-            (Shape::Map(item), b'{') => self.map(place, *item, depth + 1),
-            (Shape::List(list), b'[') => self.list(place, list.item, depth + 1),
-            (Shape::String | Shape::IntOrString, b'"') => {
-                self.parser.count().ok()?;
-                let text = self.parser.string().ok()?;
-                self.slots.push_text(place, &text);
-                Some(())
-            }
-            (Shape::Int32 | Shape::Int64 | Shape::IntOrString, b'1'..=b'9')
-                if let Some(i) = self.parser.small_integer() =>
+        let token = self.tape.token(at);
+        match (types.get(id), token.first()) {
+            (Shape::Struct(s), b'{') => return self.structure(at, s, depth + 1, place),
+            (Shape::Map(item), b'{') => return self.map(at, *item, depth + 1, place),
+            (Shape::List(list), b'[') => return self.list(at, list.item, depth + 1, place),
+            (Shape::String | Shape::IntOrString, b'"') => place.put_text(self.tape.plain(token)?),
+            (Shape::Int32 | Shape::Int64 | Shape::IntOrString, b'0')
+                if let Some(i) = self.tape.small_integer(token) =>
             {
-                self.parser.count().ok()?;
-                self.slots.push(place, Value::Int(i));
-                Some(())
+                *place = Value::Int(i);
             }
-            (Shape::Bool, first @ (b't' | b'f')) => {
-                let word = if first == b't' { "true" } else { "false" };
-                self.parser.count().ok()?;
-                self.parser.literal(word, Value::Null).ok()?;
-                self.slots.push(place, Value::Bool(first == b't'));
-                Some(())
+            (Shape::Quantity, b'"')
+                if let Some(text) = self.tape.plain(token)
+                    && quantity::is_plain(text) =>
+            {
+                place.put_text(text);
             }
-            _ => self.rare(place, id, depth),
+            (Shape::Bool, b't') => *place = Value::Bool(true),
+            (Shape::Bool, b'f') => *place = Value::Bool(false),
+            _ => return self.rare(at, id, depth, place),
         }
+        Some(at + 1)
     }
 
     /// What takes no time worth saving.
-    fn rare(&mut self, place: u16, id: TypeId, depth: usize) -> Option<()> {
+    fn rare(&mut self, at: usize, id: TypeId, depth: usize, place: &mut Value) -> Option<usize> {
+        let token = self.tape.token(at);
+        self.parser.pos = token.start as usize;
         let mut value = self.parser.value(depth).ok()?;
+        if token.first() == b'0' && self.parser.pos != token.end() {
+            return None;
+        }
         let clean = strict::check(self.types, id, &mut value, false);
         let clean = clean.is_ok_and(|unknown| unknown.is_empty());
         // what the check made null stays, what is null is absent
         if !clean || value.is_null() {
             return None;
         }
-        self.slots.push(place, value);
-        Some(())
+        *place = value;
+        Some(self.tape.behind(at))
     }
 
-    /// Enters an object or list; `None` when there is nothing in it.
-    fn enter(&mut self, depth: usize, end: u8) -> Option<bool> {
-        self.parser.count().ok()?;
-        self.parser.check_depth(depth).ok()?;
-        self.parser.pos += 1;
-        self.parser.skip_space();
-        let empty = self.parser.peek() == Some(end);
-        self.parser.pos += usize::from(empty);
-        Some(!empty)
-    }
-
-    /// Moves to the next member; `false` when there is none.
-    fn next(&mut self, end: u8) -> Option<bool> {
-        self.parser.skip_space();
-        let next = self.parser.peek()?;
-        if next != b',' && next != end {
+    fn structure(
+        &mut self,
+        at: usize,
+        s: &'t Struct,
+        depth: usize,
+        place: &mut Value,
+    ) -> Option<usize> {
+        if s.preserve_unknown || s.fields.len() > 64 {
             return None;
         }
-        self.parser.pos += 1;
-        if next == b',' {
-            self.parser.skip_space();
-        }
-        Some(next == b',')
-    }
-
-    fn colon(&mut self) -> Option<()> {
-        self.parser.skip_space();
-        if self.parser.peek() != Some(b':') {
-            return None;
-        }
-        self.parser.pos += 1;
-        self.parser.skip_space();
-        Some(())
-    }
-
-    fn structure(&mut self, place: u16, s: &'t Struct, depth: usize) -> Option<()> {
-        if s.preserve_unknown {
-            return None;
-        }
-        let mut more = self.enter(depth, b'}')?;
-        let mark = self.slots.mark();
-        while more {
-            if self.parser.peek() != Some(b'"') {
+        let start = self.fields.len();
+        let (mut seen, mut present) = (0_u64, 0_u64);
+        // by the place of a field: which of those seen it is
+        let mut which = [0_u8; 64];
+        let mut next = at + 2;
+        for _ in 0..self.tape.token(at).size() {
+            let key = self.tape.plain(self.tape.token(next))?;
+            let field = s.place(key)? & 63;
+            let bit = 1 << field;
+            if seen & bit != 0 {
                 return None;
             }
-            let key = self.parser.string().ok()?;
-            let field = s.place(&key)?;
-            self.colon()?;
-            if self.parser.peek() == Some(b'n') {
-                let null = self.parser.value(depth).ok()?;
-                self.slots.push(field, null);
-            } else {
-                self.value(field, s.fields[usize::from(field)].ty, depth)?;
+            seen |= bit;
+            if self.tape.token(next + 1).first() != b'n' {
+                present |= bit;
+                which[usize::from(field)] = (self.fields.len() - start) as u8;
+                self.fields.push((next + 1) as u32);
             }
-            more = self.next(b'}')?;
+            next = self.tape.behind(next + 1);
         }
-        let mut entries = Vec::with_capacity(self.slots.mark() - mark + s.spare());
-        let distinct = self.slots.take(mark, |place, value| {
-            if !value.is_null() {
-                entries.push(s.entry(place, value));
-            }
-        });
-        if distinct {
-            let map = Map::from_sorted(entries);
-            self.slots.push(place, Value::Object(map));
+        let places = Places(present);
+        let entries = places.open(s, place);
+        for (field, entry) in places.zip(entries) {
+            let at = self.fields[start + usize::from(which[usize::from(field & 63)])];
+            let value = s.begin(field, entry);
+            self.value(at as usize, s.fields[usize::from(field)].ty, depth, value)?;
         }
-        distinct.then_some(())
+        self.fields.truncate(start);
+        Some(next)
     }
 
     /// Members of maps and lists: null is their zero there, which is left to the long way.
-    fn member(&mut self, item: TypeId, depth: usize) -> Option<()> {
-        if self.parser.peek() == Some(b'n') {
+    #[inline]
+    fn member(
+        &mut self,
+        at: usize,
+        item: TypeId,
+        depth: usize,
+        place: &mut Value,
+    ) -> Option<usize> {
+        if self.tape.token(at).first() == b'n' {
             return None;
         }
-        self.value(0, item, depth)
+        self.value(at, item, depth, place)
     }
 
-    fn map(&mut self, place: u16, item: TypeId, depth: usize) -> Option<()> {
-        let mut more = self.enter(depth, b'}')?;
-        let texts = matches!(self.types.get(item), Shape::String);
-        let start = self.parser.entries.len();
-        while more {
-            if self.parser.peek() != Some(b'"') {
-                return None;
-            }
-            let key = self.parser.string().ok()?;
-            self.colon()?;
-            self.parser.entries.push(Entry::default());
-            if let Some(entry) = self.parser.entries.last_mut() {
-                entry.put_key(&key);
-            }
-            if texts && self.parser.peek() == Some(b'"') {
-                self.parser.count().ok()?;
-                let text = self.parser.string().ok()?;
-                self.parser.entries.last_mut()?.value_mut().put_text(&text);
-            } else {
-                self.member(item, depth)?;
-                *self.parser.entries.last_mut()?.value_mut() = self.slots.pop();
-            }
-            more = self.next(b'}')?;
+    fn map(&mut self, at: usize, item: TypeId, depth: usize, place: &mut Value) -> Option<usize> {
+        let n = self.tape.token(at).size();
+        let entries = place.open_object(n);
+        let mut at = at + 2;
+        for _ in 0..n {
+            entries.push(Entry::EMPTY);
+            let entry = entries.last_mut()?;
+            entry.put_key(&self.tape.string(at)?);
+            at = self.member(at + 1, item, depth, entry.value_mut())?;
         }
-        let (map, duplicates) = Map::from_tail(&mut self.parser.entries, start);
-        self.slots.push(place, Value::Object(map));
-        duplicates.is_empty().then_some(())
+        place
+            .as_object_mut()
+            .is_some_and(Map::put_in_order)
+            .then_some(at)
     }
 
-    fn list(&mut self, place: u16, item: TypeId, depth: usize) -> Option<()> {
-        let mut more = self.enter(depth, b']')?;
-        let mark = self.slots.mark();
-        while more {
-            self.member(item, depth)?;
-            more = self.next(b']')?;
+    fn list(&mut self, at: usize, item: TypeId, depth: usize, place: &mut Value) -> Option<usize> {
+        let n = self.tape.token(at).size();
+        let mut at = at + 2;
+        for place in place.open_array(n) {
+            at = self.member(at, item, depth, place)?;
         }
-        let items = self.slots.values(mark);
-        self.slots.push(place, Value::Array(items));
-        Some(())
+        Some(at)
     }
 }
 
@@ -222,6 +188,7 @@ mod tests {
                 "spec":{"hostNetwork":true,"priority":-3,"containers":[{"name":"c","image":"i:1","resources":{"limits":{"cpu":"1.5","memory":512}},
                 "livenessProbe":{"httpGet":{"port":"http"},"periodSeconds":10},"ports":[{"containerPort":80}]},{}]},"status":{}}"#,
             "{ }",
+            r#"{"spec":{"priority":0,"priorityClassName":"a\"b","containers":[{"livenessProbe":{"httpGet":{"port":0}}}]}}"#,
             r#" { "metadata" : { "creationTimestamp" : "2024-01-01T00:00:00+01:00" } , "spec" : { "containers" : [ ] } } "#,
             r#"{"metadata":{"managedFields":[{"fieldsV1":{"f:metadata":{}}}],"annotations":{"x":"\u00e9\n"}}}"#,
         ] {
@@ -256,6 +223,11 @@ mod tests {
             r#"{"spec":{"containers":{}}}"#,
             r#"{"spec":{"priority":3000000000}}"#,
             r#"{"spec":{"priority":1.5}}"#,
+            r#"{"spec":{"priority":01}}"#,
+            r#"{"spec":{"priority":1-}}"#,
+            r#"{"spec":{"priority":-}}"#,
+            r#"{"spec":{"priorityClassName":"\x"}}"#,
+            r#"{"sp\u0065c":{}}"#,
             r#"{"spec":{"hostNetwork":"true"}}"#,
             r#"{"spec":{"nonsense":1}}"#,
             r#"{"Spec":{}}"#,

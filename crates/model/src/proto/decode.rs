@@ -1,46 +1,81 @@
 //! Protobuf to [`Value`].
 
-use super::wire::{Fail, Reader, Wire, malformed};
+use super::ascii::Ascii;
+use super::wire::{BYTES, FIXED32, FIXED64, Fail, Reader, VARINT, Wire, malformed};
 use super::{MAGIC, unwrap};
-use crate::catalogue::{Catalogue, List, Shape, Struct, Tagged, TypeId, Types};
-use crate::slots::Slots;
-use crate::strict::{always_written, is_zero};
+use crate::catalogue::{Catalogue, Field, List, Places, Shape, Struct, Tagged, TypeId, Types};
+use crate::strict::{unset, zero_of};
 use crate::time::{self, Instant};
-use crate::value::{Entry, Map};
+use crate::value::Entry;
 use crate::{ApiError, Str, Value, bytes64, json, limits};
+use std::ops::Range;
 
-pub(super) struct Decoder<'c> {
+pub(super) struct Decoder<'c, 'b> {
     pub(super) types: &'c Types,
     /// to decode embedded objects that are protobuf themselves
     pub(super) catalogue: Option<&'c Catalogue>,
     pub(super) nodes: usize,
-    /// repeated fields come in pieces and grow here
-    slots: Slots,
+    ascii: &'b Ascii,
+    /// the fields of all open messages as they are on the wire, the innermost last
+    found: Vec<Found<'b>>,
 }
 
-impl<'c> Decoder<'c> {
-    pub(super) fn new(types: &'c Types, catalogue: Option<&'c Catalogue>) -> Self {
+/// A field that was seen and not yet decoded.
+#[derive(Clone, Copy)]
+struct Found<'b> {
+    /// of the field in its struct
+    place: u16,
+    wire: Wire<'b>,
+}
+
+impl Found<'_> {
+    const NONE: Self = Self {
+        place: 0,
+        wire: Wire {
+            kind: 0,
+            number: 0,
+            content: &[],
+        },
+    };
+}
+
+/// Where the fields of one message are among those found: fields of a struct are few, and what is
+/// to be written, in which order, is known before anything is decoded. So every value is made where
+/// it stays, in an object of the right size.
+struct Seen {
+    /// places, as bits
+    places: u64,
+    /// by place: the first found
+    first: [u8; 64],
+    /// places of those that came more than once
+    again: u64,
+    /// a field that came again after others, or too many
+    scattered: bool,
+}
+
+impl<'c, 'b> Decoder<'c, 'b> {
+    pub(super) fn new(
+        types: &'c Types,
+        catalogue: Option<&'c Catalogue>,
+        ascii: &'b Ascii,
+    ) -> Self {
         Self {
             types,
             catalogue,
             nodes: 0,
-            slots: Slots::new(),
+            ascii,
+            found: Vec::with_capacity(64),
         }
     }
 
+    #[inline]
     fn count(&mut self, depth: usize) -> Result<(), Fail> {
         self.nodes += 1;
         if self.nodes > limits::MAX_NODES {
-            return Err(Fail::new(ApiError::too_large(format!(
-                "the document has more than {} values",
-                limits::MAX_NODES
-            ))));
+            return Err(too_many());
         }
         if depth > limits::MAX_DEPTH {
-            return Err(Fail::new(ApiError::too_large(format!(
-                "exceeded max depth: the document is nested deeper than {}",
-                limits::MAX_DEPTH
-            ))));
+            return Err(too_deep());
         }
         Ok(())
     }
@@ -49,240 +84,355 @@ impl<'c> Decoder<'c> {
     pub(super) fn message(
         &mut self,
         id: TypeId,
-        bytes: &[u8],
+        bytes: &'b [u8],
         depth: usize,
     ) -> Result<Value, Fail> {
-        self.count(depth)?;
-        let types = self.types;
-        let Some(s) = types.structure(id) else {
+        let Some(s) = self.types.structure(id) else {
             return Err(malformed("not a message"));
         };
-        let start = self.slots.mark();
-        self.fields(s, bytes, [0, 0], start, depth)?;
-        Ok(Value::Object(self.close(s, start)))
+        let mut value = Value::Null;
+        self.structure(s, bytes, depth, &mut value)?;
+        Ok(value)
     }
 
-    /// The fields from `start` on as Go writes them ([`crate::strict::shape`]).
-    fn close(&mut self, s: &Struct, start: usize) -> Map {
-        let types = self.types;
-        let mut always = s.always();
-        let mut entries = Vec::with_capacity(self.slots.mark() - start + always.len() + s.spare());
-        self.slots.take(start, |place, mut value| {
-            while let [next, rest @ ..] = always
-                && *next < place
-            {
-                entries.extend(written(types, s, *next));
-                always = rest;
-            }
-            let field = &s.fields[usize::from(place)];
-            if let Value::Object(map) = &mut value
-                && matches!(types.get(field.ty), Shape::Map(_))
-            {
-                map.put_in_order();
-            }
-            if !field.omit_empty {
-                always = always.strip_prefix(&[place]).unwrap_or(always);
-            } else if value.is_null() || (!field.pointer && is_zero(types, field.ty, &value)) {
-                return;
-            }
-            entries.push(s.entry(place, value));
-        });
-        for i in always {
-            entries.extend(written(types, s, *i));
-        }
-        Map::from_sorted(entries)
-    }
-
-    fn fields(
+    /// A struct as Go writes it ([`crate::strict::shape`]).
+    fn structure(
         &mut self,
-        s: &Struct,
-        bytes: &[u8],
-        outer: [u8; 2],
+        s: &'c Struct,
+        bytes: &'b [u8],
+        depth: usize,
+        place: &mut Value,
+    ) -> Result<(), Fail> {
+        self.count(depth)?;
+        let start = self.found.len();
+        let mut seen = Seen {
+            places: 0,
+            first: [0; 64],
+            again: 0,
+            scattered: s.fields.len() > 64,
+        };
+        self.scan(s, bytes, [0, 0], start, &mut seen)?;
+        if seen.scattered {
+            self.scattered(s, start, depth, place)?;
+        } else {
+            self.in_order(s, start, &seen, depth, place)?;
+        }
+        self.found.truncate(start);
+        Ok(())
+    }
+
+    /// The fields found from `start` on, by their places.
+    fn in_order(
+        &mut self,
+        s: &'c Struct,
+        start: usize,
+        seen: &Seen,
+        depth: usize,
+        place: &mut Value,
+    ) -> Result<(), Fail> {
+        let places = Places(seen.places | s.always_bits());
+        let entries = places.open(s, place);
+        let mut zeros = 0_u64;
+        for (nth, (i, entry)) in places.zip(entries.iter_mut()).enumerate() {
+            let field = &s.fields[usize::from(i)];
+            let value = s.begin(i, entry);
+            let i = i & 63;
+            if seen.places >> i & 1 == 0 {
+                *value = unset(self.types, field);
+                continue;
+            }
+            let first = start + usize::from(seen.first[usize::from(i)]);
+            let end = match seen.again >> i & 1 {
+                0 => first + 1,
+                _ => self.end_of_run(first),
+            };
+            if !self.field(field, first..end, depth + 1, value)? {
+                zeros |= 1 << nth;
+            }
+        }
+        if zeros != 0 {
+            let mut nth = 0..;
+            entries.retain(|_| {
+                nth.next()
+                    .is_none_or(|nth: u32| zeros >> (nth & 63) & 1 == 0)
+            });
+        }
+        Ok(())
+    }
+
+    /// What Go writes for a field though nothing said it.
+    fn unset(&self, s: &'c Struct, place: u16, entries: &mut Vec<Entry>) {
+        *s.open(place, entries) = unset(self.types, &s.fields[usize::from(place)]);
+    }
+
+    /// The fields found from `start` on, in whatever order.
+    fn scattered(
+        &mut self,
+        s: &'c Struct,
         start: usize,
         depth: usize,
+        place: &mut Value,
+    ) -> Result<(), Fail> {
+        self.found[start..].sort_by_key(|f| f.place);
+        let all = self.found.len();
+        let different = self.found[start..].chunk_by(|a, b| a.place == b.place);
+        let room = different.count() + s.always().len() + s.spare();
+        let entries = place.open_object(room);
+        let mut always = s.always();
+        let mut at = start;
+        while at < all {
+            let place = self.found[at].place;
+            while let [next, rest @ ..] = always
+                && *next <= place
+            {
+                if *next < place {
+                    self.unset(s, *next, entries);
+                }
+                always = rest;
+            }
+            let end = self.end_of_run(at);
+            let field = &s.fields[usize::from(place)];
+            let value = s.open(place, entries);
+            if !self.field(field, at..end, depth + 1, value)? {
+                entries.pop();
+            }
+            at = end;
+        }
+        for next in always {
+            self.unset(s, *next, entries);
+        }
+        Ok(())
+    }
+
+    /// Finds the fields of a message, whose own begin at `start`.
+    fn scan(
+        &mut self,
+        s: &'c Struct,
+        bytes: &'b [u8],
+        outer: [u8; 2],
+        start: usize,
+        seen: &mut Seen,
     ) -> Result<(), Fail> {
         let mut reader = Reader::new(bytes);
-        // Tags ascend mostly: what is above all seen so far is new.
-        let mut highest = if outer == [0, 0] { 0 } else { u32::MAX };
         while !reader.is_empty() {
             let (tag, wire) = reader.field()?;
-            match s.tagged(outer, tag) {
+            let place = match s.tagged(outer, tag) {
                 // Fields of a newer version are skipped, as in Go.
-                Tagged::Unknown => {}
-                Tagged::Message(inner) => self.fields(s, wire.bytes("")?, inner, start, depth)?,
-                Tagged::Field(i) => {
-                    let known = tag <= highest;
-                    highest = highest.max(tag);
-                    let field = &s.fields[usize::from(i)];
-                    match self.types.get(field.ty) {
-                        Shape::List(list) if !list.wrapped => {
-                            let mark = self.slots.mark();
-                            let mut next = Some(wire);
-                            while let Some(wire) = next {
-                                self.items(list, wire, &field.json, depth + 1)?;
-                                next = reader.again(tag)?;
-                            }
-                            let items = self.slots.values(mark);
-                            self.add(start, i, known, Value::Array(items));
-                        }
-                        Shape::Map(item) => {
-                            let mut pairs = Vec::with_capacity(1 + reader.ahead(tag));
-                            let mut next = Some(wire);
-                            while let Some(wire) = next {
-                                let pair = wire.bytes(&field.json)?;
-                                let place = pairs.len();
-                                pairs.push(Entry::default());
-                                let entry = &mut pairs[place];
-                                self.pair(entry, *item, pair, &field.json, depth + 1)?;
-                                next = reader.again(tag)?;
-                            }
-                            self.add(start, i, known, Value::Object(Map::unordered(pairs)));
-                        }
-                        _ => {
-                            self.push(i, field.ty, wire, &field.json, depth + 1)?;
-                            if known {
-                                self.slots.settle(start);
-                            }
-                        }
-                    }
+                Tagged::Unknown => continue,
+                Tagged::Message(inner) => {
+                    self.scan(s, wire.bytes("")?, inner, start, seen)?;
+                    continue;
                 }
+                Tagged::Field(place) => place,
+            };
+            let at = self.found.len() - start;
+            let bit = 1_u64 << (place & 63);
+            if seen.places & bit == 0 {
+                seen.places |= bit;
+                seen.first[usize::from(place) & 63] = at as u8;
+                seen.scattered |= at > usize::from(u8::MAX);
+            } else {
+                seen.again |= bit;
+                seen.scattered |= self.found.last().is_none_or(|f| f.place != place);
+                if self.found.len() > limits::MAX_NODES {
+                    return Err(too_many());
+                }
+            }
+            // Written field by field: see [`Wire`].
+            self.found.push(Found::NONE);
+            if let Some(found) = self.found.last_mut() {
+                found.place = place;
+                found.wire.kind = wire.kind;
+                found.wire.number = wire.number;
+                found.wire.content = wire.content;
             }
         }
         Ok(())
     }
 
-    /// Adds to a repeated field.
-    fn add(&mut self, start: usize, index: u16, known: bool, value: Value) {
-        let place = if known {
-            self.slots.get_mut(start, index)
-        } else {
-            None
-        };
-        match (place, value) {
-            (Some(Value::Array(all)), Value::Array(more)) => all.extend(more),
-            (Some(Value::Object(all)), Value::Object(more)) => {
-                all.append_unordered(more);
-            }
-            (_, value) => self.slots.push(index, value),
-        }
+    /// Behind the last of the same field as at `at`.
+    fn end_of_run(&self, at: usize) -> usize {
+        let place = self.found[at].place;
+        let same = self.found[at..].iter().take_while(|f| f.place == place);
+        at + same.count()
     }
 
-    /// One item of a repeated field, or several packed numbers, pushed as they come.
-    fn items(&mut self, list: &List, wire: Wire<'_>, name: &str, depth: usize) -> Result<(), Fail> {
-        let numeric = matches!(
-            self.types.get(list.item),
-            Shape::Int32 | Shape::Int64 | Shape::Bool
-        );
-        match wire {
-            Wire::Bytes(packed) if numeric => {
-                let mut reader = Reader::new(packed);
-                while !reader.is_empty() {
-                    let value = Wire::Varint(reader.varint()?);
-                    self.push(0, list.item, value, name, depth)?;
+    /// Reads a field from what was found; `false` when Go leaves it out.
+    #[inline(always)]
+    fn field(
+        &mut self,
+        field: &'c Field,
+        found: Range<usize>,
+        depth: usize,
+        value: &mut Value,
+    ) -> Result<bool, Fail> {
+        let shape = self.types.get(field.ty);
+        match shape {
+            Shape::List(list) if !list.wrapped => self.list(field, list, found, depth, value)?,
+            Shape::Map(item) => self.map(field, *item, found, depth, value)?,
+            _ => {
+                // The last one counts.
+                for at in found {
+                    self.fill(shape, self.found[at].wire, &field.json, depth, value)?;
                 }
-                Ok(())
             }
-            wire => self.push(0, list.item, wire, name, depth),
         }
+        let empty = value.is_null() || (!field.pointer && zero_of(shape, value));
+        Ok(!(field.omit_empty && empty))
+    }
+
+    fn list(
+        &mut self,
+        field: &'c Field,
+        list: &'c List,
+        found: Range<usize>,
+        depth: usize,
+        place: &mut Value,
+    ) -> Result<(), Fail> {
+        let shape = self.types.get(list.item);
+        if let Shape::Int32 | Shape::Int64 | Shape::Bool = shape {
+            let items = place.open_array(0);
+            for at in found {
+                self.items(list, self.found[at].wire, &field.json, depth, items)?;
+            }
+            return Ok(());
+        }
+        let items = place.open_array(found.len());
+        for (at, item) in found.zip(items) {
+            self.fill(shape, self.found[at].wire, &field.json, depth, item)?;
+        }
+        Ok(())
+    }
+
+    fn map(
+        &mut self,
+        field: &'c Field,
+        item: TypeId,
+        found: Range<usize>,
+        depth: usize,
+        place: &mut Value,
+    ) -> Result<(), Fail> {
+        let pairs = place.open_object(found.len());
+        for at in found {
+            let pair = self.found[at].wire.bytes(&field.json)?;
+            pairs.push(Entry::EMPTY);
+            if let Some(entry) = pairs.last_mut() {
+                self.pair(entry, item, pair, &field.json, depth)?;
+            }
+        }
+        if let Value::Object(map) = place {
+            // The last of equal keys counts.
+            map.put_in_order();
+        }
+        Ok(())
+    }
+
+    /// One item of a repeated field, or several packed numbers.
+    fn items(
+        &mut self,
+        list: &'c List,
+        wire: Wire<'b>,
+        name: &str,
+        depth: usize,
+        items: &mut Vec<Value>,
+    ) -> Result<(), Fail> {
+        let shape = self.types.get(list.item);
+        let mut add = |decoder: &mut Self, wire| {
+            items.push(Value::Null);
+            match items.last_mut() {
+                Some(place) => decoder.fill(shape, wire, name, depth, place),
+                None => Ok(()),
+            }
+        };
+        if wire.kind == BYTES && matches!(shape, Shape::Int32 | Shape::Int64 | Shape::Bool) {
+            let mut reader = Reader::new(wire.content);
+            while !reader.is_empty() {
+                add(self, Wire::of_number(VARINT, reader.varint()?))?;
+            }
+            return Ok(());
+        }
+        add(self, wire)
     }
 
     fn pair(
         &mut self,
         entry: &mut Entry,
         item: TypeId,
-        bytes: &[u8],
+        bytes: &'b [u8],
         name: &str,
         depth: usize,
     ) -> Result<(), Fail> {
+        let shape = self.types.get(item);
         let mut found = false;
-        entry.put_key("");
         let mut reader = Reader::new(bytes);
         while !reader.is_empty() {
             match reader.field()? {
                 (1, wire) => {
                     let bytes = wire.bytes(name)?;
-                    match std::str::from_utf8(bytes) {
-                        Ok(key) => entry.put_key(key),
-                        Err(_) => entry.put_key(&text(bytes)),
+                    match self.ascii.text(bytes) {
+                        Some(key) => entry.put_key(key),
+                        None => entry.put_key(&text(bytes)),
                     }
                 }
                 (2, wire) => {
-                    self.push(0, item, wire, name, depth)?;
-                    *entry.value_mut() = self.slots.pop();
+                    self.fill(shape, wire, name, depth, entry.value_mut())?;
                     found = true;
                 }
                 _ => {}
             }
         }
         if !found {
-            let nothing = self.value(item, Wire::Bytes(&[]), name, depth);
+            let nothing = self.value(shape, Wire::of_bytes(&[]), name, depth);
             *entry.value_mut() = nothing.unwrap_or_default();
         }
         Ok(())
     }
 
-    /// Reads a value for `place`. It is pushed, not returned: see [`Value::put_text`].
-    fn push(
+    /// Reads a value into its place: processors are slow to move what was written a moment ago.
+    fn fill(
         &mut self,
-        place: u16,
-        id: TypeId,
-        wire: Wire<'_>,
+        shape: &'c Shape,
+        wire: Wire<'b>,
         name: &str,
         depth: usize,
+        place: &mut Value,
     ) -> Result<(), Fail> {
-        let types = self.types;
-        match (types.get(id), wire) {
-            (Shape::Struct(s), Wire::Bytes(bytes)) => {
-                self.count(depth)?;
-                let start = self.slots.mark();
-                self.fields(s, bytes, [0, 0], start, depth)?;
-                let map = self.close(s, start);
-                self.slots.push(place, Value::Object(map));
+        match (shape, wire.kind) {
+            (Shape::Struct(s), BYTES) => return self.structure(s, wire.content, depth, place),
+            (Shape::String, BYTES) if let Some(text) = self.ascii.text(wire.content) => {
+                place.put_text(text);
             }
-            (Shape::String, Wire::Bytes(bytes)) if let Ok(text) = std::str::from_utf8(bytes) => {
-                self.count(depth)?;
-                self.slots.push_text(place, text);
-            }
-            (Shape::Bool, Wire::Varint(i)) => {
-                self.count(depth)?;
-                self.slots.push(place, Value::Bool(i != 0));
-            }
+            (Shape::Bool, VARINT) => *place = Value::Bool(wire.number != 0),
             // Go keeps the low half.
-            (Shape::Int32, Wire::Varint(i)) => {
-                self.count(depth)?;
-                self.slots.push(place, Value::Int(i64::from(i as i32)));
-            }
-            (Shape::Int64, Wire::Varint(i)) => {
-                self.count(depth)?;
-                self.slots.push(place, Value::Int(i.cast_signed()));
-            }
-            (Shape::Quantity, Wire::Bytes([0x0a, len, text @ ..]))
-                if usize::from(*len) == text.len()
-                    && let Ok(text) = std::str::from_utf8(text)
+            (Shape::Int32, VARINT) => *place = Value::Int(i64::from(wire.number as i32)),
+            (Shape::Int64, VARINT) => *place = Value::Int(wire.number.cast_signed()),
+            (Shape::Quantity, BYTES)
+                if let [0x0a, len, text @ ..] = wire.content
+                    && usize::from(*len) == text.len()
+                    && let Some(text) = self.ascii.text(text)
                     && crate::quantity::is_plain(text) =>
             {
-                self.count(depth)?;
-                self.slots.push_text(place, text);
+                place.put_text(text);
             }
             _ => {
-                let value = self.value(id, wire, name, depth)?;
-                self.slots.push(place, value);
+                *place = self.value(shape, wire, name, depth)?;
+                return Ok(());
             }
         }
-        Ok(())
+        self.count(depth)
     }
 
     fn value(
         &mut self,
-        id: TypeId,
-        wire: Wire<'_>,
+        shape: &'c Shape,
+        wire: Wire<'b>,
         name: &str,
         depth: usize,
     ) -> Result<Value, Fail> {
-        let types = self.types;
-        let shape = types.get(id);
-        if matches!(shape, Shape::Struct(_)) {
-            return self.message(id, wire.bytes(name)?, depth);
+        if let Shape::Struct(s) = shape {
+            let mut value = Value::Null;
+            self.structure(s, wire.bytes(name)?, depth, &mut value)?;
+            return Ok(value);
         }
         self.count(depth)?;
         Ok(match shape {
@@ -291,10 +441,10 @@ impl<'c> Decoder<'c> {
             // Go keeps the low half.
             Shape::Int32 => Value::Int(i64::from(wire.integer(name)? as i32)),
             Shape::Int64 => Value::Int(wire.integer(name)?),
-            Shape::Float => match wire {
-                Wire::Fixed64(bits) => Value::from_f64(f64::from_bits(bits)),
-                Wire::Fixed32(bits) => Value::from_f64(f32::from_bits(bits).into()),
-                wire => return Err(wire.wrong(name)),
+            Shape::Float => match wire.kind {
+                FIXED64 => Value::from_f64(f64::from_bits(wire.number)),
+                FIXED32 => Value::from_f64(f32::from_bits(wire.number as u32).into()),
+                _ => return Err(wire.wrong(name)),
             },
             Shape::Bytes => Value::from(bytes64::encode(wire.bytes(name)?)),
             Shape::Quantity => quantity(wire.bytes(name)?)?,
@@ -312,14 +462,14 @@ impl<'c> Decoder<'c> {
             }
             Shape::List(list) => {
                 // A list inside a list or map: always a message around it.
-                let mark = self.slots.mark();
+                let mut items = Vec::new();
                 let mut reader = Reader::new(wire.bytes(name)?);
                 while !reader.is_empty() {
                     if let (1, wire) = reader.field()? {
-                        self.items(list, wire, name, depth)?;
+                        self.items(list, wire, name, depth, &mut items)?;
                     }
                 }
-                Value::Array(self.slots.values(mark))
+                Value::Array(items)
             }
             Shape::Map(_) | Shape::Struct(_) => {
                 return Err(malformed("nested maps have no protobuf form"));
@@ -328,7 +478,7 @@ impl<'c> Decoder<'c> {
     }
 
     /// `{raw = 1}`: JSON, or an object in its own envelope.
-    fn raw(&mut self, bytes: &[u8], depth: usize) -> Result<Value, Fail> {
+    fn raw(&mut self, bytes: &'b [u8], depth: usize) -> Result<Value, Fail> {
         let mut raw: &[u8] = &[];
         let mut reader = Reader::new(bytes);
         while !reader.is_empty() {
@@ -353,7 +503,7 @@ impl<'c> Decoder<'c> {
         &mut self,
         shape: &Shape,
         id: TypeId,
-        bytes: &[u8],
+        bytes: &'b [u8],
         depth: usize,
     ) -> Result<Value, Fail> {
         let (mut first, mut items) = (None, Vec::new());
@@ -388,10 +538,20 @@ impl<'c> Decoder<'c> {
     }
 }
 
-/// What Go writes for a field though nothing said it.
-fn written(types: &Types, s: &Struct, place: u16) -> Option<Entry> {
-    let (_, value) = always_written(types, &s.fields[usize::from(place)])?;
-    Some(s.entry(place, value))
+#[cold]
+fn too_many() -> Fail {
+    Fail::new(ApiError::too_large(format!(
+        "the document has more than {} values",
+        limits::MAX_NODES
+    )))
+}
+
+#[cold]
+fn too_deep() -> Fail {
+    Fail::new(ApiError::too_large(format!(
+        "exceeded max depth: the document is nested deeper than {}",
+        limits::MAX_DEPTH
+    )))
 }
 
 /// Go lets any bytes be a string and replaces what is no UTF-8 when it writes JSON.

@@ -2,12 +2,14 @@
 //!
 //! Wire form: the four bytes `k8s\0`, then `runtime.Unknown{typeMeta, raw, …}`.
 
+mod ascii;
 mod decode;
 mod encode;
 mod wire;
 
 use crate::catalogue::{Catalogue, TypeId, Types};
 use crate::{ApiError, Str, Value, limits};
+use ascii::Ascii;
 use std::sync::Arc;
 use wire::{Reader, malformed, put_bytes, put_message};
 
@@ -95,7 +97,8 @@ fn unwrap(
             format!("no kind {kind:?} is registered for version {api_version:?} in protobuf");
         return Err(ApiError::bad_request(shown));
     };
-    let mut decoder = decode::Decoder::new(&types, Some(catalogue));
+    let ascii = Ascii::of(envelope.raw);
+    let mut decoder = decode::Decoder::new(&types, Some(catalogue), &ascii);
     decoder.nodes = *nodes;
     let mut value = decoder.message(root, envelope.raw, depth).map_err(|e| *e)?;
     *nodes = decoder.nodes;
@@ -166,7 +169,8 @@ pub fn decode_message(types: &Types, root: TypeId, bytes: &[u8]) -> Result<Value
             limits::MAX_BODY
         )));
     }
-    decode::Decoder::new(types, None)
+    let ascii = Ascii::of(bytes);
+    decode::Decoder::new(types, None, &ascii)
         .message(root, bytes, 0)
         .map_err(|e| *e)
 }

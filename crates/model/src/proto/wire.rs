@@ -16,18 +16,20 @@ pub(super) fn malformed(what: &str) -> Fail {
 }
 
 /// Reads a message field by field.
-#[derive(Clone)]
 pub(super) struct Reader<'a> {
     rest: &'a [u8],
 }
 
 /// One field as it is on the wire.
+// Words and no enum: a copy of an enum loads other pieces than were stored a moment ago, for which
+// processors have to wait.
 #[derive(Clone, Copy)]
-pub(super) enum Wire<'a> {
-    Varint(u64),
-    Fixed64(u64),
-    Bytes(&'a [u8]),
-    Fixed32(u32),
+pub(super) struct Wire<'a> {
+    /// [`BYTES`], [`VARINT`] …
+    pub(super) kind: u8,
+    /// unless there are bytes
+    pub(super) number: u64,
+    pub(super) content: &'a [u8],
 }
 
 impl<'a> Reader<'a> {
@@ -49,6 +51,7 @@ impl<'a> Reader<'a> {
         self.long_varint()
     }
 
+    #[inline(never)]
     fn long_varint(&mut self) -> Result<u64, Fail> {
         let mut value = 0u64;
         for (i, b) in self.rest.iter().take(10).enumerate() {
@@ -68,6 +71,7 @@ impl<'a> Reader<'a> {
         }))
     }
 
+    #[inline]
     fn take(&mut self, len: usize) -> Result<&'a [u8], Fail> {
         let Some((taken, rest)) = self.rest.split_at_checked(len) else {
             return Err(malformed("unexpected EOF"));
@@ -76,97 +80,87 @@ impl<'a> Reader<'a> {
         Ok(taken)
     }
 
-    /// How often `number` follows at once with bytes, up to a bound.
-    pub(super) fn ahead(&self, number: u32) -> usize {
-        const MOST: usize = 1024;
-        let mut reader = self.clone();
-        let more = |_: &usize| {
-            !reader.is_empty()
-                && reader.varint().ok() == Some(u64::from(number) << 3 | u64::from(BYTES))
-                && reader
-                    .varint()
-                    .is_ok_and(|len| usize::try_from(len).is_ok_and(|len| reader.take(len).is_ok()))
-        };
-        (0..MOST).take_while(more).count()
-    }
-
-    /// The content of the next field if it has this number again.
-    pub(super) fn again(&mut self, number: u32) -> Result<Option<Wire<'a>>, Fail> {
-        if self.is_empty() {
-            return Ok(None);
-        }
-        let mut next = self.clone();
-        match next.varint() {
-            Ok(key) if key >> 3 == u64::from(number) => self.field().map(|(_, wire)| Some(wire)),
-            _ => Ok(None),
-        }
-    }
-
     /// The next field's number and content.
-    #[inline]
+    // Nothing here returns more than two words: what does goes through memory.
+    #[inline(always)]
     pub(super) fn field(&mut self) -> Result<(u32, Wire<'a>), Fail> {
         let key = self.varint()?;
-        let number = u32::try_from(key >> 3).map_err(|_| malformed("illegal tag"))?;
-        if number == 0 || number > 0x1FFF_FFFF {
-            return Err(malformed(&format!(
-                "illegal tag {number} (wire type {})",
-                key & 7
-            )));
+        let number = key >> 3;
+        if !(1..=0x1FFF_FFFF).contains(&number) {
+            return Err(illegal_tag(key));
         }
-        let wire = match (key & 7) as u8 {
-            VARINT => Wire::Varint(self.varint()?),
-            FIXED64 => {
-                let bytes = self.take(8)?;
-                Wire::Fixed64(u64::from_le_bytes(bytes.try_into().unwrap_or_default()))
-            }
+        let kind = (key & 7) as u8;
+        let wire = match kind {
             BYTES => {
                 let len = self.varint()?;
-                Wire::Bytes(
-                    self.take(usize::try_from(len).map_err(|_| malformed("unexpected EOF"))?)?,
-                )
+                Wire::of_bytes(self.take(usize::try_from(len).unwrap_or(usize::MAX))?)
             }
-            FIXED32 => {
-                let bytes = self.take(4)?;
-                Wire::Fixed32(u32::from_le_bytes(bytes.try_into().unwrap_or_default()))
-            }
+            VARINT => Wire::of_number(kind, self.varint()?),
+            FIXED64 | FIXED32 => Wire::of_number(kind, self.fixed(kind)?),
             // Groups: nothing of Kubernetes writes them.
-            other => return Err(malformed(&format!("illegal wireType {other}"))),
+            other => return Err(illegal_kind(other)),
         };
-        Ok((number, wire))
+        Ok((number as u32, wire))
+    }
+
+    fn fixed(&mut self, kind: u8) -> Result<u64, Fail> {
+        let mut bits = [0; 8];
+        let taken = self.take(if kind == FIXED64 { 8 } else { 4 })?;
+        bits[..taken.len()].copy_from_slice(taken);
+        Ok(u64::from_le_bytes(bits))
     }
 }
 
+#[cold]
+fn illegal_tag(key: u64) -> Fail {
+    let (number, kind) = (key >> 3, key & 7);
+    if number > u32::MAX.into() {
+        return malformed("illegal tag");
+    }
+    malformed(&format!("illegal tag {number} (wire type {kind})"))
+}
+
+#[cold]
+fn illegal_kind(kind: u8) -> Fail {
+    malformed(&format!("illegal wireType {kind}"))
+}
+
 impl<'a> Wire<'a> {
-    fn kind(self) -> u8 {
-        match self {
-            Self::Varint(_) => VARINT,
-            Self::Fixed64(_) => FIXED64,
-            Self::Bytes(_) => BYTES,
-            Self::Fixed32(_) => FIXED32,
+    pub(super) fn of_bytes(content: &'a [u8]) -> Self {
+        Self {
+            kind: BYTES,
+            number: 0,
+            content,
+        }
+    }
+
+    pub(super) fn of_number(kind: u8, number: u64) -> Self {
+        Self {
+            kind,
+            number,
+            content: &[],
         }
     }
 
     pub(super) fn bytes(self, field: &str) -> Result<&'a [u8], Fail> {
-        if let Self::Bytes(b) = self {
-            Ok(b)
+        if self.kind == BYTES {
+            Ok(self.content)
         } else {
             Err(self.wrong(field))
         }
     }
 
     pub(super) fn integer(self, field: &str) -> Result<i64, Fail> {
-        if let Self::Varint(v) = self {
-            Ok(v.cast_signed())
+        if self.kind == VARINT {
+            Ok(self.number.cast_signed())
         } else {
             Err(self.wrong(field))
         }
     }
 
+    #[cold]
     pub(super) fn wrong(self, field: &str) -> Fail {
-        malformed(&format!(
-            "wrong wireType = {} for field {field}",
-            self.kind()
-        ))
+        malformed(&format!("wrong wireType = {} for field {field}", self.kind))
     }
 }
 
