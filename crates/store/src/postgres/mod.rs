@@ -26,6 +26,7 @@ mod read;
 mod sql;
 mod store;
 mod tls;
+mod touched;
 mod upkeep;
 mod watch;
 mod write;
