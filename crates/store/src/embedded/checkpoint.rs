@@ -33,7 +33,9 @@ pub(crate) const MAGIC_PARTS: &[u8; 8] = b"FHCKPT\0\x03";
 pub(crate) const DRAFT: &str = "new";
 /// Bytes of a checkpoint that may wait for the disk at once: one large flush would hold up the
 /// log's small ones.
-const SYNC_EVERY: u64 = 256 << 10;
+const SYNC_EVERY: u64 = 1 << 20;
+/// The same while keyspaces write beside each other: more flushes, and a checkpoint takes longer.
+const SYNC_GENTLY: u64 = 256 << 10;
 const BLOCK: usize = 256 << 10;
 /// Bytes of values that are written together.
 const CHUNK: usize = 256 << 10;
@@ -96,6 +98,8 @@ pub(crate) struct Seal<'a> {
 /// How fast a checkpoint may go: half of the time is left to others, unless it is urgent.
 pub(crate) struct Pace<'a> {
     pub(crate) urgent: &'a dyn Fn() -> bool,
+    /// somebody may wait for the disk
+    gentle: &'a dyn Fn() -> bool,
     since: Instant,
 }
 
@@ -103,7 +107,21 @@ impl<'a> Pace<'a> {
     pub(crate) fn new(urgent: &'a dyn Fn() -> bool) -> Self {
         Self {
             urgent,
+            gentle: &|| false,
             since: Instant::now(),
+        }
+    }
+
+    pub(crate) fn beside(self, gentle: &'a dyn Fn() -> bool) -> Self {
+        Self { gentle, ..self }
+    }
+
+    /// Bytes that may wait for the disk at once.
+    fn slice(&self) -> u64 {
+        if (self.gentle)() {
+            SYNC_GENTLY
+        } else {
+            SYNC_EVERY
         }
     }
 
@@ -148,7 +166,7 @@ impl Writer<'_> {
             }
             if let Some(values) = keep.writer.as_mut().filter(|v| v.waiting() >= CHUNK) {
                 values.flush().map_err(io)?;
-                if values.offset >= stored + SYNC_EVERY {
+                if values.offset >= stored + pace.slice() {
                     values.sync().map_err(io)?;
                     stored = values.offset;
                 }
@@ -157,7 +175,7 @@ impl Writer<'_> {
             if plain.len() >= BLOCK {
                 self.block(&plain, false).map_err(io)?;
                 plain.clear();
-                if self.offset >= self.synced + SYNC_EVERY {
+                if self.offset >= self.synced + pace.slice() {
                     self.file.sync_data().map_err(io)?;
                     self.synced = self.offset;
                 }

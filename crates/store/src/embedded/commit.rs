@@ -135,6 +135,12 @@ impl Queue {
         Ok(())
     }
 
+    /// Whether more than one keyspace has been writing.
+    pub(crate) fn crowded(&self) -> bool {
+        let crowded = self.lanes.lock().crowded;
+        crowded.is_some_and(|until| Instant::now() < until)
+    }
+
     pub(crate) fn stop(&self) {
         self.lanes.lock().stopping = true;
         self.ready.notify_one();

@@ -368,7 +368,9 @@ impl Shared {
             inline_bytes: self.options.inline_bytes,
         };
         let urgent = || hurry || self.checkpoints.hurried(slot, self);
-        checkpoint::write(&target, source, &mut Pace::new(&urgent))?;
+        let crowded = || self.queue.crowded();
+        let mut pace = Pace::new(&urgent).beside(&crowded);
+        checkpoint::write(&target, source, &mut pace)?;
         // Whoever else writes this slot of the catalog waits.
         let mut catalog = self.catalog.lock();
         let mut entry = slot.entry.lock().clone();

@@ -21,7 +21,7 @@ const SURVEY_MS: u64 = 1000;
 /// When a keyspace is woken again whose key could not be had.
 const WAKE_AGAIN_MS: u64 = 30_000;
 /// Most segments that are kept to be used again.
-const MAX_USED: usize = 4;
+const MAX_USED: usize = 2;
 /// How long a keyspace stays that woke for its leases.
 const DOZE_MS: u64 = 1000;
 
