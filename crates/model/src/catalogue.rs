@@ -1,6 +1,7 @@
 //! The built-in API as one table shared by every control plane of a process, and the common shape
 //! (`Resource`) that built-in kinds and CRDs are both compiled to.
 
+use crate::defaults::{self, Plans};
 use crate::value::{Entry, Str, Value, prefix, same};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -57,7 +58,7 @@ pub struct Struct {
     pub(crate) index: Index,
 }
 
-/// Fields by protobuf tag and by what defaulting wants to know.
+/// Fields by protobuf tag, and those that are always written.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Index {
     /// the order of the names, see [`crate::value::prefix`]
@@ -67,13 +68,12 @@ pub(crate) struct Index {
     /// those that are written even when they are zero
     always: Box<[u16]>,
     always_bits: u64,
+    /// how many fields defaulting may add
+    spare: u8,
     /// by tag, for fields that no other message is around
     direct: Box<[u16]>,
     /// the others: messages around them, tag, field
     inlined: Box<[([u8; 2], u32, u16)]>,
-    nested: Box<[u16]>,
-    /// those with a default
-    marked: Box<[u16]>,
 }
 
 /// Where a tag leads.
@@ -158,6 +158,8 @@ pub struct Types {
     nodes: Vec<Arc<Shape>>,
     /// of the server that serves them; 0 for types of nobody's
     minor: u8,
+    /// what defaulting found out about the nodes
+    pub(crate) plans: Plans,
 }
 
 impl Types {
@@ -177,12 +179,14 @@ impl Types {
     }
 
     pub fn push(&mut self, shape: Shape) -> TypeId {
+        self.plans = Plans::default();
         self.nodes.push(Arc::new(shape.indexed()));
         TypeId((self.nodes.len() - 1) as u32)
     }
 
     /// Replaces a node (recursive types: push a placeholder first).
     pub fn set(&mut self, id: TypeId, shape: Shape) {
+        self.plans = Plans::default();
         self.nodes[id.0 as usize] = Arc::new(shape.indexed());
     }
 
@@ -273,9 +277,19 @@ impl Struct {
         found.ok()
     }
 
-    /// How many fields defaulting adds, roughly.
+    /// A value for the field at `place`.
+    pub(crate) fn entry(&self, place: u16, value: Value) -> Entry {
+        let place = usize::from(place);
+        Entry::known(
+            self.index.prefixes[place],
+            self.fields[place].json.clone(),
+            value,
+        )
+    }
+
+    /// How many fields defaulting may add.
     pub(crate) fn spare(&self) -> usize {
-        (self.fields.len() / 4).min(8)
+        self.index.spare.into()
     }
 
     /// The fields, to be asked for names in ascending order.
@@ -352,23 +366,10 @@ impl Struct {
             always_bits: bits.fold(0, |all: u64, bit: u64| all | bit),
             always,
             prefixes: self.fields.iter().map(|f| prefix(&f.json)).collect(),
-            nested: which(|f| f.nested),
-            marked: which(|f| f.facts.as_ref().is_some_and(|f| f.default.is_some())),
+            spare: u8::try_from(defaults::spare(self)).unwrap_or(u8::MAX),
             direct: direct.into(),
             inlined: inlined.into(),
         };
-    }
-
-    /// The structs held by value.
-    pub(crate) fn nested(&self) -> impl Iterator<Item = &Field> {
-        let at = self.index.nested.iter();
-        at.map(|i| &self.fields[usize::from(*i)])
-    }
-
-    /// The fields that may have a `+default` marker.
-    pub(crate) fn marked(&self) -> impl Iterator<Item = &Field> {
-        let at = self.index.marked.iter();
-        at.map(|i| &self.fields[usize::from(*i)])
     }
 
     /// What `tag` is inside the inlined messages `outer`.

@@ -7,6 +7,7 @@ use crate::field::{FieldError, Path};
 use crate::limits::{MAX_ANNOTATIONS, MAX_FIELD_MANAGER};
 use crate::rules::{self, Problems};
 use crate::{Map, Resource, Value};
+use std::borrow::Cow;
 
 pub const IMMUTABLE: &str = "field is immutable";
 
@@ -179,6 +180,19 @@ fn name_rule(resource: &Resource, object: &Value) -> NameRule {
     }
 }
 
+/// One error per problem; mostly there is none.
+#[inline]
+fn note(
+    errors: &mut Vec<FieldError>,
+    path: impl Into<String> + Copy,
+    value: &str,
+    problems: Problems,
+) {
+    for problem in problems {
+        errors.push(FieldError::invalid_str(path, value, problem));
+    }
+}
+
 fn address_problems(name: &str) -> Problems {
     let mut report = crate::validate::read::Report::default();
     crate::validate::net::canonical_ip(&mut report, Path::root("name"), name);
@@ -186,16 +200,16 @@ fn address_problems(name: &str) -> Problems {
 }
 
 /// A name as it will be: a trailing dash is fine before a suffix.
-fn masked(name: &str, prefix: bool) -> String {
+fn masked(name: &str, prefix: bool) -> Cow<'_, str> {
     match name.strip_suffix('-') {
         Some(rest) if prefix && !rest.is_empty() => {
             let mut end = rest.len() - 1;
             while !rest.is_char_boundary(end) {
                 end -= 1;
             }
-            format!("{}a", &rest[..end])
+            Cow::Owned(format!("{}a", &rest[..end]))
         }
-        _ => name.to_owned(),
+        _ => Cow::Borrowed(name),
     }
 }
 
@@ -268,11 +282,7 @@ fn check_names(meta: Option<&Map>, rule: &NameRule, path: &Path<'_>, errors: &mu
     let generate = text(meta, "generateName");
     if !generate.is_empty() {
         let problems = rule.check(generate, true);
-        errors.extend(
-            problems
-                .into_iter()
-                .map(|p| FieldError::invalid_str(path.child("generateName"), generate, p)),
-        );
+        note(errors, path.child("generateName"), generate, problems);
     }
     let name = text(meta, "name");
     if name.is_empty() {
@@ -282,11 +292,7 @@ fn check_names(meta: Option<&Map>, rule: &NameRule, path: &Path<'_>, errors: &mu
         ));
     } else {
         let problems = rule.check(name, false);
-        errors.extend(
-            problems
-                .into_iter()
-                .map(|p| FieldError::invalid_str(path.child("name"), name, p)),
-        );
+        note(errors, path.child("name"), name, problems);
     }
 }
 
@@ -295,11 +301,7 @@ fn check_names(meta: Option<&Map>, rule: &NameRule, path: &Path<'_>, errors: &mu
 pub(crate) fn validate_name_in_path(object: &Value, errors: &mut Vec<FieldError>) {
     let name = text(of(object), "name");
     let problems = rules::path_segment(name);
-    errors.extend(
-        problems
-            .into_iter()
-            .map(|p| FieldError::invalid_str("metadata.name", name, p)),
-    );
+    note(errors, "metadata.name", name, problems);
 }
 
 /// Kinds whose updates go through the checks of a new object again.
@@ -368,11 +370,7 @@ fn check_object_meta(
         } else {
             let problems = rules::dns1123_label(namespace);
             let at = path.child("namespace");
-            errors.extend(
-                problems
-                    .into_iter()
-                    .map(|p| FieldError::invalid_str(at, namespace, p)),
-            );
+            note(errors, at, namespace, problems);
         }
     } else if !namespace.is_empty() {
         errors.push(FieldError::forbidden(
@@ -405,17 +403,9 @@ pub fn check_labels(labels: Option<&Value>, path: &Path<'_>, errors: &mut Vec<Fi
         .iter()
         .flat_map(|m| m.iter())
     {
-        errors.extend(
-            rules::qualified_name(key)
-                .into_iter()
-                .map(|p| FieldError::invalid_str(path, key, p)),
-        );
+        note(errors, path, key, rules::qualified_name(key));
         let value = value.as_str().unwrap_or_default();
-        errors.extend(
-            rules::label_value(value)
-                .into_iter()
-                .map(|p| FieldError::invalid_str(path, value, p)),
-        );
+        note(errors, path, value, rules::label_value(value));
     }
 }
 
@@ -437,11 +427,7 @@ pub fn check_annotations(
         } else {
             key
         };
-        errors.extend(
-            rules::qualified_name(lower)
-                .into_iter()
-                .map(|p| FieldError::invalid_str(path, key, p)),
-        );
+        note(errors, path, key, rules::qualified_name(lower));
     }
     if size > MAX_ANNOTATIONS {
         errors.push(FieldError::too_long(path, MAX_ANNOTATIONS));
@@ -510,11 +496,7 @@ fn check_finalizers(meta: &Map, path: &Path<'_>, errors: &mut Vec<FieldError>) {
     let path = path.child("finalizers");
     let finalizers = items(meta, "finalizers");
     for finalizer in finalizers.iter().filter_map(Value::as_str) {
-        errors.extend(
-            rules::qualified_name(finalizer)
-                .into_iter()
-                .map(|p| FieldError::invalid_str(path, finalizer, p)),
-        );
+        note(errors, path, finalizer, rules::qualified_name(finalizer));
     }
     let has = |name| finalizers.iter().any(|f| f.as_str() == Some(name));
     if has("orphan") && has("foregroundDeletion") {
@@ -665,11 +647,7 @@ pub fn check_label_selector(
         }
         let key = get("key");
         let problems = rules::qualified_name(key);
-        errors.extend(
-            problems
-                .into_iter()
-                .map(|p| FieldError::invalid_str(path.child("key"), key, p)),
-        );
+        note(errors, path.child("key"), key, problems);
         for (j, value) in values.iter().enumerate() {
             let value = value.as_str().unwrap_or_default();
             for problem in rules::label_value(value) {

@@ -152,14 +152,65 @@ fn divide_up(mantissa: i128, digits: u32) -> (i128, bool) {
 
 /// Up to three digits and a usual suffix: nothing to shorten, nothing to round.
 #[must_use]
+#[inline]
 pub fn is_plain(text: &str) -> bool {
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    matches!(digits, 1..=3)
-        && !text.starts_with('0')
-        && matches!(
-            &text[digits..],
-            "" | "m" | "k" | "M" | "G" | "T" | "Ki" | "Mi" | "Gi" | "Ti"
-        )
+    plain(text).is_some()
+}
+
+/// Number and suffix of such a text.
+#[inline]
+fn plain(text: &str) -> Option<(u16, &[u8])> {
+    let mut rest = text.as_bytes();
+    if rest.first() == Some(&b'0') {
+        return None;
+    }
+    let mut number = 0;
+    while let [digit @ b'0'..=b'9', after @ ..] = rest
+        && number < 100
+    {
+        number = number * 10 + u16::from(digit - b'0');
+        rest = after;
+    }
+    let usual = match rest {
+        [] => true,
+        [one] => matches!(one, b'm' | b'k' | b'M' | b'G' | b'T'),
+        [one, b'i'] => matches!(one, b'K' | b'M' | b'G' | b'T'),
+        _ => false,
+    };
+    (usual && number > 0).then_some((number, rest))
+}
+
+/// What [`Quantity::parse`] makes of a plain text.
+fn parse_plain(text: &str) -> Option<Quantity> {
+    let (number, suffix) = plain(text)?;
+    let binary = |power: u32| Quantity {
+        mantissa: i128::from(number) << power,
+        exponent: 0,
+        format: Format::BinarySi,
+        // Upstream shortens what can be divided by eight anew.
+        text: (number & 7 != 0).then(|| text.into()),
+        small: Some(0),
+    };
+    let exponent = match suffix {
+        b"" => 0,
+        b"m" => -3,
+        b"k" => 3,
+        b"M" => 6,
+        b"G" => 9,
+        b"T" => 12,
+        b"Ki" => return Some(binary(10)),
+        b"Mi" => return Some(binary(20)),
+        b"Gi" => return Some(binary(30)),
+        // The largest lose upstream's fast path.
+        _ => return None,
+    };
+    Some(Quantity {
+        mantissa: number.into(),
+        exponent,
+        format: Format::DecimalSi,
+        text: Some(text.into()),
+        small: Some(exponent),
+    })
 }
 
 impl Quantity {
@@ -195,6 +246,13 @@ impl Quantity {
     /// # Errors
     /// Upstream's three messages.
     pub fn parse(text: &str) -> Result<Self, ParseError> {
+        if let Some(plain) = parse_plain(text) {
+            return Ok(plain);
+        }
+        Self::parse_any(text)
+    }
+
+    fn parse_any(text: &str) -> Result<Self, ParseError> {
         if text.is_empty() {
             return Err(ParseError::Format);
         }
@@ -573,6 +631,9 @@ impl PartialOrd for Quantity {
 
 impl Ord for Quantity {
     fn cmp(&self, other: &Self) -> Ordering {
+        if self.exponent == other.exponent {
+            return self.mantissa.cmp(&other.mantissa);
+        }
         if self.sign() != other.sign() {
             return self.sign().cmp(&other.sign());
         }
@@ -611,6 +672,24 @@ mod tests {
 
     fn q(s: &str) -> Quantity {
         Quantity::parse(s).unwrap()
+    }
+
+    #[test]
+    fn plain_texts_are_read_as_any_are() {
+        let suffixes = [
+            "", "m", "k", "M", "G", "T", "Ki", "Mi", "Gi", "Ti", "P", "i", "n",
+        ];
+        let mut plain = 0;
+        for text in (0..1200).flat_map(|n| suffixes.map(|suffix| format!("{n}{suffix}"))) {
+            if let Some(quantity) = parse_plain(&text) {
+                plain += 1;
+                let any = Quantity::parse_any(&text).unwrap();
+                assert_eq!(format!("{quantity:?}"), format!("{any:?}"), "{text}");
+                assert!(is_plain(&text), "{text}");
+            }
+        }
+        assert_eq!(plain, 999 * 9);
+        assert!(is_plain("999Ti") && !is_plain("1000") && !is_plain("01") && !is_plain("m"));
     }
 
     /// apimachinery `pkg/api/resource/quantity_test.go`

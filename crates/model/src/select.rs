@@ -5,7 +5,7 @@
 
 use crate::field::{FieldError, Path, quote, show};
 use crate::limits::MAX_SELECTOR;
-use crate::value::same;
+use crate::value::{prefix, same};
 use crate::{ApiError, Map, Resource, Str, Value, rules};
 
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -18,6 +18,8 @@ pub struct Requirement {
     pub key: Str,
     pub op: Op,
     pub values: Vec<Str>,
+    /// of the key, see [`prefix`]
+    prefix: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,7 +115,11 @@ impl LabelSelector {
     /// Matches an object's `metadata.labels` (`None`: no labels).
     #[must_use]
     pub fn matches(&self, labels: Option<&Map>) -> bool {
-        self.matches_with(|key| labels.and_then(|m| m.get(key)).and_then(Value::as_str))
+        let fits = |r: &Requirement| {
+            let label = labels.and_then(|m| m.get_known(r.prefix, &r.key));
+            r.matches(label.and_then(Value::as_str))
+        };
+        self.requirements.iter().all(fits)
     }
 
     /// As [`Self::matches`], for labels kept in another form.
@@ -223,6 +229,7 @@ impl Requirement {
                 key: key.into(),
                 op,
                 values,
+                prefix: prefix(key),
             }),
             [one] => Err(one.to_string()),
             many => {
@@ -234,6 +241,7 @@ impl Requirement {
 
     /// `label`: the value under this key, if the object has it.
     #[must_use]
+    #[inline]
     pub fn matches(&self, label: Option<&str>) -> bool {
         let has = |value: &str| self.values.iter().any(|v| same(v, value));
         match (self.op, label) {
@@ -241,15 +249,18 @@ impl Requirement {
             (Op::NotIn, Some(value)) => !has(value),
             (Op::Exists, label) => label.is_some(),
             (Op::NotIn | Op::DoesNotExist, None) => true,
-            (Op::GreaterThan | Op::LessThan, Some(value)) => {
-                let wanted = self.values.first().and_then(|v| integer(v));
-                match (integer(value), wanted) {
-                    (Some(have), Some(wanted)) if self.op == Op::GreaterThan => have > wanted,
-                    (Some(have), Some(wanted)) => have < wanted,
-                    _ => false,
-                }
-            }
+            (Op::GreaterThan | Op::LessThan, Some(value)) => self.compares(value),
             (Op::DoesNotExist, Some(_)) | (Op::In | Op::GreaterThan | Op::LessThan, None) => false,
+        }
+    }
+
+    /// Whether both are numbers, in the order asked for.
+    fn compares(&self, value: &str) -> bool {
+        let wanted = self.values.first().and_then(|v| integer(v));
+        match (integer(value), wanted) {
+            (Some(have), Some(wanted)) if self.op == Op::GreaterThan => have > wanted,
+            (Some(have), Some(wanted)) => have < wanted,
+            _ => false,
         }
     }
 }

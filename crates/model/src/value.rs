@@ -36,6 +36,14 @@ pub(crate) fn prefix(text: &str) -> u64 {
     }
 }
 
+/// The last eight bytes as a number, 0 for shorter texts. Texts of one length of up to sixteen bytes
+/// are the same when this and [`prefix`] are.
+#[inline(always)]
+pub(crate) fn suffix(text: &str) -> u64 {
+    let last = text.as_bytes().last_chunk();
+    last.map_or(0, |last| u64::from_be_bytes(*last))
+}
+
 /// Equality of short texts without a call.
 #[inline]
 pub(crate) fn same(a: &str, b: &str) -> bool {
@@ -114,16 +122,34 @@ impl Entry {
         }
     }
 
+    /// As [`Self::new`] where the prefix is known.
+    pub(crate) fn known(prefix: u64, key: Str, value: Value) -> Self {
+        Self { prefix, key, value }
+    }
+
     pub(crate) fn put_key(&mut self, key: &str) {
         self.prefix = prefix(key);
         self.key = Str::from(key);
+    }
+
+    pub(crate) fn key(&self) -> &str {
+        &self.key
+    }
+
+    pub(crate) fn value(&self) -> &Value {
+        &self.value
+    }
+
+    /// One with the same key.
+    pub(crate) fn with(&self, value: Value) -> Self {
+        Self::known(self.prefix, self.key.clone(), value)
     }
 
     pub(crate) fn value_mut(&mut self) -> &mut Value {
         &mut self.value
     }
 
-    fn order(&self, other: &Self) -> Ordering {
+    pub(crate) fn order(&self, other: &Self) -> Ordering {
         let by_text = || self.key.cmp(&other.key);
         self.prefix.cmp(&other.prefix).then_with(by_text)
     }
@@ -215,6 +241,16 @@ impl Map {
         self.place(prefix(key), key)
     }
 
+    /// As [`Self::get`] where the prefix of the key is known.
+    #[inline]
+    pub(crate) fn get_known(&self, wanted: u64, key: &str) -> Option<&Value> {
+        if self.0.len() > SMALL {
+            return self.get(key);
+        }
+        let fits = |e: &&Entry| e.prefix == wanted && same(&e.key, key);
+        self.0.iter().find(fits).map(|e| &e.value)
+    }
+
     fn place(&self, wanted: u64, key: &str) -> Option<usize> {
         if self.0.len() > SMALL {
             return self.find(key).ok();
@@ -269,11 +305,71 @@ impl Map {
         &mut self.0[i].value
     }
 
+    /// A copy in which the value under `key` is what `change` makes of it; `None` leaves it out.
+    pub(crate) fn clone_with(
+        &self,
+        key: &str,
+        change: impl FnOnce(&Value) -> Option<Value>,
+    ) -> Self {
+        let Some(at) = self.position(key) else {
+            return self.clone();
+        };
+        let (before, after) = (&self.0[..at], &self.0[at + 1..]);
+        let here = &self.0[at];
+        let mut entries = Vec::with_capacity(self.0.len());
+        entries.extend_from_slice(before);
+        entries.extend(change(&here.value).map(|v| Entry::known(here.prefix, here.key.clone(), v)));
+        entries.extend_from_slice(after);
+        Self(entries)
+    }
+
+    /// From entries whose keys are known to ascend.
+    pub(crate) fn from_sorted(entries: Vec<Entry>) -> Self {
+        debug_assert!(entries.windows(2).all(|w| w[0].order(&w[1]).is_lt()));
+        Self(entries)
+    }
+
+    /// From entries in any order.
+    pub(crate) fn of_entries(entries: Vec<Entry>) -> Self {
+        Self::sorted(entries).0
+    }
+
+    /// The entries, in order.
+    pub(crate) fn entries(&self) -> &[Entry] {
+        &self.0
+    }
+
     /// Puts entries in order that came in any; the last of equal keys stays. `false`: there were such.
     pub(crate) fn put_in_order(&mut self) -> bool {
         let (map, duplicates) = Self::sorted(std::mem::take(&mut self.0));
         *self = map;
         duplicates.is_empty()
+    }
+
+    /// Puts in `missing`, of which none is here yet and whose keys descend.
+    pub(crate) fn fill_in(&mut self, missing: impl ExactSizeIterator<Item = Entry>) {
+        self.0.reserve_exact(missing.len());
+        let mut at = self.0.len();
+        for entry in missing {
+            while at > 0 && self.0[at - 1].order(&entry).is_gt() {
+                at -= 1;
+            }
+            self.0.insert(at, entry);
+        }
+    }
+
+    /// Prefixes and lengths of the keys.
+    pub(crate) fn outlines(&self) -> impl Iterator<Item = (u64, usize)> {
+        self.0.iter().map(|e| (e.prefix, e.key.len()))
+    }
+
+    /// The value of entry `at` if its key is this one.
+    #[inline(always)]
+    pub(crate) fn get_at(&self, at: usize, wanted: u64, key: &str) -> Option<&Value> {
+        let fits = |e: &&Entry| {
+            e.prefix == wanted && e.key.len() == key.len() && (key.len() <= 8 || same(&e.key, key))
+        };
+        self.0.get(at).filter(fits).map(|e| &e.value)
     }
 
     /// Makes room for so many fields more.
@@ -301,6 +397,12 @@ impl Map {
 
     pub fn iter_mut(&mut self) -> impl Iterator<Item = (&str, &mut Value)> {
         self.0.iter_mut().map(|e| (e.key.as_str(), &mut e.value))
+    }
+
+    /// As [`Self::iter_mut`], with the prefixes of the keys.
+    pub(crate) fn iter_mut_known(&mut self) -> impl Iterator<Item = (u64, &str, &mut Value)> {
+        let entries = self.0.iter_mut();
+        entries.map(|e| (e.prefix, e.key.as_str(), &mut e.value))
     }
 
     pub fn keys(&self) -> impl DoubleEndedIterator<Item = &str> + ExactSizeIterator {

@@ -233,7 +233,7 @@ impl<'a> Request<'a> {
     }
 
     /// The fields that no entry ever has.
-    fn strip(set: &Set) -> Set {
+    fn strip(set: Set) -> Set {
         static NEVER: LazyLock<Set> = LazyLock::new(|| {
             Set::of_paths(&[
                 &["apiVersion"],
@@ -306,10 +306,8 @@ impl<'a> Request<'a> {
             return Err(conflicts);
         }
         for (_, entry) in managers.0.iter_mut().filter(|(id, _)| Some(*id) != me) {
-            entry.set = entry
-                .set
-                .difference(&entry.set.intersection(&changed))
-                .difference(&changes.removed);
+            let set = std::mem::take(&mut entry.set);
+            entry.set = set.difference(&changed).difference(&changes.removed);
         }
         managers.0.retain(|_, entry| !entry.set.is_empty());
         Ok(())
@@ -323,12 +321,12 @@ impl<'a> Request<'a> {
             &mut changes.modified,
             &mut changes.added,
         ] {
-            *set = self.filter.apply(set);
+            *set = self.filter.apply(std::mem::take(set));
         }
         self.reconcile(managers);
         // forced: nobody can refuse an update
         drop(self.take(&changes, managers, None, true));
-        let mine = Self::strip(&self.filter.apply(&changes.changed()));
+        let mine = Self::strip(self.filter.apply(changes.changed()));
         if !mine.is_empty() {
             let entry = managers.0.entry(id).or_default();
             entry.set = entry.set.union(&mine);
@@ -351,30 +349,28 @@ impl<'a> Request<'a> {
         let merged = walk::merge(self.ty, Some(&live), Some(config)).unwrap_or_else(Value::object);
         let before = managers.0.contains_key(&me);
         let entry = managers.0.entry(me.clone()).or_default();
-        let given = self.filter.apply(&walk::to_set(self.ty, config));
-        let last = std::mem::replace(&mut entry.set, given);
+        let given = self.filter.apply(walk::to_set(self.ty, config));
+        let mine = Self::strip(given);
+        let last = std::mem::take(&mut entry.set);
         entry.version = self.version.clone();
-        let mine = Self::strip(&entry.set);
         // who applies everything again gives nothing up
-        let mut object = if before && !last.difference(&mine).is_empty() {
-            self.prune(&merged, &managers, &last)
-        } else {
-            merged
-        };
+        let mut object = merged;
+        if before && !last.is_within(&mine) {
+            entry.set = self.filter.apply(walk::to_set(self.ty, config));
+            object = self.prune(&object, &managers, &last);
+        }
+        if let Some(entry) = managers.0.get_mut(&me) {
+            entry.set = mine;
+        }
         let mut changes = Comparison::of(self.ty, &live, &object);
         for set in [
             &mut changes.removed,
             &mut changes.modified,
             &mut changes.added,
         ] {
-            *set = self.filter.apply(set);
+            *set = self.filter.apply(std::mem::take(set));
         }
         self.take(&changes, &mut managers, Some(&me), force)?;
-        if mine.is_empty() {
-            managers.0.remove(&me);
-        } else if let Some(entry) = managers.0.get_mut(&me) {
-            entry.set = mine;
-        }
         if set::equal(&live, &object) {
             object = live;
         } else if let Some(entry) = managers.0.get_mut(&me) {
@@ -393,7 +389,7 @@ impl<'a> Request<'a> {
         let pruned = walk::remove(self.ty, merged, &last);
         // back comes what somebody owns …
         let kept = named(&walk::to_set(self.ty, &pruned)).union(&named(&managers.union()));
-        let pruned = walk::remove(self.ty, merged, &all.difference(&kept));
+        let pruned = walk::remove(self.ty, merged, &all.clone().difference(&kept));
         // … and what was never this manager's
         let kept = named(&walk::to_set(self.ty, &pruned));
         walk::remove(self.ty, merged, &all.difference(&kept).intersection(&last))
@@ -437,11 +433,17 @@ impl<'a> Request<'a> {
     }
 }
 
-/// The object without its managedFields.
+/// The object without its managedFields, which are as large as the rest.
 fn untracked(object: &Value) -> Value {
-    let mut object = object.clone();
-    object.unset(&["metadata", "managedFields"]);
-    object
+    let Value::Object(map) = object else {
+        return object.clone();
+    };
+    Value::Object(map.clone_with("metadata", |metadata| {
+        Some(match metadata {
+            Value::Object(map) => Value::Object(map.clone_with("managedFields", |_| None)),
+            other => other.clone(),
+        })
+    }))
 }
 
 /// Keeps the annotation of client-side apply in step, for those who go back to it.

@@ -12,9 +12,9 @@ pub(crate) enum Filter {
 }
 
 impl Filter {
-    pub(crate) fn apply(&self, set: &Set) -> Set {
+    pub(crate) fn apply(&self, set: Set) -> Set {
         match self {
-            Self::All => set.clone(),
+            Self::All => set,
             Self::Without(gone) => set.recursive_difference(gone),
             Self::Only(paths) => set.only(paths),
         }

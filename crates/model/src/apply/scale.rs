@@ -33,7 +33,7 @@ fn has(set: &Set, path: &[&str]) -> bool {
 fn give(managers: &mut Managers, resource: &Resource, id: ManagerId, path: &[&str]) {
     let replicas = Set::of_path(path);
     for (_, entry) in managers.0.iter_mut().filter(|(other, _)| **other != id) {
-        entry.set = entry.set.difference(&replicas);
+        entry.set = std::mem::take(&mut entry.set).difference(&replicas);
     }
     managers.0.retain(|_, entry| !entry.set.is_empty());
     let entry = Entry {

@@ -155,16 +155,20 @@ impl<'a> Fields<'a> {
 
     /// The type of a field; `None` for one that is not declared in a closed struct.
     pub(crate) fn ty(&self, name: &str) -> Option<Ty<'a>> {
-        match self.field(name) {
-            Some(f) => Some(Ty {
-                types: self.types,
-                kind: TyKind::Declared(
-                    f.ty,
-                    (f.map_atomic || f.map_granular).then_some(f.map_atomic),
-                ),
-            }),
-            None => self.rest,
-        }
+        self.known(name).0
+    }
+
+    /// The same, and whether the field is declared.
+    pub(crate) fn known(&self, name: &str) -> (Option<Ty<'a>>, bool) {
+        let Some(f) = self.field(name) else {
+            return (self.rest, false);
+        };
+        let atomic = (f.map_atomic || f.map_granular).then_some(f.map_atomic);
+        let ty = Ty {
+            types: self.types,
+            kind: TyKind::Declared(f.ty, atomic),
+        };
+        (Some(ty), true)
     }
 
     /// Whether this is a free-form map without any declared field.
@@ -224,7 +228,9 @@ impl List<'_> {
                 names.join(" ")
             ));
         }
-        found.sort_by(|a, b| a.0.cmp(&b.0));
+        if found.len() > 1 {
+            found.sort_by(|a, b| a.0.cmp(&b.0));
+        }
         Ok(Elem::Key(found))
     }
 

@@ -147,6 +147,10 @@ impl Set {
 
     /// Of parts in any order: put in order once, however many they are. No child is empty.
     pub(crate) fn collected(mut members: Vec<Elem>, mut children: Vec<(Elem, Self)>) -> Self {
+        let ascend = |a: &Elem, b: &Elem| a < b;
+        if members.is_sorted_by(ascend) && children.is_sorted_by(|a, b| ascend(&a.0, &b.0)) {
+            return Self { members, children };
+        }
         members.sort();
         members.dedup();
         children.sort_by(|a, b| a.0.cmp(&b.0));
@@ -240,39 +244,48 @@ impl Set {
     }
 
     /// Without the paths of `other`; what is below them stays.
-    pub(crate) fn difference(&self, other: &Self) -> Self {
-        self.minus(other, false)
+    pub(crate) fn difference(mut self, other: &Self) -> Self {
+        self.minus(other, false);
+        self
     }
 
     /// Without the paths of `other` and everything below them.
-    pub(crate) fn recursive_difference(&self, other: &Self) -> Self {
-        self.minus(other, true)
+    pub(crate) fn recursive_difference(mut self, other: &Self) -> Self {
+        self.minus(other, true);
+        self
     }
 
-    fn minus(&self, other: &Self, recursive: bool) -> Self {
-        let (mut members, mut children) = (Vec::new(), Vec::new());
-        zip(
-            &self.members,
-            &other.members,
-            |e| e,
-            |a, b| {
-                if b.is_none() {
-                    members.extend(a.cloned());
-                }
-            },
-        );
-        zip(
-            &self.children,
-            &other.children,
-            |(e, _)| e,
-            |a, b| match (a, b) {
-                (Some((e, _)), _) if recursive && other.has(e) => {}
-                (Some((e, a)), Some((_, b))) => push(&mut children, e, a.minus(b, recursive)),
-                (Some((e, a)), None) => push(&mut children, e, a.clone()),
-                (None, _) => {}
-            },
-        );
-        Self { members, children }
+    fn minus(&mut self, other: &Self, recursive: bool) {
+        let mut gone = Ascending(&other.members);
+        if !other.members.is_empty() {
+            self.members.retain(|e| gone.seek(e, |e| e).is_none());
+        }
+        if other.children.is_empty() && (!recursive || other.members.is_empty()) {
+            return;
+        }
+        let (mut gone, mut below) = (Ascending(&other.members), Ascending(&other.children));
+        self.children.retain_mut(|(e, child)| {
+            if recursive && gone.seek(e, |e| e).is_some() {
+                return false;
+            }
+            let Some((_, below)) = below.seek(e, |(e, _)| e) else {
+                return true;
+            };
+            child.minus(below, recursive);
+            !child.is_empty()
+        });
+    }
+
+    /// Whether every path of it is one of `other`, too.
+    pub(crate) fn is_within(&self, other: &Self) -> bool {
+        let (mut members, mut children) = (Ascending(&other.members), Ascending(&other.children));
+        self.members
+            .iter()
+            .all(|e| members.seek(e, |e| e).is_some())
+            && self.children.iter().all(|(e, child)| {
+                let there = children.seek(e, |(e, _)| e);
+                there.map_or_else(|| child.is_empty(), |(_, there)| child.is_within(there))
+            })
     }
 
     /// Only what begins with one of the given paths; `*` stands for any step.
@@ -317,6 +330,22 @@ impl Set {
 fn push(children: &mut Vec<(Elem, Set)>, elem: &Elem, set: Set) {
     if !set.is_empty() {
         children.push((elem.clone(), set));
+    }
+}
+
+/// An ascending list that is asked for ascending elements.
+struct Ascending<'a, T>(&'a [T]);
+
+impl<'a, T> Ascending<'a, T> {
+    fn seek(&mut self, wanted: &Elem, key: impl Fn(&T) -> &Elem) -> Option<&'a T> {
+        while let [first, rest @ ..] = self.0 {
+            match key(first).cmp(wanted) {
+                Ordering::Less => self.0 = rest,
+                Ordering::Equal => return Some(first),
+                Ordering::Greater => return None,
+            }
+        }
+        None
     }
 }
 

@@ -5,6 +5,7 @@ use super::fields::elem_text;
 use super::schema::{Atom, Fields, List, Scalar, Ty};
 use super::set::{Elem, Set, equal};
 use crate::field::quote;
+use crate::value::Entry;
 use crate::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -49,10 +50,6 @@ impl Comparison {
 
     /// Compares one child and records it under `elem`.
     fn child(&mut self, elem: Elem, ty: Ty<'_>, old: Option<&Value>, new: Option<&Value>) {
-        // most of an object stays as it is; below that depth the check would cost more than it saves
-        if self.depth < 4 && old.is_some() && old == new {
-            return;
-        }
         let mut below = Self {
             depth: self.depth + 1,
             ..Self::default()
@@ -63,7 +60,9 @@ impl Comparison {
             (&mut self.modified, below.modified),
             (&mut self.added, below.added),
         ] {
-            set.graft(elem.clone(), below);
+            if !below.is_empty() {
+                set.graft(elem.clone(), below);
+            }
         }
         self.mark(elem, mark);
     }
@@ -114,9 +113,13 @@ impl Comparison {
                 if fields.atomic || old.is_none_or(Map::is_empty) && new.is_none_or(Map::is_empty) {
                     return leaf();
                 }
-                for (key, old, new) in zip(old, new) {
-                    if let Some(ty) = fields.ty(key) {
-                        self.child(Elem::field(key), ty, old, new);
+                for (entry, old, new) in zip(old, new) {
+                    // most of an object stays as it is; below that depth the check would cost more than it saves
+                    if self.depth < 4 && old.is_some() && old == new {
+                        continue;
+                    }
+                    if let Some(ty) = fields.ty(entry.key()) {
+                        self.child(Elem::field(entry.key()), ty, old, new);
                     }
                 }
                 None
@@ -125,6 +128,9 @@ impl Comparison {
     }
 
     fn list(&mut self, list: List<'_>, old: &[Value], new: &[Value]) {
+        if old == new {
+            return;
+        }
         let mut sides: BTreeMap<Elem, [Vec<&Value>; 2]> = BTreeMap::new();
         for (side, values) in [old, new].into_iter().enumerate() {
             for value in values {
@@ -169,24 +175,34 @@ fn entries(value: Option<&Value>) -> Option<&Map> {
     value.and_then(Value::as_object)
 }
 
-/// The keys of two maps, each with its two values.
+/// The keys of two maps (an entry that has it), each with its two values.
 fn zip<'a>(
     old: Option<&'a Map>,
     new: Option<&'a Map>,
-) -> impl Iterator<Item = (&'a str, Option<&'a Value>, Option<&'a Value>)> {
-    let mut old = old.into_iter().flat_map(Map::iter).peekable();
-    let mut new = new.into_iter().flat_map(Map::iter).peekable();
-    std::iter::from_fn(move || {
-        let order = match (old.peek(), new.peek()) {
-            (None, None) => return None,
-            (Some(_), None) => std::cmp::Ordering::Less,
-            (None, Some(_)) => std::cmp::Ordering::Greater,
-            (Some((a, _)), Some((b, _))) => a.cmp(b),
-        };
-        let old = if order.is_le() { old.next() } else { None };
-        let new = if order.is_ge() { new.next() } else { None };
-        let key = old.or(new).map(|(key, _)| key)?;
-        Some((key, old.map(|(_, v)| v), new.map(|(_, v)| v)))
+) -> impl Iterator<Item = (&'a Entry, Option<&'a Value>, Option<&'a Value>)> {
+    let mut old = old.map(Map::entries).unwrap_or_default();
+    let mut new = new.map(Map::entries).unwrap_or_default();
+    std::iter::from_fn(move || match (old, new) {
+        ([], []) => None,
+        ([a, rest @ ..], []) => {
+            old = rest;
+            Some((a, Some(a.value()), None))
+        }
+        ([], [b, rest @ ..]) => {
+            new = rest;
+            Some((b, None, Some(b.value())))
+        }
+        ([a, olds @ ..], [b, news @ ..]) => {
+            let order = a.order(b);
+            old = if order.is_le() { olds } else { old };
+            new = if order.is_ge() { news } else { new };
+            let entry = if order.is_le() { a } else { b };
+            Some((
+                entry,
+                order.is_le().then(|| a.value()),
+                order.is_ge().then(|| b.value()),
+            ))
+        }
     })
 }
 
@@ -204,29 +220,30 @@ fn fill(ty: Ty<'_>, value: &Value, set: &mut Set) -> bool {
         Atom::List(list) if list.is_atomic() => true,
         Atom::Map(fields) if fields.atomic => true,
         Atom::List(list) => {
-            let (mut seen, mut twice) = (BTreeSet::new(), BTreeSet::new());
-            let elems: Vec<(Elem, &Value)> = items(Some(value))
-                .iter()
-                .filter_map(|v| Some((list.elem(v).ok()?, v)))
-                .collect();
-            for (elem, _) in &elems {
-                if !seen.insert(elem) {
-                    twice.insert(elem);
+            let values = items(Some(value));
+            let mut elems: Vec<(Elem, &Value)> = Vec::with_capacity(values.len());
+            elems.extend(values.iter().filter_map(|v| Some((list.elem(v).ok()?, v))));
+            let all = elems.len() == values.len();
+            elems.sort_by(|a, b| a.0.cmp(&b.0));
+            let (mut members, mut children) = (Vec::with_capacity(elems.len() + 1), Vec::new());
+            let mut rest = elems.into_iter().peekable();
+            while let Some((elem, value)) = rest.next() {
+                // nobody knows what is below an item that occurs twice
+                let mut twice = false;
+                while rest.next_if(|(other, _)| *other == elem).is_some() {
+                    twice = true;
                 }
-            }
-            let mut children = Vec::new();
-            for (elem, value) in &elems {
-                if !twice.contains(elem) {
-                    let mut below = Set::default();
+                let mut below = Set::default();
+                if !twice {
                     fill(list.item, value, &mut below);
-                    if !below.is_empty() {
-                        children.push((elem.clone(), below));
-                    }
                 }
+                if !below.is_empty() {
+                    children.push((elem.clone(), below));
+                }
+                members.push(elem);
             }
-            let mut members: Vec<Elem> = elems.iter().map(|(elem, _)| elem.clone()).collect();
             // What is no item of such a list (a pruned one) has a place in it all the same.
-            if elems.len() < items(Some(value)).len() {
+            if !all {
                 members.push(Elem::Index(-1));
             }
             // the set of a list has nothing else in it
@@ -234,15 +251,19 @@ fn fill(ty: Ty<'_>, value: &Value, set: &mut Set) -> bool {
             false
         }
         Atom::Map(fields) => {
+            // Names ascend, and so do their elements.
             for (key, value) in entries(Some(value)).into_iter().flat_map(Map::iter) {
-                let Some(ty) = fields.ty(key) else { continue };
+                let (ty, declared) = fields.known(key);
+                let Some(ty) = ty else { continue };
                 let mut below = Set::default();
                 let leaf = fill(ty, value, &mut below);
                 let empty = value.is_null() || value.as_object().is_some_and(Map::is_empty);
-                if leaf || empty || !fields.declares(key) {
-                    set.insert(Elem::field(key));
+                if leaf || empty || !declared {
+                    set.members.push(Elem::field(key));
                 }
-                set.graft(Elem::field(key), below);
+                if !below.is_empty() {
+                    set.children.push((Elem::field(key), below));
+                }
             }
             false
         }
@@ -272,24 +293,56 @@ pub(crate) fn merge(ty: Ty<'_>, old: Option<&Value>, new: Option<&Value>) -> Opt
             if fields.atomic || olds.is_none_or(Map::is_empty) && news.is_none_or(Map::is_empty) {
                 return keep();
             }
-            let merged: Map = zip(olds, news)
-                .filter_map(|(key, old, new)| {
-                    let value = match fields.ty(key) {
-                        Some(ty) => merge(ty, old, new),
-                        None => new.or(old).cloned(),
-                    };
-                    Some((key, value?))
-                })
-                .collect();
-            (!merged.is_empty()).then_some(Value::Object(merged))
+            let room = olds.map_or(0, Map::len).max(news.map_or(0, Map::len));
+            let mut merged = Vec::with_capacity(room);
+            merged.extend(zip(olds, news).filter_map(|(entry, old, new)| {
+                let value = match fields.ty(entry.key()) {
+                    Some(ty) => merge(ty, old, new),
+                    None => new.or(old).cloned(),
+                };
+                Some(entry.with(value?))
+            }));
+            (!merged.is_empty()).then(|| Value::Object(Map::from_sorted(merged)))
         }
     }
+}
+
+/// Lists of so many items are looked through for items that occur twice.
+const FEW: usize = 16;
+
+/// An item's place in a list, and what identifies it.
+type Indexed = (Elem, usize);
+
+/// As [`merge_list`] where items need no search: only one list has any, or both have the same in the
+/// same order.
+fn merge_pairs(
+    list: List<'_>,
+    (olds, old): (&[Indexed], &[Value]),
+    (news, new): (&[Indexed], &[Value]),
+) -> Option<Vec<Value>> {
+    if news.is_empty() {
+        let merged = olds
+            .iter()
+            .map(|(_, i)| merge(list.item, Some(&old[*i]), None));
+        return Some(merged.flatten().collect());
+    }
+    let same = |((a, _), (b, _)): (&Indexed, &Indexed)| a == b;
+    let alike = olds.is_empty() || olds.len() == news.len() && olds.iter().zip(news).all(same);
+    let distinct = |i: usize| news[..i].iter().all(|(other, _)| *other != news[i].0);
+    if !alike || news.len() > FEW || !(1..news.len()).all(distinct) {
+        return None;
+    }
+    let pair = |(n, (_, i)): (usize, &Indexed)| {
+        let old = olds.get(n).map(|(_, i)| &old[*i]);
+        merge(list.item, old, Some(&new[*i]))
+    };
+    Some(news.iter().enumerate().filter_map(pair).collect())
 }
 
 /// Items of both lists: those of `new` in their order, those only in `old` where they stood
 /// between their neighbours.
 fn merge_list(list: List<'_>, old: &[Value], new: &[Value]) -> Option<Value> {
-    let index = |values: &[Value]| -> Vec<(Elem, usize)> {
+    let index = |values: &[Value]| -> Vec<Indexed> {
         values
             .iter()
             .enumerate()
@@ -297,6 +350,9 @@ fn merge_list(list: List<'_>, old: &[Value], new: &[Value]) -> Option<Value> {
             .collect()
     };
     let (olds, news) = (index(old), index(new));
+    if let Some(merged) = merge_pairs(list, (&olds, old), (&news, new)) {
+        return (!merged.is_empty()).then_some(Value::Array(merged));
+    }
     // an item that occurs twice is merged with nothing
     let mut in_old: BTreeMap<&Elem, Option<&Value>> = BTreeMap::new();
     for (elem, i) in &olds {
@@ -426,7 +482,7 @@ pub(crate) fn with_named(ty: Option<Ty<'_>>, set: &Set) -> Set {
 pub(crate) fn reconcile(ty: Ty<'_>, set: &Set) -> Option<Set> {
     let (mut gone, mut new) = (Set::default(), Set::default());
     reconcile_node(ty, Some(set), false, &mut gone, &mut new);
-    (!new.is_empty()).then(|| set.recursive_difference(&gone).union(&new))
+    (!new.is_empty()).then(|| set.clone().recursive_difference(&gone).union(&new))
 }
 
 /// Returns `true` when the place itself became atomic.
@@ -439,22 +495,31 @@ fn reconcile_node<'a>(
 ) -> bool {
     let descend = |below: &dyn Fn(&Elem) -> Option<Ty<'a>>, gone: &mut Set, new: &mut Set| {
         let Some(set) = set else { return };
-        let only_children = set.children.iter().map(|(e, _)| e).filter(|e| !set.has(e));
-        for (elem, member) in only_children
-            .map(|e| (e, false))
-            .chain(set.members.iter().map(|e| (e, true)))
-        {
-            let Some(ty) = below(elem) else { continue };
-            let child = set.child(elem);
+        let mut visit = |elem: &Elem, member: bool, child: Option<&Set>| {
+            let Some(ty) = below(elem) else { return };
             let (mut child_gone, mut child_new) = (Set::default(), Set::default());
             let atomic = member && child.is_none();
             if reconcile_node(ty, child, atomic, &mut child_gone, &mut child_new) {
                 gone.insert(elem.clone());
                 new.insert(elem.clone());
             }
-            gone.graft(elem.clone(), child_gone);
-            new.graft(elem.clone(), child_new);
+            if !child_gone.is_empty() {
+                gone.graft(elem.clone(), child_gone);
+            }
+            if !child_new.is_empty() {
+                new.graft(elem.clone(), child_new);
+            }
+        };
+        // Both ascend.
+        let mut members = set.members.iter().peekable();
+        for (elem, child) in &set.children {
+            while let Some(member) = members.next_if(|m| *m < elem) {
+                visit(member, true, None);
+            }
+            let member = members.next_if(|m| *m == elem).is_some();
+            visit(elem, member, Some(child));
         }
+        members.for_each(|member| visit(member, true, None));
     };
     match ty.atom(None) {
         Atom::Scalar(_) => false,
@@ -485,19 +550,46 @@ fn reconcile_node<'a>(
 /// What is wrong with an applied configuration, each with its path, in upstream's words.
 pub(crate) fn check(ty: Ty<'_>, value: &Value) -> Vec<String> {
     let mut errors = Vec::new();
-    check_node(ty, value, &mut String::new(), &mut errors);
+    check_node(ty, value, None, &mut errors);
     errors
 }
 
-fn check_node(ty: Ty<'_>, value: &Value, path: &mut String, errors: &mut Vec<String>) {
+/// Where the check stands, spelled out only when something is wrong.
+struct Place<'a> {
+    parent: Option<&'a Place<'a>>,
+    step: Step<'a>,
+}
+
+enum Step<'a> {
+    Field(&'a str),
+    Item(&'a Elem),
+    Index(usize),
+}
+
+fn place_text(place: Option<&Place<'_>>) -> String {
+    let Some(place) = place else {
+        return String::new();
+    };
+    let mut text = place_text(place.parent);
+    match place.step {
+        Step::Field(name) => {
+            text.push('.');
+            text.push_str(name);
+        }
+        Step::Item(elem) => text.push_str(&elem_text(elem)),
+        Step::Index(i) => text.push_str(&format!("[{i}]")),
+    }
+    text
+}
+
+fn check_node(ty: Ty<'_>, value: &Value, place: Option<&Place<'_>>, errors: &mut Vec<String>) {
     if value.is_null() {
         return;
     }
     let mut add = |what: String| {
-        errors.push(if path.is_empty() {
-            what
-        } else {
-            format!("{path}: {what}")
+        errors.push(match place {
+            None => what,
+            Some(_) => format!("{}: {what}", place_text(place)),
         })
     };
     match ty.atom(Some(value)) {
@@ -522,11 +614,11 @@ fn check_node(ty: Ty<'_>, value: &Value, path: &mut String, errors: &mut Vec<Str
             }
         }
         Atom::List(list) => match value {
-            Value::Array(items) => check_list(list, items, path, errors),
+            Value::Array(items) => check_list(list, items, place, errors),
             other => add(format!("expected list, got &{{{}}}", plain(other))),
         },
         Atom::Map(fields) => match value {
-            Value::Object(map) => check_map(fields, map, path, errors),
+            Value::Object(map) => check_map(fields, map, place, errors),
             other => add(format!("expected map, got &{{{}}}", plain(other))),
         },
     }
@@ -557,47 +649,51 @@ fn shown(value: &Value) -> String {
     }
 }
 
-fn check_list(list: List<'_>, items: &[Value], path: &mut String, errors: &mut Vec<String>) {
+fn check_list(
+    list: List<'_>,
+    items: &[Value],
+    parent: Option<&Place<'_>>,
+    errors: &mut Vec<String>,
+) {
     let mut seen = BTreeSet::new();
     for (i, item) in items.iter().enumerate() {
-        let step = if list.is_atomic() {
-            format!("[{i}]")
-        } else {
-            match list.elem(item) {
-                Ok(elem) => {
-                    let text = elem_text(&elem);
-                    if !seen.insert(elem) {
-                        errors.push(format!("{path}: duplicate entries for key {text}"));
-                    }
-                    text
+        if list.is_atomic() {
+            let step = Step::Index(i);
+            check_node(list.item, item, Some(&Place { parent, step }), errors);
+            continue;
+        }
+        match list.elem(item) {
+            Ok(elem) => {
+                if seen.contains(&elem) {
+                    let (path, text) = (place_text(parent), elem_text(&elem));
+                    errors.push(format!("{path}: duplicate entries for key {text}"));
                 }
-                Err(why) => {
-                    errors.push(format!("{path}: element {i}: {why}"));
-                    return;
+                let step = Step::Item(&elem);
+                check_node(list.item, item, Some(&Place { parent, step }), errors);
+                if items.len() > 1 {
+                    seen.insert(elem);
                 }
             }
-        };
-        let length = path.len();
-        path.push_str(&step);
-        check_node(list.item, item, path, errors);
-        path.truncate(length);
-    }
-}
-
-fn check_map(fields: Fields<'_>, map: &Map, path: &mut String, errors: &mut Vec<String>) {
-    for (key, value) in map.iter() {
-        let length = path.len();
-        path.push('.');
-        path.push_str(key);
-        match fields.ty(key) {
-            Some(ty) => check_node(ty, value, path, errors),
-            None => {
-                // upstream stops at the first of these
-                errors.push(format!("{path}: field not declared in schema"));
-                path.truncate(length);
+            Err(why) => {
+                errors.push(format!("{}: element {i}: {why}", place_text(parent)));
                 return;
             }
         }
-        path.truncate(length);
+    }
+}
+
+fn check_map(fields: Fields<'_>, map: &Map, parent: Option<&Place<'_>>, errors: &mut Vec<String>) {
+    for (key, value) in map.iter() {
+        let step = Step::Field(key);
+        let place = Place { parent, step };
+        match fields.ty(key) {
+            Some(ty) => check_node(ty, value, Some(&place), errors),
+            None => {
+                // upstream stops at the first of these
+                let path = place_text(Some(&place));
+                errors.push(format!("{path}: field not declared in schema"));
+                return;
+            }
+        }
     }
 }

@@ -5,6 +5,7 @@ use super::{
     Catalogue, Column, Group, NEWEST_MINOR, OLDEST_MINOR, Resource, Subresource, TypeId, Types,
     text,
 };
+use crate::defaults::Plans;
 use crate::value::Str;
 use std::mem::take;
 use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError};
@@ -90,6 +91,7 @@ fn build(minor: u8, git_version: &str) -> Catalogue {
     let types = Arc::new(Types {
         minor,
         nodes: TYPES.nodes.iter().map(pick).collect(),
+        plans: Plans::default(),
     });
     let mut catalogue = Catalogue {
         minor,

@@ -3,6 +3,15 @@
 
 /// `Always` for the tag `latest`, given or implied. A reference that is not valid has no tag.
 pub(super) fn pull_policy(reference: &str) -> &'static str {
+    // Whatever comes before it: this is no such tag.
+    let end = reference.bytes().rposition(|b| matches!(b, b'/' | b':'));
+    if let Some(end) = end
+        && reference.as_bytes()[end] == b':'
+        && &reference[end..] != ":latest"
+        && !reference.bytes().any(|b| b == b'@')
+    {
+        return "IfNotPresent";
+    }
     if tag(reference).is_some_and(|t| t == "latest") {
         "Always"
     } else {
@@ -128,9 +137,10 @@ mod tests {
             "localhost/x",
             "x__y/z--q",
             "r.io/a@b",
+            &format!("nginx:latest@sha256:{hex}"),
             "",
         ] {
-            let expected = if image.is_empty() || image.contains('@') {
+            let expected = if image.is_empty() || image.contains("@b") {
                 "IfNotPresent"
             } else {
                 "Always"
@@ -139,11 +149,14 @@ mod tests {
         }
         let pinned = [
             format!("nginx@sha256:{hex}"),
-            hex,
+            hex.clone(),
             "nginx:1.2".into(),
             "Nginx".into(),
             "a:b:c".into(),
             "x//y".into(),
+            "a:b:latest".into(),
+            "a:latest:b".into(),
+            format!("a:1@sha256:{hex}"),
         ];
         for image in pinned {
             assert_eq!(pull_policy(&image), "IfNotPresent", "{image}");

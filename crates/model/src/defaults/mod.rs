@@ -3,17 +3,21 @@
 //! Upstream generates one function per kind that walks down and calls a hand-written function for
 //! each type it meets (`SetDefaults_*` of `pkg/apis/*/v1/defaults.go`), then fills in `+default`
 //! markers. Here one walk does that for every kind: a rule per struct type, markers from the
-//! catalogue, outer structs before inner ones as upstream.
+//! catalogue, outer structs before inner ones as upstream. What a type gets whatever it holds is
+//! worked out once ([`plan`]).
 //!
 //! On the way back up the object takes the form that decoding into Go's types and encoding again
 //! gives it: zero values that Go omits disappear, those that Go always writes (`status: {}`,
 //! `resources: {}`) appear, quantities become canonical. Objects are compared, merged and stored in
 //! this form only.
 
-use crate::catalogue::{Field, Shape, Struct, TypeId, Types};
+use crate::catalogue::{Shape, Struct, TypeId, Types};
 use crate::quantity::{self, Quantity};
 use crate::{Catalogue, Map, Resource, Value};
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
+
+pub(crate) use plan::{Plans, spare};
 
 mod admission;
 mod apps;
@@ -26,6 +30,7 @@ mod extensions;
 mod flowcontrol;
 mod image;
 mod networking;
+mod plan;
 pub(crate) mod pod_resources;
 mod pods;
 mod policy;
@@ -45,22 +50,12 @@ pub fn apply(resource: &Resource, object: &mut Value) {
 
 /// As [`apply`], for built-in types that are no resource (`Scale`, `DeleteOptions`, reviews …).
 pub fn apply_type(types: &Types, root: TypeId, object: &mut Value) {
-    Walk {
-        types,
-        rules: &RULES,
-        markers: true,
-    }
-    .value(root, object, false);
+    Walk::new(types, true).value(root, object, false);
 }
 
 /// Only the form that Go gives an object (see above), no defaults.
 pub fn as_go_writes(types: &Types, root: TypeId, object: &mut Value) {
-    Walk {
-        types,
-        rules: &[],
-        markers: false,
-    }
-    .value(root, object, false);
+    Walk::new(types, false).value(root, object, false);
 }
 
 /// What a type adds to the struct that it is given.
@@ -72,18 +67,20 @@ static RULES: LazyLock<Vec<Option<Rule>>> = LazyLock::new(|| {
     let Some(catalogue) = Catalogue::builtin(crate::catalogue::DEFAULT_MINOR) else {
         return by_id;
     };
-    for (name, rule) in rules() {
-        if let Some((_, TypeId(id))) = catalogue.type_named(&name) {
+    for (name, rule) in RULE_NAMES.iter() {
+        if let Some((_, TypeId(id))) = catalogue.type_named(name) {
             let id = id as usize;
             by_id.resize(by_id.len().max(id + 1), None);
-            by_id[id] = Some(rule);
+            by_id[id] = Some(*rule);
         }
     }
     by_id
 });
 
-/// Every rule with the name of its type.
-fn rules() -> Vec<(String, Rule)> {
+/// Every rule by the name of its type.
+static RULE_NAMES: LazyLock<BTreeMap<String, Rule>> = LazyLock::new(rules);
+
+fn rules() -> BTreeMap<String, Rule> {
     let groups = [
         ("core.v1", core::RULES),
         ("core.v1", pods::RULES),
@@ -119,126 +116,91 @@ fn rules() -> Vec<(String, Rule)> {
 
 struct Walk<'a> {
     types: &'a Types,
-    rules: &'a [Option<Rule>],
-    markers: bool,
+    /// otherwise only the form that Go writes
+    defaults: bool,
+    /// what the open structs miss of their plans' `fills`, the innermost last
+    missing: Vec<u16>,
 }
 
-impl Walk<'_> {
+impl<'a> Walk<'a> {
+    fn new(types: &'a Types, defaults: bool) -> Self {
+        Self {
+            types,
+            defaults,
+            missing: Vec::new(),
+        }
+    }
+
     /// `rounds`: quantities of a `ResourceList` are rounded up to thousandths.
-    fn value(&self, id: TypeId, value: &mut Value, rounds: bool) {
-        match self.types.get(id) {
-            Shape::Struct(s) => {
-                if let Value::Object(map) = value {
-                    self.structure(id, s, map);
-                }
+    fn value(&mut self, id: TypeId, value: &mut Value, rounds: bool) {
+        let types = self.types;
+        match (types.get(id), value) {
+            (Shape::Struct(s), Value::Object(map)) => self.structure(id, s, map),
+            (Shape::Map(item), Value::Object(map)) => {
+                map.iter_mut()
+                    .for_each(|(_, v)| self.value(*item, v, rounds));
             }
-            Shape::Map(item) => {
-                let Value::Object(map) = value else { return };
-                if self.interesting(*item) {
-                    for (_, v) in map.iter_mut() {
-                        self.value(*item, v, rounds);
-                    }
-                }
+            (Shape::List(list), Value::Array(items)) => {
+                items
+                    .iter_mut()
+                    .for_each(|v| self.value(list.item, v, rounds));
             }
-            Shape::List(list) => {
-                let Value::Array(items) = value else { return };
-                if self.interesting(list.item) {
-                    for v in items {
-                        self.value(list.item, v, rounds);
-                    }
-                }
+            (Shape::Quantity, value) => canonical_quantity(value, rounds),
+            (Shape::SchemaOrArray(s), Value::Array(items)) => {
+                items.iter_mut().for_each(|v| self.value(*s, v, rounds));
             }
-            Shape::Quantity => canonical_quantity(value, rounds),
-            Shape::SchemaOrBool(s) | Shape::SchemaOrStrings(s) => self.value(*s, value, rounds),
-            Shape::SchemaOrArray(s) => match value {
-                Value::Array(items) => items.iter_mut().for_each(|v| self.value(*s, v, rounds)),
-                one => self.value(*s, one, rounds),
-            },
+            (
+                Shape::SchemaOrBool(s) | Shape::SchemaOrStrings(s) | Shape::SchemaOrArray(s),
+                value,
+            ) => self.value(*s, value, rounds),
             _ => {}
         }
     }
 
-    /// Strings, numbers and the like have nothing below them to default.
-    fn interesting(&self, id: TypeId) -> bool {
-        !matches!(
-            self.types.get(id),
-            Shape::String
-                | Shape::Bool
-                | Shape::Int32
-                | Shape::Int64
-                | Shape::Bytes
-                | Shape::Raw
-                | Shape::Json
-        )
-    }
-
-    fn structure(&self, id: TypeId, s: &Struct, map: &mut Map) {
-        for field in s.nested() {
-            if is_absent(map, &field.json) {
-                map.insert(field.json.clone(), Value::object());
-            }
-        }
-        if let Some(Some(rule)) = self.rules.get(id.0 as usize) {
+    fn structure(&mut self, id: TypeId, s: &'a Struct, map: &mut Map) {
+        let plan = self.types.plan(id, s, self.defaults);
+        if let Some(rule) = plan.rule {
             map.reserve(s.spare());
             rule(map);
         }
-        if self.markers {
-            s.marked().for_each(|field| marker(field, map));
-        }
-        let rounds = s.name.starts_with("io.k8s.api.core.v1.")
-            && s.name != "io.k8s.api.core.v1.NodeAllocatableResourceClaimStatus";
-        // What the type does not know goes: a rule may set a field that came with a later version.
-        let mut fields = s.cursor();
-        let mut missing: Vec<&Field> = Vec::new();
-        map.retain_known(|prefix, key, value| {
-            let field = fields.seek(prefix, key, |f| missing.push(f));
-            let Some(field) = field else {
-                return false;
+        let (mark, mut next) = (self.missing.len(), 0);
+        let mut all_stay = true;
+        for (prefix, key, value) in map.iter_mut_known() {
+            let Some(fact) = plan.find(s, prefix, key) else {
+                all_stay = false;
+                continue;
             };
-            let rounds = rounds && matches!(self.types.get(field.ty), Shape::Map(_));
-            self.value(field.ty, value, rounds);
-            self.is_written(field, value)
-        });
-        missing.extend(fields.rest());
-        for field in missing {
-            map.insert(field.json.clone(), self.unset(field));
+            if let Some(fill) = fact.fill() {
+                if next < fill {
+                    self.missing.extend(next..fill);
+                }
+                next = fill + 1;
+                if let Some(given) = plan.instead_of(fill, value) {
+                    value.clone_from(given);
+                    continue;
+                }
+            }
+            if fact.deep {
+                self.value(fact.ty, value, fact.rounds);
+            }
+            all_stay &= fact.keeps(value);
         }
-    }
-
-    /// Whether Go writes a field with this value; null becomes Go's zero where one is written.
-    fn is_written(&self, field: &Field, value: &mut Value) -> bool {
-        if field.omit_empty {
-            return !value.is_null() && (field.pointer || !is_zero(value));
+        if !all_stay {
+            // What the type does not know goes: a rule may set a field that came with a later version.
+            map.retain_known(|prefix, key, value| {
+                let fact = plan.find(s, prefix, key);
+                fact.is_some_and(|fact| fact.keeps(value))
+            });
         }
-        if value.is_null() {
-            *value = self.unset(field);
-        }
-        true
-    }
-
-    fn unset(&self, field: &Field) -> Value {
-        if field.pointer {
-            Value::Null
-        } else {
-            zero(self.types.get(field.ty))
+        self.missing.extend(next..plan.fills());
+        if self.missing.len() > mark {
+            let missing = self.missing.drain(mark..).rev();
+            map.fill_in(missing.map(|fill| plan.entry(s, fill)));
         }
     }
 }
 
-/// The `+default` marker of a field, unless the field is set.
-fn marker(field: &Field, map: &mut Map) {
-    let Some(default) = field.facts.as_ref().and_then(|f| f.default.as_ref()) else {
-        return;
-    };
-    let unset = match map.get(&field.json) {
-        None | Some(Value::Null) => true,
-        Some(value) => !field.pointer && is_zero_scalar(value),
-    };
-    if unset && (field.pointer || !is_zero_scalar(default)) {
-        map.insert(field.json.clone(), default.clone());
-    }
-}
-
+#[inline]
 fn is_zero_scalar(value: &Value) -> bool {
     match value {
         Value::Null | Value::Bool(false) | Value::Int(0) => true,
@@ -248,6 +210,7 @@ fn is_zero_scalar(value: &Value) -> bool {
     }
 }
 
+#[inline]
 fn is_zero(value: &Value) -> bool {
     match value {
         Value::Object(map) => map.is_empty(),

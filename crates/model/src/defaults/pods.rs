@@ -1,5 +1,6 @@
 //! Pods and everything with a pod template: kubernetes `pkg/apis/core/v1/defaults.go`.
 
+use super::plan::{Fill, Given::*};
 use super::{Rule, default, default_zero, each, image, object, pod_resources, present, text};
 use crate::{Map, Value};
 
@@ -13,23 +14,54 @@ pub(super) const RULES: &[(&str, Rule)] = &[
     ("Container", container),
     ("EphemeralContainer", container),
     ("Volume", volume),
-    ("Probe", probe),
-    ("HTTPGetAction", |a| {
-        default_zero(a, "path", "/");
-        default_zero(a, "scheme", "HTTP");
-    }),
-    ("SecretVolumeSource", mode),
-    ("ConfigMapVolumeSource", mode),
-    ("DownwardAPIVolumeSource", mode),
-    ("ProjectedVolumeSource", mode),
-    ("ServiceAccountTokenProjection", |p| {
-        default(p, "expirationSeconds", 3600)
-    }),
-    ("HostPathVolumeSource", |v| default(v, "type", "")),
-    ("ObjectFieldSelector", |f| {
-        default_zero(f, "apiVersion", "v1")
-    }),
 ];
+
+/// What comes into fields whatever else there is.
+pub(super) const GIVEN: &[(&str, &[Fill])] = &[
+    (
+        "PodSpec",
+        &[
+            ("dnsPolicy", Text("ClusterFirst"), true),
+            ("restartPolicy", Text("Always"), true),
+            ("securityContext", Object, false),
+            ("terminationGracePeriodSeconds", Int(30), false),
+            ("schedulerName", Text("default-scheduler"), true),
+        ],
+    ),
+    ("Container", MESSAGE),
+    ("EphemeralContainer", MESSAGE),
+    (
+        "Probe",
+        &[
+            ("timeoutSeconds", Int(1), true),
+            ("periodSeconds", Int(10), true),
+            ("successThreshold", Int(1), true),
+            ("failureThreshold", Int(3), true),
+        ],
+    ),
+    (
+        "HTTPGetAction",
+        &[("path", Text("/"), true), ("scheme", Text("HTTP"), true)],
+    ),
+    ("SecretVolumeSource", MODE),
+    ("ConfigMapVolumeSource", MODE),
+    ("DownwardAPIVolumeSource", MODE),
+    ("ProjectedVolumeSource", MODE),
+    (
+        "ServiceAccountTokenProjection",
+        &[("expirationSeconds", Int(3600), false)],
+    ),
+    ("HostPathVolumeSource", &[("type", Text(""), false)]),
+    ("ObjectFieldSelector", &[("apiVersion", Text("v1"), true)]),
+];
+
+const MESSAGE: &[Fill] = &[
+    ("terminationMessagePath", Text("/dev/termination-log"), true),
+    ("terminationMessagePolicy", Text("File"), true),
+];
+
+/// 0644, in decimal as JSON has it.
+const MODE: &[Fill] = &[("defaultMode", Int(0o644), false)];
 
 fn pod(p: &mut Map) {
     let Some(spec) = object(p, "spec") else {
@@ -136,11 +168,6 @@ fn host_ports(container: &mut Map) {
 }
 
 fn pod_spec(spec: &mut Map) {
-    default_zero(spec, "dnsPolicy", "ClusterFirst");
-    default_zero(spec, "restartPolicy", "Always");
-    default(spec, "securityContext", Value::object());
-    default(spec, "terminationGracePeriodSeconds", 30);
-    default_zero(spec, "schedulerName", "default-scheduler");
     // `serviceAccount` is the old name of `serviceAccountName`; both are written
     // (`pkg/apis/core/v1/conversion.go`).
     let name = [
@@ -158,8 +185,6 @@ fn pod_spec(spec: &mut Map) {
 fn container(c: &mut Map) {
     let policy = image::pull_policy(text(c, "image"));
     default_zero(c, "imagePullPolicy", policy);
-    default_zero(c, "terminationMessagePath", "/dev/termination-log");
-    default_zero(c, "terminationMessagePolicy", "File");
 }
 
 fn volume(v: &mut Map) {
@@ -172,16 +197,4 @@ fn volume(v: &mut Map) {
         let policy = image::pull_policy(text(source, "reference"));
         default_zero(source, "pullPolicy", policy);
     }
-}
-
-fn probe(p: &mut Map) {
-    default_zero(p, "timeoutSeconds", 1);
-    default_zero(p, "periodSeconds", 10);
-    default_zero(p, "successThreshold", 1);
-    default_zero(p, "failureThreshold", 3);
-}
-
-/// 0644, in decimal as JSON has it.
-fn mode(source: &mut Map) {
-    default(source, "defaultMode", 0o644);
 }

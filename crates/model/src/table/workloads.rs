@@ -1,11 +1,11 @@
 //! Rows of pods and of what runs them.
 
 use super::{
-    Cells, Row, Text, ago, containers, fraction, human_duration, labels, seconds, selector,
-    selector_or_none,
+    Cells, Row, Text, ago, containers, field, fraction, human_duration, labels, seconds, selector,
+    selector_or_none, word,
 };
 use crate::{Str, Value};
-use compact_str::format_compact;
+use std::borrow::Cow;
 
 pub(super) fn cells(row: &Row<'_>, kind: &str) -> Cells {
     match kind {
@@ -208,43 +208,42 @@ impl LowercasePrefix for String {
     }
 }
 
-/// Text of a field, empty when absent.
-fn text<'a>(value: &'a Value, path: &[&str]) -> &'a str {
-    value.str_at(path).unwrap_or_default()
-}
-
-#[inline(always)]
-fn word<'a>(value: &'a Value, key: &str) -> &'a str {
-    value.get(key).and_then(Value::as_str).unwrap_or_default()
-}
-
 #[inline(always)]
 fn number(value: &Value, key: &str) -> i64 {
-    value.get(key).and_then(Value::as_i64).unwrap_or_default()
+    field(value, key)
+        .and_then(Value::as_i64)
+        .unwrap_or_default()
 }
 
 #[inline(always)]
 fn list<'a>(value: &'a Value, key: &str) -> &'a [Value] {
-    let items = value.get(key).and_then(Value::as_array);
+    let items = field(value, key).and_then(Value::as_array);
     items.unwrap_or_default()
 }
 
+#[inline(always)]
 fn is_true(value: &Value, key: &str) -> bool {
-    value.get(key) == Some(&Value::Bool(true))
+    field(value, key) == Some(&Value::Bool(true))
+}
+
+/// A field that is there.
+#[inline(always)]
+fn part<'a>(value: &'a Value, key: &str) -> &'a Value {
+    field(value, key).unwrap_or(&Value::Null)
 }
 
 /// `Error`, `Signal:9` or `ExitCode:1`.
-fn terminated(state: &Value) -> Str {
+fn terminated(state: &Value) -> Cow<'_, str> {
     match (word(state, "reason"), number(state, "signal")) {
-        ("", 0) => format_compact!("ExitCode:{}", number(state, "exitCode")),
-        ("", signal) => format_compact!("Signal:{signal}"),
+        ("", 0) => format!("ExitCode:{}", number(state, "exitCode")).into(),
+        ("", signal) => format!("Signal:{signal}").into(),
         (reason, _) => reason.into(),
     }
 }
 
 /// What `kubectl get pods` shows of the containers' states.
 struct PodState<'a> {
-    reason: Str,
+    reason: Cow<'a, str>,
     ready: i64,
     restarts: i64,
     /// RFC 3339: texts of one form compare as times
@@ -252,7 +251,8 @@ struct PodState<'a> {
 }
 
 fn finished_at<'a>(container: &'a Value, latest: &'a str) -> &'a str {
-    let at = text(container, &["lastState", "terminated", "finishedAt"]);
+    let ended = part(part(container, "lastState"), "terminated");
+    let at = word(ended, "finishedAt");
     if !at.is_empty() && seconds(at) > seconds(latest) {
         at
     } else {
@@ -261,8 +261,7 @@ fn finished_at<'a>(container: &'a Value, latest: &'a str) -> &'a str {
 }
 
 pub(super) fn pod(row: &Row<'_>) -> Cells {
-    let part = |key: &str| row.object.get(key).unwrap_or(&Value::Null);
-    let (spec, status) = (part("spec"), part("status"));
+    let (spec, status) = (part(row.object, "spec"), part(row.object, "status"));
     let phase = word(status, "phase");
     let mut state = PodState {
         reason: phase.into(),
@@ -292,10 +291,12 @@ pub(super) fn pod(row: &Row<'_>) -> Cells {
             state.reason = "Terminating".into();
         }
     }
-    let mut restarts = Text::default().number(state.restarts);
+    let mut restarts = Text::default();
+    restarts.number(state.restarts);
     if state.restarts != 0 && seconds(state.last_restart).is_some() {
-        let ago = ago(state.last_restart, row.now);
-        restarts = restarts.text(" (").text(&ago).text(" ago)");
+        restarts.text(" (");
+        restarts.text(&ago(state.last_restart, row.now));
+        restarts.text(" ago)");
     }
     let or_none = |found: &str| -> Value {
         if found.is_empty() {
@@ -307,7 +308,7 @@ pub(super) fn pod(row: &Row<'_>) -> Cells {
     let ips = list(status, "podIPs");
     vec![
         ("Ready", fraction(state.ready, total).into()),
-        ("Status", state.reason.into()),
+        ("Status", state.reason.as_ref().into()),
         ("Restarts", restarts.done().into()),
         ("IP", or_none(ips.first().map_or("", |ip| word(ip, "ip")))),
         ("Node", or_none(word(spec, "nodeName"))),
@@ -333,7 +334,8 @@ fn init_containers<'a>(
             sidecar_restarts += number(container, "restartCount");
             sidecar_last = finished_at(container, sidecar_last);
         }
-        let ended = container.at(&["state", "terminated"]);
+        let now = part(container, "state");
+        let ended = field(now, "terminated");
         if ended.is_some_and(|e| number(e, "exitCode") == 0) {
             continue;
         }
@@ -341,14 +343,14 @@ fn init_containers<'a>(
             state.ready += i64::from(is_true(container, "ready"));
             continue;
         }
-        let waiting = text(container, &["state", "waiting", "reason"]);
-        state.reason = match ended {
-            Some(ended) => format_compact!("Init:{}", terminated(ended)),
+        let waiting = word(part(now, "waiting"), "reason");
+        state.reason = Cow::Owned(match ended {
+            Some(ended) => format!("Init:{}", terminated(ended)),
             None if !waiting.is_empty() && waiting != "PodInitializing" => {
-                format_compact!("Init:{waiting}")
+                format!("Init:{waiting}")
             }
-            None => format_compact!("Init:{i}/{}", row.list(&["spec", "initContainers"]).len()),
-        };
+            None => format!("Init:{i}/{}", row.list(&["spec", "initContainers"]).len()),
+        });
         initializing = true;
         break;
     }
@@ -360,20 +362,20 @@ fn init_containers<'a>(
 }
 
 fn main_containers<'a>(row: &Row<'a>, status: &'a Value, state: &mut PodState<'a>) {
-    let (mut running, mut error) = (false, Str::default());
+    let (mut running, mut error) = (false, Cow::Borrowed(""));
     for container in list(status, "containerStatuses").iter().rev() {
         state.restarts += number(container, "restartCount");
         state.last_restart = finished_at(container, state.last_restart);
-        let now = container.get("state").unwrap_or(&Value::Null);
-        let waiting = text(now, &["waiting", "reason"]);
+        let now = part(container, "state");
+        let waiting = word(part(now, "waiting"), "reason");
         if !waiting.is_empty() {
             state.reason = waiting.into();
-        } else if let Some(ended) = now.get("terminated").filter(|v| !v.is_null()) {
+        } else if let Some(ended) = field(now, "terminated").filter(|v| !v.is_null()) {
             state.reason = terminated(ended);
             if number(ended, "exitCode") != 0 {
                 error.clone_from(&state.reason);
             }
-        } else if is_true(container, "ready") && now.get("running").is_some_and(|v| !v.is_null()) {
+        } else if is_true(container, "ready") && !part(now, "running").is_null() {
             running = true;
             state.ready += 1;
         }

@@ -3,6 +3,7 @@
 use crate::field::{FieldError, Path};
 use crate::quantity::Quantity;
 use crate::rules::Problems;
+use crate::value::prefix;
 use crate::{Map, Value};
 
 /// Fields as Go sees them: absent and null are the zero value.
@@ -14,11 +15,13 @@ pub(crate) trait Read {
     fn int(&self, key: &str) -> Option<i64>;
     fn flag(&self, key: &str) -> bool;
 
+    #[inline(always)]
     fn has(&self, key: &str) -> bool {
         self.part(key).is_some()
     }
 
     /// The value of an optional string; `None` is not the same as empty.
+    #[inline(always)]
     fn string(&self, key: &str) -> Option<&str> {
         self.part(key).and_then(Value::as_str)
     }
@@ -30,6 +33,7 @@ pub(crate) trait Read {
             .map(|v| v.as_str().unwrap_or_default())
     }
 
+    #[inline(always)]
     fn number(&self, key: &str) -> i64 {
         self.int(key).unwrap_or(0)
     }
@@ -64,6 +68,82 @@ impl Read for Value {
     #[inline]
     fn flag(&self, key: &str) -> bool {
         self.get(key).and_then(Value::as_bool).unwrap_or(false)
+    }
+}
+
+/// An object whose fields are asked for by many names, most of which it does not have: an index by a
+/// hash of the name answers without looking through them. Names that the caller writes out are hashed
+/// when it is compiled.
+pub(crate) struct Fields<'a> {
+    map: Option<&'a Map>,
+    /// one more than the place of the only field with this hash; [`SEVERAL`] when there are more
+    index: [u8; 64],
+}
+
+const SEVERAL: u8 = u8::MAX;
+
+#[inline(always)]
+fn hash(prefix: u64, length: usize) -> usize {
+    (prefix ^ length as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) as usize >> 58
+}
+
+impl<'a> Fields<'a> {
+    pub(crate) fn of(object: &'a Value) -> Self {
+        let mut fields = Self {
+            map: object.as_object(),
+            index: [0; 64],
+        };
+        let mut place: u8 = 0;
+        for (prefix, length) in fields.map.into_iter().flat_map(Map::outlines) {
+            // those beyond are looked for
+            place = place.saturating_add(1);
+            let known = &mut fields.index[hash(prefix, length)];
+            *known = if *known == 0 { place } else { SEVERAL };
+        }
+        fields
+    }
+
+    #[inline(always)]
+    fn find(&self, key: &str) -> Option<&'a Value> {
+        let prefix = prefix(key);
+        match self.index[hash(prefix, key.len())] {
+            0 => None,
+            SEVERAL => self.map?.get(key),
+            place => self.map?.get_at(usize::from(place) - 1, prefix, key),
+        }
+    }
+}
+
+impl Read for Fields<'_> {
+    #[inline(always)]
+    fn part(&self, key: &str) -> Option<&Value> {
+        self.find(key).filter(|v| !v.is_null())
+    }
+
+    #[inline(always)]
+    fn text(&self, key: &str) -> &str {
+        self.find(key).and_then(Value::as_str).unwrap_or_default()
+    }
+
+    #[inline(always)]
+    fn list(&self, key: &str) -> &[Value] {
+        let items = self.find(key).and_then(Value::as_array);
+        items.unwrap_or_default()
+    }
+
+    #[inline(always)]
+    fn map(&self, key: &str) -> Option<&Map> {
+        self.find(key).and_then(Value::as_object)
+    }
+
+    #[inline(always)]
+    fn int(&self, key: &str) -> Option<i64> {
+        self.find(key).and_then(Value::as_i64)
+    }
+
+    #[inline(always)]
+    fn flag(&self, key: &str) -> bool {
+        self.find(key).and_then(Value::as_bool).unwrap_or(false)
     }
 }
 
@@ -129,6 +209,9 @@ impl Report {
 
     /// One error per problem of a string.
     pub(crate) fn problems(&mut self, path: Path<'_>, value: &str, problems: Problems) {
+        if problems.is_empty() {
+            return;
+        }
         self.errors.extend(
             problems
                 .into_iter()
@@ -138,6 +221,9 @@ impl Report {
 
     /// One error per problem of a number.
     pub(crate) fn int_problems(&mut self, path: Path<'_>, value: i64, problems: Problems) {
+        if problems.is_empty() {
+            return;
+        }
         self.errors.extend(
             problems
                 .into_iter()
@@ -273,8 +359,28 @@ fn equal(a: &Value, b: &Value, amounts: bool) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::same;
-    use crate::value;
+    use super::{Fields, Read as _, same};
+    use crate::{Map, Value, value};
+
+    #[test]
+    fn an_index_of_fields_finds_what_the_object_has() {
+        for n in [0, 1, 20, 60, 254, 255, 300] {
+            let names: Vec<String> = (0..n)
+                .map(|i| format!("name{i}{}", "x".repeat(i % 30)))
+                .collect();
+            let map: Map = names
+                .iter()
+                .map(|name| (name.as_str(), name.as_str()))
+                .collect();
+            let object = Value::Object(map);
+            let fields = Fields::of(&object);
+            for name in &names {
+                assert_eq!(fields.string(name), Some(name.as_str()));
+                assert!(!fields.has(&format!("{name}-")));
+            }
+        }
+        assert!(!Fields::of(&Value::Null).has("name"));
+    }
 
     #[test]
     fn amounts_are_compared_as_such_and_structs_that_are_there_are_not_absent() {

@@ -4,8 +4,9 @@ use super::resources;
 use super::volumes::{Volumes, descending_path, no_backsteps};
 use crate::field::{FieldError, Path};
 use crate::validate::few::{Names, Table};
-use crate::validate::read::{NOTHING, Read, Report, quantity};
+use crate::validate::read::{Fields, NOTHING, Read, Report, quantity};
 use crate::{Value, rules};
+use std::cell::Cell;
 use std::collections::HashSet;
 
 /// What containers need to know of their pod.
@@ -16,6 +17,8 @@ pub(super) struct Pod<'a> {
     pub(super) restart_policy: &'a str,
     pub(super) host_users: bool,
     pub(super) os: &'a str,
+    /// some variable of a container comes out of a file
+    pub(super) reads_files: Cell<bool>,
 }
 
 const PROTOCOLS: [&str; 3] = ["SCTP", "TCP", "UDP"];
@@ -26,10 +29,11 @@ pub(super) fn containers(report: &mut Report, list: &[Value], pod: &Pod<'_>, pat
         return;
     }
     let mut names = Names::default();
-    for (i, container) in list.iter().enumerate() {
+    for (i, given) in list.iter().enumerate() {
+        let container = &Fields::of(given);
         let at = path.index(i);
         common(report, container, pod, at);
-        if !names.insert(container.text("name")) {
+        if !names.insert(given.text("name")) {
             report.duplicate(at.child("name"), container.text("name"));
         }
         if let Some(lifecycle) = container.part("lifecycle") {
@@ -49,7 +53,8 @@ pub(super) fn init_containers(
     path: Path<'_>,
 ) {
     let mut names: Names<'_> = regular.iter().map(|c| c.text("name")).collect();
-    for (i, container) in list.iter().enumerate() {
+    for (i, given) in list.iter().enumerate() {
+        let container = &Fields::of(given);
         let at = path.index(i);
         common(report, container, pod, at);
         match container.string("restartPolicy") {
@@ -61,13 +66,13 @@ pub(super) fn init_containers(
             Some(_) => restart_policy(report, container, at),
         }
         let sidecar = container.text("restartPolicy") == "Always";
-        let name = container.text("name");
+        let name = given.text("name");
         if names.contains(name) {
             report.duplicate(at.child("name"), name);
         } else if !name.is_empty() {
             names.insert(name);
         }
-        host_ports(report, std::slice::from_ref(container), path);
+        host_ports(report, std::slice::from_ref(given), path);
         if sidecar {
             if let Some(lifecycle) = container.part("lifecycle") {
                 self::lifecycle(report, lifecycle, pod, at.child("lifecycle"));
@@ -105,6 +110,9 @@ pub(super) fn ephemeral_containers(
     pod: &Pod<'_>,
     path: Path<'_>,
 ) {
+    if list.is_empty() {
+        return;
+    }
     let others: Names<'_> = spec
         .list("containers")
         .iter()
@@ -112,11 +120,12 @@ pub(super) fn ephemeral_containers(
         .map(|c| c.text("name"))
         .collect();
     let mut names = others.clone();
-    for (i, container) in list.iter().enumerate() {
+    for (i, given) in list.iter().enumerate() {
+        let container = &Fields::of(given);
         let at = path.index(i);
         common(report, container, pod, at);
         image_padding(report, container, at);
-        if !names.insert(container.text("name")) {
+        if !names.insert(given.text("name")) {
             report.duplicate(at.child("name"), container.text("name"));
         }
         let target = container.text("targetContainerName");
@@ -159,7 +168,7 @@ pub(super) fn ephemeral_containers(
 }
 
 /// Only pods are held to this, templates are not.
-pub(super) fn image_padding(report: &mut Report, container: &Value, at: Path<'_>) {
+pub(super) fn image_padding(report: &mut Report, container: &impl Read, at: Path<'_>) {
     let image = container.text("image");
     if image.trim().len() != image.len() {
         report.invalid_str(
@@ -170,7 +179,7 @@ pub(super) fn image_padding(report: &mut Report, container: &Value, at: Path<'_>
     }
 }
 
-fn common(report: &mut Report, container: &Value, pod: &Pod<'_>, at: Path<'_>) {
+fn common(report: &mut Report, container: &Fields<'_>, pod: &Pod<'_>, at: Path<'_>) {
     report.required_name(
         at.child("name"),
         container.text("name"),
@@ -186,13 +195,8 @@ fn common(report: &mut Report, container: &Value, pod: &Pod<'_>, at: Path<'_>) {
         &policies,
     );
     ports(report, container, at.child("ports"));
-    env(report, container, at.child("env"));
+    env(report, container, pod, at.child("env"));
     env_from(report, container, at.child("envFrom"));
-    let mounts: Table<'_, &str> = container
-        .list("volumeMounts")
-        .iter()
-        .map(|m| (m.text("name"), m.text("mountPath")))
-        .collect();
     let devices: Table<'_, &str> = container
         .list("volumeDevices")
         .iter()
@@ -205,13 +209,7 @@ fn common(report: &mut Report, container: &Value, pod: &Pod<'_>, at: Path<'_>) {
         &pod.volumes,
         at.child("volumeMounts"),
     );
-    volume_devices(
-        report,
-        container,
-        &mounts,
-        &pod.volumes,
-        at.child("volumeDevices"),
-    );
+    volume_devices(report, container, &pod.volumes, at.child("volumeDevices"));
     report.one_of(
         at.child("imagePullPolicy"),
         container.text("imagePullPolicy"),
@@ -232,11 +230,11 @@ fn common(report: &mut Report, container: &Value, pod: &Pod<'_>, at: Path<'_>) {
     }
 }
 
-fn ports(report: &mut Report, container: &Value, path: Path<'_>) {
+fn ports(report: &mut Report, container: &Fields<'_>, path: Path<'_>) {
     let mut names = Names::default();
-    for (i, port) in container.list("ports").iter().enumerate() {
-        let at = path.index(i);
-        let name = port.text("name");
+    for (i, given) in container.list("ports").iter().enumerate() {
+        let (at, port) = (path.index(i), &Fields::of(given));
+        let name = given.text("name");
         if !name.is_empty() {
             let problems = rules::port_name(name);
             if problems.is_empty() && !names.insert(name) {
@@ -286,17 +284,18 @@ fn host_ports(report: &mut Report, list: &[Value], path: Path<'_>) {
     }
 }
 
-fn env(report: &mut Report, container: &Value, path: Path<'_>) {
+fn env(report: &mut Report, container: &Fields<'_>, pod: &Pod<'_>, path: Path<'_>) {
     for (i, variable) in container.list("env").iter().enumerate() {
-        let at = path.index(i);
+        let (at, variable) = (path.index(i), &Fields::of(variable));
         report.required_name(at.child("name"), variable.text("name"), rules::env_var_name);
         if let Some(from) = variable.part("valueFrom") {
-            value_from(report, from, variable.text("value"), at.child("valueFrom"));
+            let value = variable.text("value");
+            value_from(report, &Fields::of(from), value, pod, at.child("valueFrom"));
         }
     }
 }
 
-fn value_from(report: &mut Report, from: &Value, value: &str, at: Path<'_>) {
+fn value_from(report: &mut Report, from: &Fields<'_>, value: &str, pod: &Pod<'_>, at: Path<'_>) {
     const FIELDS: [&str; 9] = [
         "metadata.name",
         "metadata.namespace",
@@ -324,6 +323,7 @@ fn value_from(report: &mut Report, from: &Value, value: &str, at: Path<'_>) {
         }
     }
     if let Some(selector) = from.part("fileKeyRef") {
+        pod.reads_files.set(true);
         sources += 1;
         file_selector(report, selector, at.child("fileKeyRef"));
     }
@@ -485,7 +485,7 @@ pub(super) fn resource_selector(
     }
 }
 
-fn env_from(report: &mut Report, container: &Value, path: Path<'_>) {
+fn env_from(report: &mut Report, container: &Fields<'_>, path: Path<'_>) {
     for (i, source) in container.list("envFrom").iter().enumerate() {
         let at = path.index(i);
         let prefix = source.text("prefix");
@@ -521,15 +521,15 @@ fn env_from(report: &mut Report, container: &Value, path: Path<'_>) {
 
 fn volume_mounts(
     report: &mut Report,
-    container: &Value,
+    container: &Fields<'_>,
     devices: &Table<'_, &str>,
     volumes: &Volumes<'_>,
     path: Path<'_>,
 ) {
     let mut points = Names::default();
-    for (i, mount) in container.list("volumeMounts").iter().enumerate() {
-        let at = path.index(i);
-        let (name, target) = (mount.text("name"), mount.text("mountPath"));
+    for (i, given) in container.list("volumeMounts").iter().enumerate() {
+        let (at, mount) = (path.index(i), &Fields::of(given));
+        let (name, target) = (mount.text("name"), given.text("mountPath"));
         if name.is_empty() {
             report.required(at.child("name"), "");
         }
@@ -573,7 +573,7 @@ fn volume_mounts(
     }
 }
 
-fn propagation(report: &mut Report, mount: &Value, container: &Value, path: Path<'_>) {
+fn propagation(report: &mut Report, mount: &Fields<'_>, container: &Fields<'_>, path: Path<'_>) {
     if let Some(propagation) = mount.string("mountPropagation") {
         let at = path.child("mountPropagation");
         let supported = ["Bidirectional", "HostToContainer", "None"];
@@ -612,11 +612,18 @@ fn propagation(report: &mut Report, mount: &Value, container: &Value, path: Path
 
 fn volume_devices(
     report: &mut Report,
-    container: &Value,
-    mounts: &Table<'_, &str>,
+    container: &Fields<'_>,
     volumes: &Volumes<'_>,
     path: Path<'_>,
 ) {
+    if container.list("volumeDevices").is_empty() {
+        return;
+    }
+    let mounts: Table<'_, &str> = container
+        .list("volumeMounts")
+        .iter()
+        .map(|m| (m.text("name"), m.text("mountPath")))
+        .collect();
     let (mut names, mut paths) = (Names::default(), Names::default());
     for (i, device) in container.list("volumeDevices").iter().enumerate() {
         let at = path.index(i);
@@ -669,11 +676,12 @@ fn volume_devices(
     }
 }
 
-fn probes(report: &mut Report, container: &Value, grace: Option<i64>, at: Path<'_>) {
+fn probes(report: &mut Report, container: &Fields<'_>, grace: Option<i64>, at: Path<'_>) {
     for kind in ["livenessProbe", "readinessProbe", "startupProbe"] {
         let Some(probe) = container.part(kind) else {
             continue;
         };
+        let probe = &Fields::of(probe);
         let at = at.child(kind);
         handler(
             report,
@@ -729,7 +737,7 @@ fn lifecycle(report: &mut Report, lifecycle: &Value, pod: &Pod<'_>, at: Path<'_>
 
 fn handler(
     report: &mut Report,
-    given: &Value,
+    given: &impl Read,
     grace: Option<i64>,
     kinds: &[&'static str],
     path: Path<'_>,
@@ -794,7 +802,7 @@ pub(crate) fn port_or_name(report: &mut Report, port: Option<&Value>, at: Path<'
     }
 }
 
-fn restart_policy(report: &mut Report, container: &Value, at: Path<'_>) {
+fn restart_policy(report: &mut Report, container: &Fields<'_>, at: Path<'_>) {
     let rules_list = container.list("restartPolicyRules");
     match container.string("restartPolicy") {
         None if rules_list.is_empty() => return,
@@ -843,7 +851,7 @@ fn restart_policy(report: &mut Report, container: &Value, at: Path<'_>) {
     }
 }
 
-fn resize_policy(report: &mut Report, container: &Value, restart: &str, at: Path<'_>) {
+fn resize_policy(report: &mut Report, container: &Fields<'_>, restart: &str, at: Path<'_>) {
     let mut seen = Names::default();
     for (i, policy) in container.list("resizePolicy").iter().enumerate() {
         let (name, action) = (policy.text("resourceName"), policy.text("restartPolicy"));

@@ -4,8 +4,9 @@ use super::{containers, resources, scheduling, volumes};
 use crate::field::{FieldError, Path};
 use crate::meta;
 use crate::validate::net;
-use crate::validate::read::{NOTHING, Read, Report, same};
+use crate::validate::read::{Fields, NOTHING, Read, Report, same};
 use crate::{Value, rules};
+use std::cell::Cell;
 use std::collections::BTreeSet;
 
 pub(crate) fn create(report: &mut Report, pod: &Value) {
@@ -157,7 +158,7 @@ pub(crate) fn template(report: &mut Report, template: &Value, path: Path<'_>) {
 /// What containers need to know of their pod.
 fn context<'a>(
     report: &mut Report,
-    spec: &'a Value,
+    spec: &'a Fields<'_>,
     pod_name: Option<&str>,
     path: Path<'_>,
 ) -> containers::Pod<'a> {
@@ -180,10 +181,12 @@ fn context<'a>(
         restart_policy: spec.text("restartPolicy"),
         host_users: spec.part("hostUsers") != Some(&Value::Bool(false)),
         os: spec.part("os").unwrap_or(&NOTHING).text("name"),
+        reads_files: Cell::new(false),
     }
 }
 
-fn spec(report: &mut Report, spec: &Value, pod_name: &str, is_pod: bool, path: Path<'_>) {
+fn spec(report: &mut Report, given: &Value, pod_name: &str, is_pod: bool, path: Path<'_>) {
+    let spec = &Fields::of(given);
     if !spec.has("terminationGracePeriodSeconds") {
         report.required(path.child("terminationGracePeriodSeconds"), "");
     }
@@ -202,11 +205,11 @@ fn spec(report: &mut Report, spec: &Value, pod_name: &str, is_pod: bool, path: P
     containers::ephemeral_containers(
         report,
         ephemeral,
-        spec,
+        given,
         &pod,
         path.child("ephemeralContainers"),
     );
-    resources::of_pod(report, spec, &pod.claims, path.child("resources"));
+    resources::of_pod(report, given, &pod.claims, path.child("resources"));
     host_network(report, spec, is_pod, path);
     report.one_of(
         path.child("restartPolicy"),
@@ -232,14 +235,16 @@ fn spec(report: &mut Report, spec: &Value, pod_name: &str, is_pod: bool, path: P
     scheduling::spreading(report, constraints, path.child("topologySpreadConstraints"));
     host_users(report, spec, path);
     super::windows::host_process(report, spec, path);
-    file_keys(report, spec, path);
+    if pod.reads_files.get() {
+        file_keys(report, spec, path);
+    }
     names(report, spec, path);
     scheduling::tolerations(report, spec.list("tolerations"), path.child("tolerations"));
     host_aliases(report, spec, path.child("hostAliases"));
     classes(report, spec, path);
 }
 
-fn resource_claims(report: &mut Report, spec: &Value, path: Path<'_>) {
+fn resource_claims(report: &mut Report, spec: &Fields<'_>, path: Path<'_>) {
     let mut names: Vec<&str> = Vec::new();
     for (i, claim) in spec.list("resourceClaims").iter().enumerate() {
         let at = path.index(i);
@@ -278,7 +283,7 @@ fn resource_claims(report: &mut Report, spec: &Value, path: Path<'_>) {
 }
 
 /// Variables out of files refer to volumes of the pod.
-fn file_keys(report: &mut Report, spec: &Value, path: Path<'_>) {
+fn file_keys(report: &mut Report, spec: &Fields<'_>, path: Path<'_>) {
     for field in ["initContainers", "containers", "ephemeralContainers"] {
         let list = path.child(field);
         for (i, container) in spec.list(field).iter().enumerate() {
@@ -311,7 +316,7 @@ fn file_keys(report: &mut Report, spec: &Value, path: Path<'_>) {
     }
 }
 
-fn host_network(report: &mut Report, spec: &Value, is_pod: bool, path: Path<'_>) {
+fn host_network(report: &mut Report, spec: &Fields<'_>, is_pod: bool, path: Path<'_>) {
     if !spec.flag("hostNetwork") {
         return;
     }
@@ -329,7 +334,7 @@ fn host_network(report: &mut Report, spec: &Value, is_pod: bool, path: Path<'_>)
     }
 }
 
-fn security_context(report: &mut Report, context: &Value, spec: &Value, at: Path<'_>) {
+fn security_context(report: &mut Report, context: &Value, spec: &Fields<'_>, at: Path<'_>) {
     if let Some(group) = context.int("fsGroup") {
         report.int_problems(at.child("fsGroup"), group, rules::unix_id(group));
     }
@@ -375,7 +380,7 @@ fn is_sysctl(name: &str) -> bool {
     name.len() <= 253 && name.split(['.', '/']).all(part)
 }
 
-fn sysctls(report: &mut Report, context: &Value, spec: &Value, path: Path<'_>) {
+fn sysctls(report: &mut Report, context: &Value, spec: &Fields<'_>, path: Path<'_>) {
     let mut seen: Vec<&str> = Vec::new();
     for (i, sysctl) in context.list("sysctls").iter().enumerate() {
         let at = path.index(i);
@@ -411,7 +416,7 @@ fn sysctls(report: &mut Report, context: &Value, spec: &Value, path: Path<'_>) {
     }
 }
 
-fn dns(report: &mut Report, spec: &Value, at: Path<'_>) {
+fn dns(report: &mut Report, spec: &Fields<'_>, at: Path<'_>) {
     let config = spec.part("dnsConfig");
     if spec.text("dnsPolicy") == "None" {
         let Some(config) = config else {
@@ -467,7 +472,7 @@ fn dns(report: &mut Report, spec: &Value, at: Path<'_>) {
     }
 }
 
-fn gates(report: &mut Report, spec: &Value, path: Path<'_>) {
+fn gates(report: &mut Report, spec: &Fields<'_>, path: Path<'_>) {
     let readiness = path.child("readinessGates");
     for (i, gate) in spec.list("readinessGates").iter().enumerate() {
         let condition = gate.text("conditionType");
@@ -489,7 +494,7 @@ fn gates(report: &mut Report, spec: &Value, path: Path<'_>) {
     }
 }
 
-fn host_users(report: &mut Report, spec: &Value, path: Path<'_>) {
+fn host_users(report: &mut Report, spec: &Fields<'_>, path: Path<'_>) {
     if spec.part("hostUsers") != Some(&Value::Bool(false)) {
         return;
     }
@@ -513,7 +518,7 @@ fn host_users(report: &mut Report, spec: &Value, path: Path<'_>) {
     }
 }
 
-fn names(report: &mut Report, spec: &Value, path: Path<'_>) {
+fn names(report: &mut Report, spec: &Fields<'_>, path: Path<'_>) {
     if let Some(hostname) = spec.string("hostnameOverride") {
         let at = path.child("hostnameOverride");
         if spec.flag("setHostnameAsFQDN") {
@@ -545,7 +550,7 @@ fn names(report: &mut Report, spec: &Value, path: Path<'_>) {
     }
 }
 
-fn host_aliases(report: &mut Report, spec: &Value, path: Path<'_>) {
+fn host_aliases(report: &mut Report, spec: &Fields<'_>, path: Path<'_>) {
     for (i, alias) in spec.list("hostAliases").iter().enumerate() {
         let at = path.index(i);
         net::ip(report, at.child("ip"), alias.text("ip"), &[]);
@@ -559,7 +564,7 @@ fn host_aliases(report: &mut Report, spec: &Value, path: Path<'_>) {
     }
 }
 
-fn classes(report: &mut Report, spec: &Value, path: Path<'_>) {
+fn classes(report: &mut Report, spec: &Fields<'_>, path: Path<'_>) {
     let priority = spec.text("priorityClassName");
     if !priority.is_empty() {
         report.problems(

@@ -3,7 +3,7 @@
 
 use crate::defaults::pod_resources::aggregate;
 use crate::field::{FieldError, Path};
-use crate::quantity::Quantity;
+use crate::quantity::{Quantity, is_plain};
 use crate::rules;
 use crate::validate::read::{Read, Report, quantity};
 use crate::{Map, Value};
@@ -66,11 +66,20 @@ pub(crate) fn is_standard(name: &str) -> bool {
     STANDARD.contains(&name) || is_huge_pages(name) || name.starts_with("requests.hugepages-")
 }
 
+/// What nearly every container asks for.
+#[inline]
+fn is_compute(name: &str) -> bool {
+    matches!(name, "cpu" | "memory" | "ephemeral-storage")
+}
+
 /// A name that containers may ask for.
 pub(crate) fn container_resource_name(report: &mut Report, name: &str, path: Path<'_>) {
+    if is_compute(name) {
+        return;
+    }
     resource_name(report, name, path);
     if !name.contains('/') {
-        if !matches!(name, "cpu" | "memory" | "ephemeral-storage") && !is_huge_pages(name) {
+        if !is_huge_pages(name) {
             report.invalid_str(path, name, "must be a standard resource for containers");
         }
     } else if !is_native(name) && !is_extended(name) {
@@ -103,6 +112,9 @@ pub(crate) fn resource_quantity(
             &amount.to_string(),
             "must be greater than or equal to 0",
         );
+    }
+    if is_compute(name) {
+        return;
     }
     if (INTEGER.contains(&name) || is_extended(name)) && amount.milli_value() % 1000 != 0 {
         report.invalid_str(path, &amount.to_string(), "must be an integer");
@@ -203,21 +215,33 @@ fn requirements(
     let (mut compute, mut huge) = (false, false);
     let nothing = Map::new();
     let limits = given.map("limits").unwrap_or(&nothing);
+    // Of what nearly everybody writes only the limit is to be compared with.
+    let usual = |name, amount: &Value| {
+        matches!(name, "cpu" | "memory") && amount.as_str().is_some_and(is_plain)
+    };
     for (name, amount) in limits.iter() {
+        compute |= matches!(name, "cpu" | "memory");
+        if usual(name, amount) {
+            continue;
+        }
         let at = limits_at.key(name);
         let amount = quantity(amount);
         check_name(report, name, at);
         resource_quantity(report, name, &amount, at);
         huge |= huge_pages(report, name, &amount, at);
-        compute |= matches!(name, "cpu" | "memory");
     }
     for (name, amount) in given.map("requests").iter().flat_map(|m| m.iter()) {
+        compute |= matches!(name, "cpu" | "memory");
+        let limit = limits.get(name);
+        if usual(name, amount) && limit.is_none_or(|limit| limit == amount) {
+            continue;
+        }
         let at = requests_at.key(name);
         let amount = quantity(amount);
         check_name(report, name, at);
         resource_quantity(report, name, &amount, at);
-        match limits.get(name).map(quantity) {
-            Some(limit) if amount != limit && !is_overcommit_allowed(name) => {
+        match limit.map(quantity) {
+            Some(limit) if !is_overcommit_allowed(name) && amount != limit => {
                 let detail = format!("must be equal to {name} limit of {limit}");
                 report.invalid_str(requests_at, &amount.to_string(), detail);
             }
@@ -234,7 +258,6 @@ fn requirements(
             _ => {}
         }
         huge |= huge_pages(report, name, &amount, at);
-        compute |= matches!(name, "cpu" | "memory");
     }
     if huge && !compute {
         report.forbidden(path, "HugePages require cpu or memory");
@@ -250,6 +273,9 @@ fn note(names: &mut HashSet<String>, partly: &mut HashSet<String>, key: String) 
 
 /// `claims` of a container: names out of the pod's `resourceClaims`.
 pub(crate) fn claims(report: &mut Report, given: &Value, of_pod: &[&str], path: Path<'_>) {
+    if given.list("claims").is_empty() {
+        return;
+    }
     let mut names: HashSet<String> = HashSet::new();
     // Claims of which requests are named; upstream takes what stands before the first slash.
     let mut partly: HashSet<String> = HashSet::new();

@@ -7,6 +7,7 @@ use crate::validate::core::plugins::{self, Place};
 use crate::validate::core::storage;
 use crate::validate::few::{Names, Table};
 use crate::validate::read::{Read, Report};
+use crate::value::same;
 use std::collections::HashSet;
 
 const MODE: &str = "must be a number between 0 and 0777 (octal), both inclusive";
@@ -107,10 +108,13 @@ fn source(report: &mut Report, volume: &Value, pod_name: &str, path: Path<'_>) {
         .flat_map(|v| v.keys())
         .filter(|k| *k != "name");
     let only = others.next().filter(|_| others.next().is_none());
-    for kind in SOURCES {
-        if only.is_some_and(|only| only != kind) {
-            continue;
-        }
+    let only = only.map(|only| SOURCES.iter().position(|kind| same(kind, only)));
+    let candidates = match only {
+        Some(Some(at)) => &SOURCES[at..=at],
+        Some(None) => &[],
+        None => &SOURCES[..],
+    };
+    for kind in candidates.iter().copied() {
         let Some(source) = volume.part(kind) else {
             continue;
         };

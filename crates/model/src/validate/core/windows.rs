@@ -1,7 +1,7 @@
 //! What pods and containers say to Windows: kubernetes `pkg/apis/core/validation/validation.go`.
 
 use crate::field::Path;
-use crate::validate::read::{NOTHING, Read, Report};
+use crate::validate::read::{Fields, Read, Report};
 use crate::{Value, rules};
 
 const MAX_SPEC: usize = 64 * 1024;
@@ -166,19 +166,18 @@ pub(super) fn on_windows(report: &mut Report, spec: &Value, path: Path<'_>) {
 }
 
 /// All containers share the host's processes, or none does.
-pub(super) fn host_process(report: &mut Report, spec: &Value, path: Path<'_>) {
-    let of = |holder: &Value| {
-        let context = holder.part("securityContext").unwrap_or(&NOTHING);
-        let options = context.part("windowsOptions").unwrap_or(&NOTHING);
+pub(super) fn host_process(report: &mut Report, spec: &Fields<'_>, path: Path<'_>) {
+    let of = |context: Option<&Value>| {
+        let options = context?.part("windowsOptions")?;
         options.part("hostProcess").and_then(Value::as_bool)
     };
-    let pod = of(spec);
+    let pod = of(spec.part("securityContext"));
     let (mut all, mut shared) = (0, 0);
     for field in ["initContainers", "containers", "ephemeralContainers"] {
         let list = path.child(field);
         for (i, container) in spec.list(field).iter().enumerate() {
             all += 1;
-            let own = of(container);
+            let own = of(container.part("securityContext"));
             if let (Some(pod), Some(own)) = (pod, own)
                 && pod != own
             {
