@@ -5,7 +5,7 @@
 
 use crate::field::{FieldError, Path, quote, show};
 use crate::limits::MAX_SELECTOR;
-use crate::value::{prefix, same};
+use crate::value::{prefix, suffix};
 use crate::{ApiError, Map, Resource, Str, Value, rules};
 
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -20,6 +20,27 @@ pub struct Requirement {
     pub values: Vec<Str>,
     /// of the key, see [`prefix`]
     prefix: u64,
+    /// of the values
+    outlines: Vec<Outline>,
+}
+
+/// What is looked at before a text itself; short texts that have the same are the same.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Outline {
+    prefix: u64,
+    suffix: u64,
+    length: usize,
+}
+
+impl Outline {
+    #[inline]
+    fn of(text: &str) -> Self {
+        Self {
+            prefix: prefix(text),
+            suffix: suffix(text),
+            length: text.len(),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -228,6 +249,7 @@ impl Requirement {
             [] => Ok(Self {
                 key: key.into(),
                 op,
+                outlines: values.iter().map(|v| Outline::of(v)).collect(),
                 values,
                 prefix: prefix(key),
             }),
@@ -243,7 +265,13 @@ impl Requirement {
     #[must_use]
     #[inline]
     pub fn matches(&self, label: Option<&str>) -> bool {
-        let has = |value: &str| self.values.iter().any(|v| same(v, value));
+        let has = |value: &str| {
+            let outline = Outline::of(value);
+            let fits = |(i, of): (usize, &Outline)| {
+                *of == outline && (value.len() <= 16 || self.values[i] == value)
+            };
+            self.outlines.iter().enumerate().any(fits)
+        };
         match (self.op, label) {
             (Op::In, Some(value)) => has(value),
             (Op::NotIn, Some(value)) => !has(value),

@@ -251,7 +251,10 @@ struct PodState<'a> {
 }
 
 fn finished_at<'a>(container: &'a Value, latest: &'a str) -> &'a str {
-    let ended = part(part(container, "lastState"), "terminated");
+    let Some(last) = field(container, "lastState") else {
+        return latest;
+    };
+    let ended = part(last, "terminated");
     let at = word(ended, "finishedAt");
     if !at.is_empty() && seconds(at) > seconds(latest) {
         at
