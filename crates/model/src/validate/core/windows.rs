@@ -1,7 +1,7 @@
 //! What pods and containers say to Windows: kubernetes `pkg/apis/core/validation/validation.go`.
 
 use crate::field::Path;
-use crate::validate::read::{Fields, Read, Report};
+use crate::validate::read::{Fields, NOTHING, Read, Report};
 use crate::{Value, rules};
 
 const MAX_SPEC: usize = 64 * 1024;
@@ -90,7 +90,7 @@ fn is_domain(name: &str) -> bool {
 }
 
 /// Every container of a pod, with its place.
-fn each_container(spec: &Value, path: Path<'_>, mut visit: impl FnMut(&Value, Path<'_>)) {
+fn each_container(spec: &impl Read, path: Path<'_>, mut visit: impl FnMut(&Value, Path<'_>)) {
     for field in ["initContainers", "containers", "ephemeralContainers"] {
         let list = path.child(field);
         for (i, container) in spec.list(field).iter().enumerate() {
@@ -102,7 +102,7 @@ fn each_container(spec: &Value, path: Path<'_>, mut visit: impl FnMut(&Value, Pa
 }
 
 /// What a pod for Linux may not say.
-pub(super) fn on_linux(report: &mut Report, spec: &Value, path: Path<'_>) {
+pub(super) fn on_linux(report: &mut Report, spec: &impl Read, path: Path<'_>) {
     let mut check = |context: &Value, at: Path<'_>| {
         if context.has("windowsOptions") {
             let detail = "windows options cannot be set for a linux pod";
@@ -115,7 +115,7 @@ pub(super) fn on_linux(report: &mut Report, spec: &Value, path: Path<'_>) {
 }
 
 /// What a pod for Windows may not say.
-pub(super) fn on_windows(report: &mut Report, spec: &Value, path: Path<'_>) {
+pub(super) fn on_windows(report: &mut Report, spec: &impl Read, path: Path<'_>) {
     const OF_POD: [&str; 2] = ["appArmorProfile", "seLinuxOptions"];
     const OF_POD_TOO: [&str; 9] = [
         "seccompProfile",
@@ -140,29 +140,29 @@ pub(super) fn on_windows(report: &mut Report, spec: &Value, path: Path<'_>) {
         "runAsUser",
         "runAsGroup",
     ];
-    let mut check = |of: &Value, fields: &[&str], at: Path<'_>| {
-        for field in fields {
-            // What Go leaves out when it is zero is forbidden when it is not.
-            let set = match of.part(field) {
-                Some(Value::Array(items)) => !items.is_empty(),
-                Some(Value::Bool(on)) => *on || !matches!(*field, "hostPID" | "hostIPC"),
-                other => other.is_some(),
-            };
-            if set {
-                report.forbidden(at.child(field), "cannot be set for a windows pod");
-            }
-        }
-    };
     let context = spec.part("securityContext").unwrap_or(&NOTHING);
     let at = path.child("securityContext");
-    check(context, &OF_POD, at);
-    check(
-        spec,
-        &["hostUsers", "hostPID", "hostIPC", "shareProcessNamespace"],
-        path,
-    );
-    check(context, &OF_POD_TOO, at);
-    each_container(spec, path, |context, at| check(context, &OF_CONTAINER, at));
+    refuse(report, context, &OF_POD, at);
+    let of_spec = ["hostUsers", "hostPID", "hostIPC", "shareProcessNamespace"];
+    refuse(report, spec, &of_spec, path);
+    refuse(report, context, &OF_POD_TOO, at);
+    each_container(spec, path, |context, at| {
+        refuse(report, context, &OF_CONTAINER, at);
+    });
+}
+
+fn refuse(report: &mut Report, of: &impl Read, fields: &[&str], at: Path<'_>) {
+    for field in fields {
+        // What Go leaves out when it is zero is forbidden when it is not.
+        let set = match of.part(field) {
+            Some(Value::Array(items)) => !items.is_empty(),
+            Some(Value::Bool(on)) => *on || !matches!(*field, "hostPID" | "hostIPC"),
+            other => other.is_some(),
+        };
+        if set {
+            report.forbidden(at.child(field), "cannot be set for a windows pod");
+        }
+    }
 }
 
 /// All containers share the host's processes, or none does.
