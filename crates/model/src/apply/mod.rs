@@ -353,9 +353,10 @@ impl<'a> Request<'a> {
         let mine = Self::strip(given);
         let last = std::mem::take(&mut entry.set);
         entry.version = self.version.clone();
-        // who applies everything again gives nothing up
         let mut object = merged;
-        if before && !last.is_within(&mine) {
+        // Who applies everything again gives nothing up, but for what it owns as a whole and left
+        // empty: what nobody owns in there goes with it.
+        if before && (!last.is_within(&mine) || holds_more(config, &object)) {
             entry.set = self.filter.apply(walk::to_set(self.ty, config));
             object = self.prune(&object, &managers, &last);
         }
@@ -516,4 +517,21 @@ fn conflict_error(conflicts: &[Conflict]) -> ApiError {
         ..Details::default()
     }));
     error
+}
+
+/// Whether `merged` has something where `config` has an empty place; true also where lists cannot be
+/// compared item by item.
+fn holds_more(config: &Value, merged: &Value) -> bool {
+    match (config, merged) {
+        (Value::Null, merged) => !merged.is_null(),
+        (Value::Object(config), Value::Object(merged)) if config.is_empty() => !merged.is_empty(),
+        (Value::Object(config), Value::Object(merged)) => config
+            .iter()
+            .any(|(key, value)| merged.get(key).is_none_or(|m| holds_more(value, m))),
+        (Value::Array(config), Value::Array(merged)) => {
+            let mut pairs = config.iter().zip(merged);
+            config.len() != merged.len() || pairs.any(|(c, m)| holds_more(c, m))
+        }
+        _ => false,
+    }
 }

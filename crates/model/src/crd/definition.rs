@@ -483,7 +483,8 @@ fn schema(
     }
     match read {
         Ok(schema) => {
-            defaults(&schema, &path, &mut MAX_DEFAULT_RULES.clone(), errors);
+            let rules = &mut MAX_DEFAULT_RULES.clone();
+            defaults(&schema, true, &path, rules, errors);
             if errors.len() == so_far {
                 let unchanged = before.has(text(version, &["name"]), raw);
                 rules_check::check(&schema, before, unchanged, &path, errors);
@@ -558,13 +559,20 @@ fn root_with_status(raw: &Value, path: &str, errors: &mut Vec<FieldError>) {
 }
 
 /// `pkg/apiserver/schema/defaulting/validation.go`: defaults are pruned and valid themselves.
-fn defaults(schema: &Schema, path: &str, rules_left: &mut usize, errors: &mut Vec<FieldError>) {
+fn defaults(
+    schema: &Schema,
+    root: bool,
+    path: &str,
+    rules_left: &mut usize,
+    errors: &mut Vec<FieldError>,
+) {
     if let Some(default) = &schema.default {
         let at = format!("{path}.default");
         let mut pruned = default.clone();
         if prune::prune_value(&mut pruned, schema).is_empty() {
             errors.extend(validate::schema(schema, default, None, &at));
-            validate::embedded(schema, default, &at, false, errors);
+            let resource = root || schema.embedded;
+            validate::embedded(schema, default, &at, resource, errors);
             errors.extend(rules::of_default(schema, default, &at, rules_left));
         } else {
             errors.push(FieldError::invalid(
@@ -575,11 +583,12 @@ fn defaults(schema: &Schema, path: &str, rules_left: &mut usize, errors: &mut Ve
         }
     }
     if let Some(items) = &schema.items {
-        defaults(items, &format!("{path}.items"), rules_left, errors);
+        defaults(items, false, &format!("{path}.items"), rules_left, errors);
     }
     for (name, property) in &schema.properties {
         defaults(
             property,
+            false,
             &format!("{path}.properties[{name}]"),
             rules_left,
             errors,
@@ -715,8 +724,11 @@ fn selectable(version: &Value, elsewhere: bool, parent: &str, errors: &mut Vec<F
     if all.is_empty() {
         return;
     }
-    let schema = version.at(&["schema", "openAPIV3Schema"]);
-    let Some(raw) = schema.filter(|v| !v.is_null() && !elsewhere) else {
+    let whole = version.get("schema").filter(|v| !v.is_null() && !elsewhere);
+    let schema = whole.and_then(|v| v.get("openAPIV3Schema"));
+    // Common to all versions, a schema may be there and say nothing.
+    let nothing = whole.filter(|_| parent == "spec").map(|_| &Value::Null);
+    let Some(raw) = schema.filter(|v| !v.is_null()).or(nothing) else {
         let why = if path.starts_with("spec.versions") {
             "may only be set when `version.schema.openAPIV3Schema` is not included"
         } else {

@@ -287,7 +287,7 @@ pub fn validate(resource: &Resource, object: &Value, old: Option<&Value>) -> Vec
     };
     let mut errors = validate::schema(&custom.root, object, old, "");
     scale::check(custom, object, &mut errors);
-    validate::embedded(&custom.root, object, "", true, &mut errors);
+    validate::embedded(&custom.root, object, "", false, &mut errors);
     let mut before = Vec::new();
     if let Some(old) = old {
         validate::lists(&custom.root, old, "", &mut before);

@@ -655,12 +655,13 @@ fn map_list(schema: &Schema, items: &[Value], path: &str, errors: &mut Vec<Field
     );
 }
 
-/// `objectmeta.Validate`: what embedded resources must say about themselves.
+/// `objectmeta.Validate`: what embedded resources must say about themselves; `resource`: the value
+/// itself is one.
 pub(super) fn embedded(
     schema: &Schema,
     value: &Value,
     path: &str,
-    root: bool,
+    resource: bool,
     errors: &mut Vec<FieldError>,
 ) {
     let child = |name: &str| {
@@ -672,7 +673,7 @@ pub(super) fn embedded(
     };
     match value {
         Value::Object(map) => {
-            if schema.embedded && !root {
+            if resource {
                 for name in ["apiVersion", "kind"] {
                     match map.get(name) {
                         None => errors.push(FieldError::required(child(name), "")),
@@ -707,9 +708,12 @@ pub(super) fn embedded(
             }
             for (key, value) in map.iter() {
                 match (schema.property(key), schema.additional.schema()) {
-                    (Some(inner), _) => embedded(inner, value, &child(key), false, errors),
+                    (Some(inner), _) => {
+                        embedded(inner, value, &child(key), inner.embedded, errors);
+                    }
                     (None, Some(inner)) => {
-                        embedded(inner, value, &format!("{path}[{key}]"), false, errors)
+                        let at = format!("{path}[{key}]");
+                        embedded(inner, value, &at, inner.embedded, errors);
                     }
                     _ => {}
                 }
@@ -718,7 +722,7 @@ pub(super) fn embedded(
         Value::Array(items) => {
             let Some(inner) = &schema.items else { return };
             for (i, item) in items.iter().enumerate() {
-                embedded(inner, item, &format!("{path}[{i}]"), false, errors);
+                embedded(inner, item, &format!("{path}[{i}]"), inner.embedded, errors);
             }
         }
         _ => {}

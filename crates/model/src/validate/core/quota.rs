@@ -252,6 +252,19 @@ fn limit_resource(report: &mut Report, kind: &str, name: &str, at: Path<'_>) {
     }
 }
 
+/// A ratio, and what it may be: in whole units, or in thousandths where all of them fit.
+fn ratio_and_most(ratio: &Quantity, min: &Quantity, max: &Quantity) -> (f64, f64) {
+    const MAX_MILLI: i64 = i64::MAX / 1000;
+    if [ratio, min, max].iter().all(|q| q.value() < MAX_MILLI) {
+        let most = max.milli_value() as f64 / min.milli_value() as f64;
+        return (ratio.milli_value() as f64 / 1000.0, most);
+    }
+    (
+        ratio.value() as f64,
+        max.value() as f64 / min.value() as f64,
+    )
+}
+
 #[expect(
     clippy::too_many_lines,
     reason = "one check per pair of bounds, in upstream's order"
@@ -325,8 +338,8 @@ fn compare(report: &mut Report, limit: &Value, name: &str, pod: bool, at: Path<'
             report.invalid_str(ratio_at.key(name), &ratio.to_string(), detail);
         }
         if let (Some(min), Some(max)) = (&min, &max) {
-            let most = max.to_f64() / min.to_f64();
-            if ratio.to_f64() > most {
+            let (ratio_value, most) = ratio_and_most(ratio, min, max);
+            if ratio_value > most {
                 let detail = format!("ratio {ratio} is greater than max/min = {most:.6}");
                 report.invalid_str(ratio_at.key(name), &ratio.to_string(), detail);
             }

@@ -5,6 +5,7 @@ use crate::field::Path;
 use crate::meta::check_label_selector;
 use crate::validate::read::{NOTHING, Read, Report};
 use crate::{Value, rules};
+use std::collections::{BTreeMap, BTreeSet};
 
 pub(crate) const EFFECTS: [&str; 3] = ["NoSchedule", "PreferNoSchedule", "NoExecute"];
 const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
@@ -150,6 +151,7 @@ fn pod_term(report: &mut Report, term: &Value, at: Path<'_>) {
     for field in ["matchLabelKeys", "mismatchLabelKeys"] {
         label_keys(report, term, field, at.child(field));
     }
+    keys_selected_twice(report, term, at);
     for (i, key) in term.texts("matchLabelKeys").enumerate() {
         if mismatched.contains(&key) {
             let detail = "exists in both matchLabelKeys and mismatchLabelKeys";
@@ -177,6 +179,27 @@ fn label_keys(report: &mut Report, term: &Value, field: &str, at: Path<'_>) {
     }
     for (i, key) in term.texts(field).enumerate() {
         report.problems(at.index(i), key, rules::qualified_name(key));
+    }
+}
+
+/// The server adds an expression to the selector for each of `matchLabelKeys`: a key that is in it
+/// twice was there before (`ValidateMatchLabelKeysAndMismatchLabelKeys`, with upstream's path).
+fn keys_selected_twice(report: &mut Report, term: &Value, at: Path<'_>) {
+    let keys: BTreeMap<&str, usize> = term.texts("matchLabelKeys").zip(0..).collect();
+    let Some(selector) = term.part("labelSelector").filter(|_| !keys.is_empty()) else {
+        return;
+    };
+    let labels = selector.map("matchLabels");
+    let mut seen: BTreeSet<&str> = labels.map(|l| l.keys().collect()).unwrap_or_default();
+    for expression in selector.list("matchExpressions") {
+        let key = expression.text("key");
+        if let Some(i) = keys.get(key)
+            && seen.contains(key)
+        {
+            let detail = "exists in both matchLabelKeys and labelSelector";
+            report.invalid_str(at.index(*i), key, detail);
+        }
+        seen.insert(key);
     }
 }
 
@@ -269,6 +292,7 @@ pub(super) fn spreading(report: &mut Report, list: &[Value], path: Path<'_>) {
             "matchLabelKeys",
             at.child("matchLabelKeys"),
         );
+        keys_selected_twice(report, constraint, at);
         check_label_selector(
             constraint.part("labelSelector"),
             &at.child("labelSelector"),
