@@ -87,8 +87,8 @@ fn a_served_directory_is_backed_up_fenced_and_given_another_key_while_it_is_writ
 
     // etcd's own tools save a snapshot and read what is in it: the keys `a` and `n`.
     let snapshot = sandbox.path("snapshot").to_string_lossy().into_owned();
-    let saved = ask(&["snapshot", "save", &snapshot]);
-    assert!(saved.contains("Snapshot saved"), "{saved}");
+    let said = ask(&["snapshot", "save", &snapshot]);
+    assert!(said.contains("Snapshot saved"), "{said}");
     let status = Command::new(&tool)
         .args(["snapshot", "status", &snapshot])
         .output()
