@@ -483,8 +483,7 @@ fn schema(
     }
     match read {
         Ok(schema) => {
-            let rules = &mut MAX_DEFAULT_RULES.clone();
-            defaults(&schema, true, &path, rules, errors);
+            defaults(&schema, true, &path, &mut MAX_DEFAULT_RULES.clone(), errors);
             if errors.len() == so_far {
                 let unchanged = before.has(text(version, &["name"]), raw);
                 rules_check::check(&schema, before, unchanged, &path, errors);
@@ -571,8 +570,7 @@ fn defaults(
         let mut pruned = default.clone();
         if prune::prune_value(&mut pruned, schema).is_empty() {
             errors.extend(validate::schema(schema, default, None, &at));
-            let resource = root || schema.embedded;
-            validate::embedded(schema, default, &at, resource, errors);
+            validate::embedded(schema, default, &at, root || schema.embedded, errors);
             errors.extend(rules::of_default(schema, default, &at, rules_left));
         } else {
             errors.push(FieldError::invalid(
@@ -727,7 +725,7 @@ fn selectable(version: &Value, elsewhere: bool, parent: &str, errors: &mut Vec<F
     let whole = version.get("schema").filter(|v| !v.is_null() && !elsewhere);
     let schema = whole.and_then(|v| v.get("openAPIV3Schema"));
     // Common to all versions, a schema may be there and say nothing.
-    let nothing = whole.filter(|_| parent == "spec").map(|_| &Value::Null);
+    let nothing = whole.and((parent == "spec").then_some(&Value::Null));
     let Some(raw) = schema.filter(|v| !v.is_null()).or(nothing) else {
         let why = if path.starts_with("spec.versions") {
             "may only be set when `version.schema.openAPIV3Schema` is not included"
