@@ -239,7 +239,11 @@ impl NameRule {
             Self::TrustBundle(signer) => trust_bundle_problems(signer, name, prefix),
             Self::Subdomain => rules::dns1123_subdomain(&masked),
             Self::Label => rules::dns1123_label(&masked),
-            Self::OnlyName if !prefix => rules::dns1123_subdomain(&masked),
+            // The newer checks count bytes and say so.
+            Self::OnlyName if !prefix => rules::dns1123_subdomain(&masked)
+                .into_iter()
+                .map(|problem| problem.replace("253 characters", "253 bytes"))
+                .collect(),
             Self::PathSegment | Self::OnlyName if prefix => rules::path_segment_prefix(name),
             Self::PathSegment | Self::WholeSegment | Self::OnlyName => rules::path_segment(name),
             Self::Any => Problems::new(),

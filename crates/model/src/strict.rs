@@ -367,11 +367,11 @@ impl Checker<'_> {
                 self.mismatch(&shown, &go_type(types, id), at);
             }
             (Shape::IntOrString, Value::String(_)) => {}
-            (Shape::IntOrString, Value::Int(i)) => {
-                if i32::try_from(*i).is_err() {
-                    let shown = format!("number {i}");
-                    self.by_its_own_decoder(|checker| checker.mismatch(&shown, "int32", at));
-                }
+            (Shape::IntOrString, Value::Int(i)) if i32::try_from(*i).is_ok() => {}
+            (Shape::IntOrString, number @ (Value::Int(_) | Value::Float(_))) => {
+                let shown = json::to_vec(number);
+                let shown = format!("number {}", String::from_utf8_lossy(&shown));
+                self.by_its_own_decoder(|checker| checker.mismatch(&shown, "int32", at));
             }
             (
                 Shape::SchemaOrBool(id) | Shape::SchemaOrArray(id) | Shape::SchemaOrStrings(id),

@@ -149,6 +149,27 @@ pub(super) fn endpoint_slice(report: &mut Report, slice: &Value, old: Option<&Va
     }
 }
 
+/// `IsFullyQualifiedDomainName` of apimachinery `pkg/util/validation/validation.go`.
+fn full_name(report: &mut Report, name: &str, at: Path<'_>) {
+    if name.is_empty() {
+        return report.required(at, "");
+    }
+    let name = name.strip_suffix('.').unwrap_or(name);
+    let problems = rules::dns1123_subdomain(name);
+    if !problems.is_empty() {
+        return report.invalid_str(at, name, problems.join(","));
+    }
+    if !name.contains('.') {
+        let detail = "should be a domain with at least two segments separated by dots";
+        return report.invalid_str(at, name, detail);
+    }
+    let labels = name.split('.');
+    let mut wrong = labels.map(|label| (label, rules::dns1123_label(label)));
+    if let Some((label, problems)) = wrong.find(|(_, problems)| !problems.is_empty()) {
+        report.invalid_str(at, label, problems.join(","));
+    }
+}
+
 #[expect(
     clippy::too_many_lines,
     reason = "one check per field of the kind, in upstream's order"
@@ -168,16 +189,7 @@ fn endpoint(report: &mut Report, endpoint: &Value, kind: &str, at: Path<'_>) {
             "IPv4" => drop(net::ip(report, here, address, &[])),
             "IPv6" => net::canonical_ip(report, here, address),
             "FQDN" => {
-                let name = address.strip_suffix('.').unwrap_or(address);
-                let problems = rules::dns1123_subdomain(name);
-                if name.is_empty() {
-                    report.required(here, "");
-                } else if !problems.is_empty() {
-                    report.invalid_str(here, name, problems.join(","));
-                } else if !name.contains('.') {
-                    let detail = "should be a domain with at least two segments separated by dots";
-                    report.invalid_str(here, name, detail);
-                }
+                full_name(report, address, here);
                 continue;
             }
             _ => continue,

@@ -941,8 +941,9 @@ fn security_context(report: &mut Report, context: &Value, host_users: bool, at: 
         super::windows::options(report, options, at.child("windowsOptions"));
     }
     identity(report, context, at);
-    if let Some(mount) = context.string("procMount") {
-        report.one_of_if_set(at.child("procMount"), mount, &["Default", "Unmasked"]);
+    let mount = context.string("procMount");
+    report.one_of_pointer(at.child("procMount"), mount, &["Default", "Unmasked"]);
+    if let Some(mount) = mount {
         if host_users && mount == "Unmasked" {
             report.invalid_str(
                 at.child("procMount"),
