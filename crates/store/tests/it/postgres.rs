@@ -52,7 +52,9 @@ async fn what_is_wrong_with_a_connection_is_said_in_one_sentence() {
     let mut wrong = postgres.options();
     wrong.endpoints = vec!["no-such-host.invalid:5432".into()];
     let text = refused(wrong).await;
-    assert!(text.contains("cannot be reached"), "{text}");
+    // A resolver that knows no answer itself may take longer than the driver waits.
+    let said = text.contains("cannot be reached") || text.contains("does not answer in time");
+    assert!(said && text.contains("check the address"), "{text}");
     let ca = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("certificate");
     let tls = Tls {
         ca: ca.cert.pem().into_bytes(),
