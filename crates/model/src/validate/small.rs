@@ -170,10 +170,6 @@ fn full_name(report: &mut Report, name: &str, at: Path<'_>) {
     }
 }
 
-#[expect(
-    clippy::too_many_lines,
-    reason = "one check per field of the kind, in upstream's order"
-)]
 fn endpoint(report: &mut Report, endpoint: &Value, kind: &str, at: Path<'_>) {
     let list = at.child("addresses");
     let addresses: Vec<&str> = endpoint.texts("addresses").collect();

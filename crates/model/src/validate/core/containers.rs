@@ -943,14 +943,14 @@ fn security_context(report: &mut Report, context: &Value, host_users: bool, at: 
     identity(report, context, at);
     let mount = context.string("procMount");
     report.one_of_pointer(at.child("procMount"), mount, &["Default", "Unmasked"]);
-    if let Some(mount) = mount {
-        if host_users && mount == "Unmasked" {
-            report.invalid_str(
-                at.child("procMount"),
-                mount,
-                "`hostUsers` must be false to use `Unmasked`",
-            );
-        }
+    if let Some(mount @ "Unmasked") = mount
+        && host_users
+    {
+        report.invalid_str(
+            at.child("procMount"),
+            mount,
+            "`hostUsers` must be false to use `Unmasked`",
+        );
     }
     if context.part("allowPrivilegeEscalation") == Some(&Value::Bool(false)) {
         if context.flag("privileged") {
