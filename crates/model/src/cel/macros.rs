@@ -8,9 +8,9 @@ use crate::Str;
 
 /// What older versions of CEL called the accumulator; still not a name for a variable.
 const OLD_ACCUMULATOR: &str = "__result__";
-/// The loop variable of a fold that only binds a name.
 /// Stands for the list that `sortBy` sorts.
 const SORT_INPUT: &str = "@__sortBy_input__";
+/// The loop variable of a fold that only binds a name.
 const UNUSED: &str = "#unused";
 /// Puts an entry, or all entries of a map, into a map under construction.
 pub(crate) const MAP_INSERT: &str = "cel.@mapInsert";
@@ -255,14 +255,8 @@ fn transform(p: &mut Parser, at: u32, function: &str, target: Expr, mut args: Ve
     about.fold(p, init, condition, step, result)
 }
 
-/// `cel.bind(name, value, expression)`
-fn bind(p: &mut Parser, at: u32, mut args: Vec<Expr>) -> Step {
-    let Some(name) = args[0].ident().map(Str::from) else {
-        let message = "cel.bind() variable names must be simple identifiers";
-        return p.wrong(args[0].at, message);
-    };
-    let result = args.pop().ok_or(super::parse::Stop)?;
-    let init = args.pop().ok_or(super::parse::Stop)?;
+/// `result` where `name` stands for `init`: a fold over nothing.
+fn bound(p: &mut Parser, at: u32, name: Str, init: Expr, result: Expr) -> Step {
     let range = p.node(at, Kind::List(Vec::new()))?;
     let condition = p.literal(at, Literal::Bool(false))?;
     let step = p.node(at, Kind::Ident(name.clone()))?;
@@ -279,6 +273,17 @@ fn bind(p: &mut Parser, at: u32, mut args: Vec<Expr>) -> Step {
             result,
         })),
     )
+}
+
+/// `cel.bind(name, value, expression)`
+fn bind(p: &mut Parser, at: u32, mut args: Vec<Expr>) -> Step {
+    let Some(name) = args[0].ident().map(Str::from) else {
+        let message = "cel.bind() variable names must be simple identifiers";
+        return p.wrong(args[0].at, message);
+    };
+    let result = args.pop().ok_or(super::parse::Stop)?;
+    let init = args.pop().ok_or(super::parse::Stop)?;
+    bound(p, at, name, init, result)
 }
 
 /// `list.sortBy(e, key)`: the keys of all elements, and the elements in the order of their keys.
@@ -299,23 +304,8 @@ fn sort_by(p: &mut Parser, at: u32, target: Expr, args: Vec<Expr>) -> Step {
         target: Some(Box::new(input(p)?)),
         args: vec![keys],
     };
-    let range = p.node(at, Kind::List(Vec::new()))?;
-    let condition = p.literal(at, Literal::Bool(false))?;
-    let step = input(p)?;
     let result = p.node(at, sorted)?;
-    p.node(
-        at,
-        Kind::Fold(Box::new(Fold {
-            range,
-            var: UNUSED.into(),
-            var2: None,
-            accu: SORT_INPUT.into(),
-            init: target,
-            condition,
-            step,
-            result,
-        })),
-    )
+    bound(p, at, SORT_INPUT.into(), target, result)
 }
 
 fn optional_map(
@@ -343,22 +333,7 @@ fn optional_map(
     };
     let has = member(p, "hasValue", target)?;
     let init = member(p, "value", again)?;
-    let range = p.node(at, Kind::List(Vec::new()))?;
-    let condition = p.literal(at, Literal::Bool(false))?;
-    let step = p.node(at, Kind::Ident(var.clone()))?;
-    let mut then = p.node(
-        at,
-        Kind::Fold(Box::new(Fold {
-            range,
-            var: UNUSED.into(),
-            var2: None,
-            accu: var,
-            init,
-            condition,
-            step,
-            result: body,
-        })),
-    )?;
+    let mut then = bound(p, at, var, init, body)?;
     if function == "optMap" {
         then = p.call(at, "optional.of", vec![then])?;
     }
