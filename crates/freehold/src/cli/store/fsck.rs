@@ -28,7 +28,7 @@ pub(crate) async fn run(args: &Args, out: &Printer) -> Result<()> {
             .advise("Stop the process that uses it, then run this again.")
     })?;
     let (keyspaces, keys) = (checked.keyspaces, checked.keys);
-    out.line(format!("{keyspaces} keyspaces, {keys} keys"));
+    out.line(format!("keyspaces: {keyspaces}, keys: {keys}"));
     for text in &checked.damage {
         out.line(format!("damaged: {text}"));
     }
@@ -37,7 +37,7 @@ pub(crate) async fn run(args: &Args, out: &Printer) -> Result<()> {
         return Ok(());
     }
     let count = checked.damage.len();
-    Err(Trouble::new(format!("{count} things are damaged"))
+    Err(Trouble::new(format!("damage found: {count}"))
         .advise("Restore the keyspaces named above: freehold store restore --help.")
         .into())
 }

@@ -215,9 +215,10 @@ impl FromStr for Place {
             .ok_or_else(|| wrong(&format!("`{text}` is no datastore")))?;
         let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
         let (hosts, path) = rest.split_once('/').unwrap_or((rest, ""));
-        if hosts.is_empty() || path.is_empty() {
-            return Err(wrong("HOST:PORT and a prefix or database are needed"));
-        }
+        let complete = || match hosts.is_empty() || path.is_empty() {
+            true => Err(wrong("HOST:PORT and a prefix or database are needed")),
+            false => Ok(()),
+        };
         let files = Files::parse(query)?;
         let endpoints = |hosts: &str, before: &str| -> Vec<String> {
             let each = hosts.split(',').map(|host| format!("{before}{host}"));
@@ -225,6 +226,7 @@ impl FromStr for Place {
         };
         match scheme {
             "etcd+http" | "etcd+https" => {
+                complete()?;
                 let (user, hosts) = match hosts.split_once('@') {
                     Some((user, _)) if user.contains(':') => return Err(wrong(SEEN)),
                     Some((user, hosts)) => (Some(user.to_owned()), hosts),
@@ -246,6 +248,7 @@ impl FromStr for Place {
                 })
             }
             "postgres" | "postgresql" => {
+                complete()?;
                 let (user, hosts) = hosts
                     .split_once('@')
                     .ok_or_else(|| wrong("a PostgreSQL needs USER@"))?;
@@ -458,6 +461,7 @@ mod tests {
             "",
             "embedded:",
             "mysql://x",
+            "postgres://u@h:1",
             "etcd+http://a:1",
             "etcd+https://a:1/x",
             "etcd+http://a:1/x?cert=c",
@@ -468,5 +472,7 @@ mod tests {
             let refused = text.parse::<Place>().expect_err("no place");
             assert!(refused.contains("embedded:DIR"), "{refused}");
         }
+        let unknown = "mysql://h".parse::<Place>().expect_err("no place");
+        assert!(unknown.contains("`mysql` is no datastore"), "{unknown}");
     }
 }
