@@ -24,6 +24,6 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
         assert_eq!(object, once);
         let _ = crd::validate(resource, &object, None);
         let _ = crd::validate(resource, &object, Some(&once));
-        let _ = table::cells(resource, &object, 0);
+        let _ = table::Printer::new(resource, 0).cells(&object);
     }
 });

@@ -177,10 +177,11 @@ impl Call {
             Vec::new()
         };
         let include = self.query.text("includeObject");
+        let printer = table::Printer::new(&self.resource, self.now);
         let rows: Vec<Value> = objects
             .into_iter()
             .map(|object| {
-                let cells = table::cells(&self.resource, &object, self.now);
+                let cells = printer.cells(&object);
                 let mut row = Map::new();
                 row.insert("cells", Value::Array(cells));
                 let conditions = table::row_conditions(&self.resource, &object);

@@ -5,8 +5,10 @@
 
 use crate::field::{FieldError, Path, quote, show};
 use crate::limits::MAX_SELECTOR;
-use crate::value::{prefix, suffix};
 use crate::{ApiError, Map, Resource, Str, Value, rules};
+pub use labels::Labels;
+
+mod labels;
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LabelSelector {
@@ -18,29 +20,10 @@ pub struct Requirement {
     pub key: Str,
     pub op: Op,
     pub values: Vec<Str>,
-    /// of the key, see [`prefix`]
-    prefix: u64,
-    /// of the values
-    outlines: Vec<Outline>,
-}
-
-/// What is looked at before a text itself; short texts that have the same are the same.
-#[derive(Clone, Copy, Debug, PartialEq)]
-struct Outline {
-    prefix: u64,
-    suffix: u64,
-    length: usize,
-}
-
-impl Outline {
-    #[inline]
-    fn of(text: &str) -> Self {
-        Self {
-            prefix: prefix(text),
-            suffix: suffix(text),
-            length: text.len(),
-        }
-    }
+    /// of the key
+    mark: u32,
+    /// of a label that has the key and one of the values
+    pairs: Vec<u64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,19 +116,25 @@ impl LabelSelector {
         self.requirements.is_empty()
     }
 
-    /// Matches an object's `metadata.labels` (`None`: no labels).
+    /// Matches a tree's `metadata.labels` (`None`: no labels).
     #[must_use]
     pub fn matches(&self, labels: Option<&Map>) -> bool {
-        let fits = |r: &Requirement| {
-            let label = labels.and_then(|m| m.get_known(r.prefix, &r.key));
-            r.matches(label.and_then(Value::as_str))
-        };
-        self.requirements.iter().all(fits)
+        let label = |key: &str| labels.and_then(|m| m.get(key)).and_then(Value::as_str);
+        let all = &self.requirements;
+        all.iter().all(|r| r.matches(label(&r.key)))
     }
 
-    /// As [`Self::matches`], for labels kept in another form.
-    pub fn matches_with<'a>(&self, label: impl Fn(&str) -> Option<&'a str>) -> bool {
-        self.requirements.iter().all(|r| r.matches(label(&r.key)))
+    /// As [`Self::matches`] for labels that are kept to be selected by.
+    #[must_use]
+    #[inline]
+    pub fn selects(&self, labels: &Labels) -> bool {
+        !self.requirements.iter().any(|r| r.rules_out(labels)) && self.really_selects(labels)
+    }
+
+    #[inline(never)]
+    fn really_selects(&self, labels: &Labels) -> bool {
+        let label = |r: &Requirement| labels.find(r.mark, &r.key);
+        self.requirements.iter().all(|r| r.matches(label(r)))
     }
 }
 
@@ -246,13 +235,7 @@ impl Requirement {
             Written::LessThan => Op::LessThan,
         };
         match errors.as_slice() {
-            [] => Ok(Self {
-                key: key.into(),
-                op,
-                outlines: values.iter().map(|v| Outline::of(v)).collect(),
-                values,
-                prefix: prefix(key),
-            }),
+            [] => Ok(Self::checked(key, op, values)),
             [one] => Err(one.to_string()),
             many => {
                 let all: Vec<String> = many.iter().map(ToString::to_string).collect();
@@ -261,25 +244,35 @@ impl Requirement {
         }
     }
 
-    /// `label`: the value under this key, if the object has it.
-    #[must_use]
-    #[inline]
-    pub fn matches(&self, label: Option<&str>) -> bool {
-        let has = |value: &str| {
-            let outline = Outline::of(value);
-            let fits = |(i, of): (usize, &Outline)| {
-                *of == outline && (value.len() <= 16 || self.values[i] == value)
-            };
-            self.outlines.iter().enumerate().any(fits)
-        };
-        match (self.op, label) {
-            (Op::In, Some(value)) => has(value),
-            (Op::NotIn, Some(value)) => !has(value),
-            (Op::Exists, label) => label.is_some(),
-            (Op::NotIn | Op::DoesNotExist, None) => true,
-            (Op::GreaterThan | Op::LessThan, Some(value)) => self.compares(value),
-            (Op::DoesNotExist, Some(_)) | (Op::In | Op::GreaterThan | Op::LessThan, None) => false,
+    fn checked(key: &str, op: Op, values: Vec<Str>) -> Self {
+        let mark = labels::mark(key);
+        let pair = |v: &Str| labels::pair(mark, labels::mark(v));
+        Self {
+            key: key.into(),
+            op,
+            pairs: values.iter().map(pair).collect(),
+            values,
+            mark,
         }
+    }
+
+    /// `label`: the value under this key, if the object has it.
+    fn matches(&self, label: Option<&str>) -> bool {
+        let is_wanted = |value: &str| self.values.iter().any(|v| v == value);
+        match self.op {
+            Op::In => label.is_some_and(is_wanted),
+            Op::NotIn => !label.is_some_and(is_wanted),
+            Op::Exists => label.is_some(),
+            Op::DoesNotExist => label.is_none(),
+            Op::GreaterThan | Op::LessThan => label.is_some_and(|v| self.compares(v)),
+        }
+    }
+
+    /// Whether marks alone say that these labels are not wanted, as they mostly do.
+    #[inline(always)]
+    fn rules_out(&self, labels: &Labels) -> bool {
+        let wanted = |m: &u64| labels::is_key(*m, self.mark) && self.pairs.contains(m);
+        self.op == Op::In && !labels.marks().iter().any(wanted)
     }
 
     /// Whether both are numbers, in the order asked for.

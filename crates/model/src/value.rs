@@ -132,10 +132,18 @@ impl Entry {
         self.key = Str::from(key);
     }
 
+    #[inline(always)]
     pub(crate) fn key(&self) -> &str {
         &self.key
     }
 
+    /// Of the key, see [`prefix`].
+    #[inline(always)]
+    pub(crate) fn prefix(&self) -> u64 {
+        self.prefix
+    }
+
+    #[inline(always)]
     pub(crate) fn value(&self) -> &Value {
         &self.value
     }
@@ -239,16 +247,6 @@ impl Map {
     #[inline(always)]
     fn position(&self, key: &str) -> Option<usize> {
         self.place(prefix(key), key)
-    }
-
-    /// As [`Self::get`] where the prefix of the key is known.
-    #[inline]
-    pub(crate) fn get_known(&self, wanted: u64, key: &str) -> Option<&Value> {
-        if self.0.len() > SMALL {
-            return self.get(key);
-        }
-        let fits = |e: &&Entry| e.prefix == wanted && same(&e.key, key);
-        self.0.iter().find(fits).map(|e| &e.value)
     }
 
     fn place(&self, wanted: u64, key: &str) -> Option<usize> {

@@ -1,7 +1,8 @@
 //! A cached object: its stored bytes, where its resourceVersion is spliced in, and a lazy index.
 
 use bytes::Bytes;
-use freehold_model::{Map, Value, json};
+use freehold_model::select::Labels;
+use freehold_model::{Value, json};
 use std::sync::{Arc, OnceLock};
 
 /// Every key starts with this.
@@ -43,7 +44,7 @@ pub struct Object {
     namespace_len: u16,
     /// `namespace/name`
     path: Box<str>,
-    labels: OnceLock<Option<Box<Map>>>,
+    labels: OnceLock<Labels>,
 }
 
 impl Object {
@@ -98,17 +99,12 @@ impl Object {
         &self.path[usize::from(self.namespace_len) + 1..]
     }
 
-    /// `metadata.labels`, parsed once.
+    /// `metadata.labels`, read once.
     #[must_use]
-    pub fn labels(&self) -> Option<&Map> {
-        let read = || {
-            let labels = member(&self.value, self.splice as usize, b"labels")?;
-            match json::parse(labels).ok()?.value {
-                Value::Object(m) if !m.is_empty() => Some(Box::new(m)),
-                _ => None,
-            }
-        };
-        self.labels.get_or_init(read).as_deref()
+    pub fn labels(&self) -> &Labels {
+        let text = || member(&self.value, self.splice as usize, b"labels");
+        let read = || text().map(Labels::parse).unwrap_or_default();
+        self.labels.get_or_init(read)
     }
 
     /// Whether `text` is a string anywhere in the object: cheap, and false for most objects that a
@@ -302,15 +298,10 @@ mod tests {
         let o = object(
             r#"{"metadata":{"annotations":{"labels":"no","x":"{\"labels\":1"},"generation":3,"labels":{"a":"b"},"name":"n"},"spec":{"labels":{"c":"d"}}}"#,
         );
-        assert_eq!(
-            o.labels().unwrap().get("a").and_then(Value::as_str),
-            Some("b")
-        );
-        assert_eq!(
-            object(r#"{"metadata":{"name":"n"},"spec":{"labels":{"c":"d"}}}"#).labels(),
-            None
-        );
-        assert_eq!(object(r#"{"metadata":{}}"#).labels(), None);
+        assert_eq!(o.labels().get("a"), Some("b"));
+        let o_without = object(r#"{"metadata":{"name":"n"},"spec":{"labels":{"c":"d"}}}"#);
+        assert!(o_without.labels().is_empty());
+        assert!(object(r#"{"metadata":{}}"#).labels().is_empty());
         assert!(o.mentions("d") && !o.mentions("e"));
     }
 

@@ -5,7 +5,7 @@ use crate::pipeline::{self, Call};
 use crate::verbs::{self, DeleteOptions};
 use crate::write::{Change, Target};
 use crate::{Body, codec, respond};
-use freehold_model::select::LabelSelector;
+use freehold_model::select::{LabelSelector, Labels};
 use freehold_model::status::Cause;
 use freehold_model::{ApiError, Value, strict, value};
 use futures::future::BoxFuture;
@@ -174,7 +174,7 @@ async fn evict(call: &Call, body: Body) -> Result<Response<Body>, ApiError> {
 }
 
 /// 429 while a PodDisruptionBudget of the namespace forbids it (pkg/registry/core/pod/storage/eviction.go).
-fn disruption_allowed(call: &Call, labels: Option<&freehold_model::Map>) -> Result<(), ApiError> {
+fn disruption_allowed(call: &Call, labels: &Labels) -> Result<(), ApiError> {
     for o in call
         .cp
         .cache
@@ -186,7 +186,7 @@ fn disruption_allowed(call: &Call, labels: Option<&freehold_model::Map>) -> Resu
         let Some(selector) = budget.at(&["spec", "selector"]) else {
             continue;
         };
-        if !LabelSelector::from_value(selector)?.matches(labels) {
+        if !LabelSelector::from_value(selector)?.selects(labels) {
             continue;
         }
         let allowed = budget

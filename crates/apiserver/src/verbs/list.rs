@@ -81,7 +81,7 @@ impl Selection {
     }
 
     pub(super) fn matches(&self, call: &Call, object: &Object) -> bool {
-        if !self.labels.is_empty() && !self.labels.matches(object.labels()) {
+        if !self.labels.is_empty() && !self.labels.selects(object.labels()) {
             return false;
         }
         match &self.name {
@@ -395,6 +395,7 @@ pub(super) async fn list(call: &Call) -> Result<Response<Body>, ApiError> {
         Err(e) => return answer_expired(call, e),
     };
     let mut metadata = value!({"resourceVersion": (page.rev.to_string())});
+    let a = call.accept;
     if let Some(next) = page.next {
         metadata.set(&["continue"], next);
         if let Some(n) = page.remaining {
@@ -403,8 +404,10 @@ pub(super) async fn list(call: &Call) -> Result<Response<Body>, ApiError> {
                 i64::try_from(n).unwrap_or(i64::MAX),
             );
         }
+    } else if call.resource.custom.is_some() && a.shape == Shape::Plain {
+        // Upstream's lists of custom objects have no type that would leave it out.
+        metadata.set(&["continue"], "");
     }
-    let a = call.accept;
     if a.format != Format::Json || a.shape != Shape::Plain || a.pretty || call.converts() {
         return call.answer_list_values(&page.objects, metadata).await;
     }

@@ -58,7 +58,8 @@ fn label_selector_errors_are_worded_as_upstreams() {
 
 #[test]
 fn label_selectors_match_as_upstreams() {
-    let labels: Map = [("a", "b"), ("n", "5"), ("e", "")].into_iter().collect();
+    let tree: Map = [("a", "b"), ("n", "5"), ("e", "")].into_iter().collect();
+    let labels = Labels::of(&tree);
     for (text, want) in [
         ("a=b", true),
         ("a=c", false),
@@ -77,9 +78,13 @@ fn label_selectors_match_as_upstreams() {
         ("x=", false),
     ] {
         let selector = LabelSelector::parse(text).unwrap();
-        assert_eq!(selector.matches(Some(&labels)), want, "{text}");
+        assert_eq!(selector.matches(Some(&tree)), want, "{text}");
+        assert_eq!(selector.selects(&labels), want, "{text}");
     }
     assert!(LabelSelector::parse("!x").unwrap().matches(None));
+    let none = Labels::default();
+    assert!(LabelSelector::parse("!x").unwrap().selects(&none));
+    assert!(LabelSelector::default().selects(&none));
     assert!(LabelSelector::default().matches(None));
 }
 

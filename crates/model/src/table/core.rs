@@ -5,7 +5,6 @@ use crate::{Value, quantity};
 
 pub(super) fn cells(row: &Row<'_>, kind: &str) -> Cells {
     match kind {
-        "Pod" => super::workloads::pod(row),
         "PodTemplate" => pod_template(row),
         "ReplicationController" => {
             super::workloads::replicas(row, labels(row.map(&["spec", "selector"])))
@@ -15,6 +14,7 @@ pub(super) fn cells(row: &Row<'_>, kind: &str) -> Cells {
         "Node" => node(row),
         "Event" => event(row),
         "Namespace" => vec![("Status", row.text(&["status", "phase"]).into())],
+        "ServiceAccount" => vec![("Secrets", row.count(&["secrets"]))],
         "Secret" => vec![
             ("Type", row.text(&["type"]).into()),
             ("Data", row.count(&["data"])),

@@ -6,7 +6,7 @@ use crate::{Value, json};
 
 pub(super) fn cell(row: &Row<'_>, column: &Column) -> Value {
     if column.json_path.is_empty() {
-        return row.name();
+        return row.name().into();
     }
     let Some(value) = json_path::first(row.object, &column.json_path) else {
         return Value::Null;

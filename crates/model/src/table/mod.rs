@@ -8,17 +8,23 @@
 mod access;
 mod core;
 mod custom;
+mod fields;
 mod json_path;
 mod network;
+mod pods;
 mod policy;
+mod sheet;
 mod storage;
+mod text;
 mod workloads;
 
 use crate::catalogue::{Column, Resource};
 use crate::select::LabelSelector;
 use crate::time::Instant;
-use crate::value::{prefix, same};
 use crate::{Map, Str, Value};
+use fields::Fields;
+use sheet::Sheet;
+pub use text::human_duration;
 
 /// The columns of a kind (Name first, Age where upstream has it).
 #[must_use]
@@ -40,61 +46,67 @@ pub fn columns(resource: &Resource) -> Vec<Column> {
     resource.columns.to_vec()
 }
 
-/// The cells of one object, one per column; `now` in unix seconds.
-#[must_use]
-pub fn cells(resource: &Resource, object: &Value, now: i64) -> Vec<Value> {
-    let row = Row {
-        object,
-        metadata: object.get("metadata").unwrap_or(&Value::Null),
-        now,
-    };
-    if resource.custom.is_some() {
-        return resource
-            .columns
-            .iter()
-            .map(|c| custom::cell(&row, c))
-            .collect();
+/// Prints objects of one kind as they are `now` (unix seconds).
+pub struct Printer<'a> {
+    resource: &'a Resource,
+    now: i64,
+    pod: bool,
+    /// whether the columns are those that [`pods`] makes cells for, in that order
+    in_order: bool,
+}
+
+impl<'a> Printer<'a> {
+    #[must_use]
+    pub fn new(resource: &'a Resource, now: i64) -> Self {
+        let names = resource.columns.iter().map(|c| c.name.as_str());
+        let pod = resource.group.is_empty() && resource.kind == "Pod";
+        Self {
+            resource,
+            now,
+            pod,
+            in_order: pod && names.eq(pods::COLUMNS),
+        }
     }
-    let mut cells = match resource.group.as_str() {
-        "" => core::cells(&row, &resource.kind),
-        "apps" | "batch" => workloads::cells(&row, &resource.kind),
-        "events.k8s.io" => core::cells(&row, "Event"),
-        "discovery.k8s.io" | "networking.k8s.io" => network::cells(&row, &resource.kind),
-        "storage.k8s.io" | "storagemigration.k8s.io" | "internal.apiserver.k8s.io" => {
-            storage::cells(&row, &resource.kind)
+
+    /// The cells of one object, one per column.
+    #[must_use]
+    pub fn cells(&self, object: &Value) -> Vec<Value> {
+        let row = Row::new(object, self.now);
+        let columns = &self.resource.columns;
+        if self.resource.custom.is_some() {
+            return columns.iter().map(|c| custom::cell(&row, c)).collect();
         }
-        "rbac.authorization.k8s.io"
-        | "certificates.k8s.io"
-        | "admissionregistration.k8s.io"
-        | "apiregistration.k8s.io" => access::cells(&row, &resource.kind),
-        _ => policy::cells(&row, &resource.kind),
-    };
-    if resource.columns.is_empty() {
-        return vec![row.name(), row.created()];
+        if columns.is_empty() {
+            return vec![row.name().into(), row.created()];
+        }
+        let mut sheet = Sheet::new(columns, self.in_order);
+        if self.pod {
+            pods::put(&row, &mut sheet);
+        } else {
+            for (name, cell) in self.kind(&row) {
+                *sheet.cell(name) = cell;
+            }
+        }
+        sheet.finish(|column| row.common(column))
     }
-    // Cells are made in the order of the columns, mostly: the next one is looked at first.
-    let mut next = 0;
-    let own_name = cells.first().is_some_and(|(name, _)| *name == "Name");
-    let mut take = |name: &str| {
-        match name {
-            "Name" if !own_name => return row.name(),
-            "Age" => return row.age(),
-            _ => {}
+
+    fn kind(&self, row: &Row<'_>) -> Cells {
+        let kind = self.resource.kind.as_str();
+        match self.resource.group.as_str() {
+            "" => core::cells(row, kind),
+            "apps" | "batch" => workloads::cells(row, kind),
+            "events.k8s.io" => core::cells(row, "Event"),
+            "discovery.k8s.io" | "networking.k8s.io" => network::cells(row, kind),
+            "storage.k8s.io" | "storagemigration.k8s.io" | "internal.apiserver.k8s.io" => {
+                storage::cells(row, kind)
+            }
+            "rbac.authorization.k8s.io"
+            | "certificates.k8s.io"
+            | "admissionregistration.k8s.io"
+            | "apiregistration.k8s.io" => access::cells(row, kind),
+            _ => policy::cells(row, kind),
         }
-        if let Some((_, value)) = cells.get_mut(next).filter(|(shown, _)| same(shown, name)) {
-            next += 1;
-            return std::mem::take(value);
-        }
-        if let Some(at) = cells.iter().position(|(shown, _)| *shown == name) {
-            next = at + 1;
-            return std::mem::take(&mut cells[at].1);
-        }
-        match name {
-            "Created At" => row.created(),
-            _ => Value::Null,
-        }
-    };
-    resource.columns.iter().map(|c| take(&c.name)).collect()
+    }
 }
 
 /// What a finished pod's row says about itself (`Table.rows[].conditions`).
@@ -121,11 +133,24 @@ type Cells = Vec<(&'static str, Value)>;
 /// One object to be printed.
 struct Row<'a> {
     object: &'a Value,
-    metadata: &'a Value,
+    created: Option<&'a Value>,
+    deleted: Option<&'a Value>,
+    name: Option<&'a Value>,
     now: i64,
 }
 
 impl<'a> Row<'a> {
+    fn new(object: &'a Value, now: i64) -> Self {
+        let mut metadata = Fields::of(object.get("metadata"));
+        Self {
+            object,
+            created: metadata.next("creationTimestamp"),
+            deleted: metadata.next("deletionTimestamp"),
+            name: metadata.next("name"),
+            now,
+        }
+    }
+
     fn at(&self, path: &[&str]) -> Option<&'a Value> {
         self.object.at(path).filter(|v| !v.is_null())
     }
@@ -175,23 +200,39 @@ impl<'a> Row<'a> {
         self.object.at(path).and_then(Value::as_object)
     }
 
-    fn name(&self) -> Value {
-        word(self.metadata, "name").into()
+    #[inline(always)]
+    fn name(&self) -> Str {
+        match self.name {
+            Some(Value::String(name)) => name.clone(),
+            _ => Str::default(),
+        }
     }
 
     fn deleted(&self) -> bool {
-        let at = field(self.metadata, "deletionTimestamp");
-        at.is_some_and(|at| !at.is_null())
+        self.deleted.is_some_and(|at| !at.is_null())
     }
 
-    /// How long ago the object was created.
-    fn age(&self) -> Value {
-        ago(word(self.metadata, "creationTimestamp"), self.now).into()
+    fn created_at(&self) -> Option<&'a str> {
+        self.created.and_then(Value::as_str)
+    }
+
+    /// Appends how long ago the object was created.
+    fn put_age(&self, text: &mut Str) {
+        put_ago(text, self.created_at().unwrap_or_default(), self.now);
     }
 
     fn created(&self) -> Value {
-        self.text_or(&["metadata", "creationTimestamp"], "0001-01-01T00:00:00Z")
-            .into()
+        self.created_at().unwrap_or("0001-01-01T00:00:00Z").into()
+    }
+
+    /// The cell of a column that every kind may have.
+    fn common(&self, column: &str) -> Option<Value> {
+        match column {
+            "Name" => Some(self.name().into()),
+            "Age" => Some(ago(self.created_at().unwrap_or_default(), self.now).into()),
+            "Created At" => Some(self.created()),
+            _ => None,
+        }
     }
 
     fn since(&self, path: &[&str]) -> Str {
@@ -211,19 +252,6 @@ impl<'a> Row<'a> {
     }
 }
 
-/// A field, looked for by a name that is known when this is compiled: rows are made by the thousand.
-#[inline(always)]
-fn field<'a>(value: &'a Value, key: &str) -> Option<&'a Value> {
-    value.as_object()?.get_known(prefix(key), key)
-}
-
-/// The text of a field, empty when absent.
-#[inline(always)]
-fn word<'a>(value: &'a Value, key: &str) -> &'a str {
-    let text = field(value, key).and_then(Value::as_str);
-    text.unwrap_or_default()
-}
-
 /// Unix seconds of an RFC 3339 time.
 fn seconds(text: &str) -> Option<i64> {
     if text.is_empty() {
@@ -237,7 +265,16 @@ fn seconds(text: &str) -> Option<i64> {
 
 /// `5m`, or `<unknown>` for a time that is not set.
 fn ago(time: &str, now: i64) -> Str {
-    seconds(time).map_or_else(|| "<unknown>".into(), |then| human(now - then))
+    let mut text = Str::default();
+    put_ago(&mut text, time, now);
+    text
+}
+
+fn put_ago(text: &mut Str, time: &str, now: i64) {
+    match seconds(time) {
+        Some(then) => text::duration(text, now - then),
+        None => text.push_str("<unknown>"),
+    }
 }
 
 /// `a,b,c` of a text field of list items.
@@ -348,110 +385,6 @@ fn first_of(items: &[String], total: usize, max: usize, separator: &str) -> Stri
     } else {
         text
     }
-}
-
-/// `5s`, `3m20s`, `7d2h` as apimachinery `pkg/util/duration/duration.go` prints ages.
-#[must_use]
-pub fn human_duration(seconds: i64) -> String {
-    human(seconds).into()
-}
-
-fn human(seconds: i64) -> Str {
-    let (minutes, hours) = (seconds / 60, seconds / 3600);
-    let days = hours / 24;
-    let one = |major: i64, unit: &str| {
-        let mut text = Text::default();
-        text.number(major);
-        text.text(unit);
-        text.done()
-    };
-    let two = |major: i64, unit: &str, minor: i64, small: &str| {
-        let mut text = Text::default();
-        text.number(major);
-        text.text(unit);
-        if minor != 0 {
-            text.number(minor);
-            text.text(small);
-        }
-        text.done()
-    };
-    match seconds {
-        ..-1 => "<invalid>".into(),
-        -1 => "0s".into(),
-        _ if seconds < 120 => one(seconds, "s"),
-        _ if minutes < 10 => two(minutes, "m", seconds % 60, "s"),
-        _ if minutes < 180 => one(minutes, "m"),
-        _ if hours < 8 => two(hours, "h", minutes % 60, "m"),
-        _ if hours < 48 => one(hours, "h"),
-        _ if hours < 24 * 8 => two(days, "d", hours % 24, "h"),
-        _ if days < 365 * 2 => one(days, "d"),
-        _ if days < 365 * 8 => two(days / 365, "y", days % 365, "d"),
-        _ => one(days / 365, "y"),
-    }
-}
-
-/// Short texts with numbers: rows are made by the thousand, and formatting would be most of them.
-#[derive(Default)]
-struct Text {
-    bytes: [u8; 32],
-    len: usize,
-    /// what did not fit
-    long: Option<String>,
-}
-
-impl Text {
-    #[inline]
-    fn text(&mut self, text: &str) {
-        let end = self.len + text.len();
-        match self.bytes.get_mut(self.len..end) {
-            Some(place) if self.long.is_none() => {
-                for (to, from) in place.iter_mut().zip(text.bytes()) {
-                    *to = from;
-                }
-                self.len = end;
-            }
-            _ => self.push_long(text),
-        }
-    }
-
-    #[cold]
-    fn push_long(&mut self, text: &str) {
-        let long = self.long.take();
-        let mut long = long.unwrap_or_else(|| self.shown().to_owned());
-        long.push_str(text);
-        self.long = Some(long);
-    }
-
-    #[inline]
-    fn number(&mut self, number: i64) {
-        if (0..10).contains(&number) {
-            let at = number as usize;
-            return self.text(&"0123456789"[at..=at]);
-        }
-        let mut room = [0; 20];
-        let digits = crate::json::digits(number, &mut room);
-        self.text(std::str::from_utf8(digits).unwrap_or_default());
-    }
-
-    fn shown(&self) -> &str {
-        std::str::from_utf8(&self.bytes[..self.len]).unwrap_or_default()
-    }
-
-    fn done(self) -> Str {
-        match self.long {
-            Some(long) => long.into(),
-            None => self.shown().into(),
-        }
-    }
-}
-
-/// `1/2`
-fn fraction(part: i64, whole: i64) -> Str {
-    let mut text = Text::default();
-    text.number(part);
-    text.text("/");
-    text.number(whole);
-    text.done()
 }
 
 #[cfg(test)]

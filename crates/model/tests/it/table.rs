@@ -44,8 +44,9 @@ fn cells_are_those_of_upstream() {
             want
         };
         // the recorded second may have ended while the row was printed
-        let got = table::cells(resource, object, now);
-        if got != want && table::cells(resource, object, now + 1) != want {
+        let cells = |now| table::Printer::new(resource, now).cells(object);
+        let got = cells(now);
+        if got != want && cells(now + 1) != want {
             wrong.push(format!("{kind}: {line}\n  got  {got:?}\n  want {want:?}"));
         }
     }
