@@ -13,6 +13,7 @@ mod status;
 mod types;
 mod unsupported;
 mod validate;
+mod version;
 
 pub use definition::{validate_create, validate_update};
 pub use schema::Schema;
