@@ -76,6 +76,19 @@ c 0 string - Status
 // served where their type exists.
 var since = map[string]string{"pods/resize": "33-37"}
 
+// Columns that not every minor version has at this place (pkg/printers/internalversion/printers.go of
+// each version): by plural and name what stands for the recorded line.
+var columnsOf = map[string]string{
+	"cronjobs/Timezone": "c 0 string - Timezone @30-37",
+	"jobs/Status":       "c 0 string - Status @30-37",
+	"persistentvolumeclaims/VolumeAttributesClass": "c 0 string - VolumeAttributesClass @29-37",
+	"persistentvolumes/VolumeAttributesClass":      "c 0 string - VolumeAttributesClass @29-37",
+	"priorityclasses/PreemptionPolicy":             "c 0 string - PreemptionPolicy @32-37",
+	"resourcequotas/Age":                           "c 0 string - Age @33-37",
+	"resourcequotas/Request":                       "c 0 string - Age @28-32\nc 0 string - Request",
+	"serviceaccounts/Age":                          "c 0 string - Secrets @28-34\nc 0 string - Age",
+}
+
 // Lines: `g GROUP`, `v VERSION` (preferred first), `r PLURAL KIND SINGULAR ns|cluster VERBS
 // [short=…] [cat=…]`, `s NAME GROUP VERSION KIND VERBS`, `c PRIORITY TYPE FORMAT NAME`.
 func dumpResources(out io.Writer, url, token string) error {
@@ -118,7 +131,7 @@ func dumpResources(out io.Writer, url, token string) error {
 						path = root + "/" + g.Metadata.Name + "/" + v.Version
 					}
 					if strings.Contains(","+strings.Join(r.Verbs, ",")+",", ",list,") {
-						if err := columns(out, url+path+"/"+r.Resource, token); err != nil {
+						if err := columns(out, r.Resource, url+path+"/"+r.Resource, token); err != nil {
 							return err
 						}
 					}
@@ -152,7 +165,7 @@ func replay(out io.Writer, group, version, lines string) {
 	}
 }
 
-func columns(out io.Writer, url, token string) error {
+func columns(out io.Writer, resource, url, token string) error {
 	var t struct {
 		ColumnDefinitions []struct {
 			Name, Type, Format string
@@ -163,6 +176,10 @@ func columns(out io.Writer, url, token string) error {
 		return err
 	}
 	for _, c := range t.ColumnDefinitions {
+		if lines := columnsOf[resource+"/"+c.Name]; lines != "" {
+			fmt.Fprintln(out, lines)
+			continue
+		}
 		fmt.Fprintln(out, "c", c.Priority, c.Type, dash(c.Format), c.Name)
 	}
 	return nil
