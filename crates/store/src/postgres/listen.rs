@@ -15,6 +15,9 @@ use tokio_postgres::Notification;
 const TRY: Duration = Duration::from_secs(5);
 const LIMIT: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_secs(1);
+/// How long the connection is kept when nobody watches: making another one costs the server more
+/// than a write, just when the next watch waits for its first events.
+const LINGER: Duration = Duration::from_secs(60);
 
 type Channels = Arc<Mutex<BTreeMap<Arc<str>, Weak<Inner>>>>;
 
@@ -51,13 +54,12 @@ impl Listener {
         self.changed.notify_one();
     }
 
-    /// Listens until nobody watches.
+    /// Listens until nobody has watched for a while.
     async fn run(self: Arc<Self>) {
         loop {
             if let Err(fault) = self.listen().await {
                 tracing::debug!(error = %fault.plain(), "not told of other processes' commits");
                 tokio::time::sleep(PAUSE).await;
-                continue;
             }
             let mut running = self.running.lock();
             if self.channels.lock().is_empty() {
@@ -67,7 +69,7 @@ impl Listener {
         }
     }
 
-    async fn listen(&self) -> Result<(), Fault> {
+    async fn listen(self: &Arc<Self>) -> Result<(), Fault> {
         let channels = self.channels.clone();
         let notified = move |note: Notification| {
             let store = channels.lock().get(note.channel()).and_then(Weak::upgrade);
@@ -80,9 +82,13 @@ impl Listener {
             .connect(Instant::now() + LIMIT, Some(Box::new(notified)))
             .await?;
         let mut listening = BTreeSet::new();
+        let mut needed = Instant::now();
         loop {
             let wanted: BTreeMap<Arc<str>, Weak<Inner>> = self.channels.lock().clone();
-            if wanted.is_empty() {
+            if !wanted.is_empty() {
+                needed = Instant::now();
+            } else if needed.elapsed() > LINGER || Arc::strong_count(self) == 1 {
+                // Nobody watches; in the second case nobody can.
                 return Ok(());
             }
             let mut text = String::new();

@@ -129,8 +129,15 @@ async fn floor(client: &tokio_postgres::Client, took: &mut Took) {
     took.total += start.elapsed();
 }
 
-/// From the call of a create to the arrival of its event at a watch on `seen`.
-async fn lag(written: &Arc<dyn Store>, seen: &Arc<dyn Store>, load: usize, took: &mut Took) {
+/// From the call of a create to the arrival of its event at a watch on `seen`; and the lag proper,
+/// from the writer's being answered to the event: none when the event comes first.
+async fn lag(
+    written: &Arc<dyn Store>,
+    seen: &Arc<dyn Store>,
+    load: usize,
+    took: &mut Took,
+    behind: &mut Took,
+) {
     static ROUND: AtomicU64 = AtomicU64::new(0);
     let prefix = format!("lag/{}/", ROUND.fetch_add(1, Ordering::Relaxed));
     let watch = Watch {
@@ -153,15 +160,22 @@ async fn lag(written: &Arc<dyn Store>, seen: &Arc<dyn Store>, load: usize, took:
             loop {
                 let item = stream.next().await.expect("item").expect("item");
                 if matches!(item, WatchItem::Events { .. }) {
-                    return at.elapsed();
+                    return Instant::now();
                 }
             }
         };
-        let (arrived, done) = tokio::join!(event, put_if(&**written, &key, 0, "v"));
-        assert!(done.expect("create").succeeded);
-        took.times.push(arrived);
+        let create = async {
+            let done = put_if(&**written, &key, 0, "v").await;
+            assert!(done.expect("create").succeeded);
+            Instant::now()
+        };
+        let (arrived, answered) = tokio::join!(event, create);
+        took.times.push(arrived - at);
+        let lag = arrived.saturating_duration_since(answered);
+        behind.times.push(lag);
     }
     took.total += start.elapsed();
+    behind.total += start.elapsed();
     stop.store(true, Ordering::Relaxed);
     for task in tasks {
         task.await.expect("client");
@@ -173,8 +187,8 @@ struct Side {
     name: &'static str,
     written: Arc<dyn Store>,
     seen: Arc<dyn Store>,
-    /// one and many writers, events alone and beside many writers
-    took: [Took; 4],
+    /// one and many writers, events alone and beside many writers, and their lag
+    took: [Took; 6],
 }
 
 fn side(name: &'static str, written: &Arc<dyn Store>, seen: &Arc<dyn Store>) -> Side {
@@ -197,13 +211,15 @@ async fn measure(sides: &mut [Side], client: &tokio_postgres::Client) -> Took {
     }
     for _ in 0..ROUNDS {
         for side in &mut *sides {
-            lag(&side.written, &side.seen, 0, &mut side.took[2]).await;
+            let [_, _, event, _, behind, _] = &mut side.took;
+            lag(&side.written, &side.seen, 0, event, behind).await;
         }
     }
     for _ in 0..ROUNDS {
         for side in &mut *sides {
             writes(&side.written, CLIENTS, &mut side.took[1]).await;
-            lag(&side.written, &side.seen, CLIENTS, &mut side.took[3]).await;
+            let [_, _, _, event, _, behind] = &mut side.took;
+            lag(&side.written, &side.seen, CLIENTS, event, behind).await;
         }
     }
     least
@@ -217,6 +233,8 @@ fn report(mut sides: Vec<Side>, mut least: Took) {
         "create, 64 clients",
         "create to event, alone",
         "create to event, 64 more",
+        "answer to event (lag), alone",
+        "answer to event (lag), 64 more",
     ];
     for side in &mut sides {
         for (took, what) in side.took.iter_mut().zip(what) {
@@ -224,7 +242,7 @@ fn report(mut sides: Vec<Side>, mut least: Took) {
         }
     }
     for side in &mut sides {
-        let [one, _, event, _] = &mut side.took;
+        let [one, _, event, ..] = &mut side.took;
         let above = |took: &mut Took| (percentile(&mut took.times, 50) / lowest - 1.0) * 100.0;
         println!(
             "{}: p50 above the floor: create, 1 client {:.0} %, create to event {:.0} %",
@@ -239,9 +257,11 @@ fn report(mut sides: Vec<Side>, mut least: Took) {
             percentile(&mut side.took[at].times, 99) / percentile(&mut kine[0].took[at].times, 99)
         };
         let (alone, beside) = (p99(2), p99(3));
+        let (behind_alone, behind_beside) = (p99(4), p99(5));
         let rate = |at: usize| side.took[at].per_second() / kine[0].took[at].per_second();
         println!(
-            "{} / kine: writes x{:.2} (1 client), x{:.2} ({CLIENTS}); event p99 x{alone:.3}, x{beside:.3}",
+            "{} / kine: writes x{:.2} (1 client), x{:.2} ({CLIENTS}); event p99 x{alone:.3}, x{beside:.3}; \
+             lag p99 x{behind_alone:.3}, x{behind_beside:.3}",
             side.name,
             rate(0),
             rate(1),
