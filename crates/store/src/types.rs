@@ -249,7 +249,7 @@ pub enum Error {
 /// How much a keyspace may store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Quota {
-    /// history included
+    /// history included, where a keyspace has one of its own (not on an etcd)
     pub bytes: u64,
     pub keys: u64,
 }

@@ -11,16 +11,19 @@
 //! read through it. The etcd itself, which has one history for all, is compacted to what is older
 //! than [`Options::history`], so that no keyspace takes another's history.
 //!
+//! A keyspace that is given a quota is counted (`quota`): an etcd knows only its own size.
+//!
 //! Reads are tried again when the connection breaks; a write is not: if it is not known
 //! whether it was done, the error says so.
 
 mod auth;
 mod client;
 mod compaction;
+mod quota;
 mod store;
 mod watch;
 
-use crate::{Error, Keyspaces, Result, Store};
+use crate::{Error, Keyspaces, Quota, Result, Store};
 use async_trait::async_trait;
 use bytes::Bytes;
 use client::Client;
@@ -144,6 +147,22 @@ impl Keyspaces for Etcd {
 
     async fn sleep(&self, _: &str) -> Result<()> {
         Ok(())
+    }
+
+    fn set_quota(&self, id: &str, bytes: Option<u64>, keys: Option<u64>) -> Result<Quota> {
+        let usual = Quota::default();
+        let quota = Quota {
+            bytes: bytes.unwrap_or(usual.bytes),
+            keys: keys.unwrap_or(usual.keys),
+        };
+        let known = self.stores.lock().get(id).cloned();
+        let Some(store) = known else {
+            return Err(Error::Invalid(format!("there is no keyspace {id}")));
+        };
+        // Without one nothing is counted: what there is then bounds all alike.
+        let set = bytes.is_some() || keys.is_some();
+        store.set_quota(set.then_some(quota));
+        Ok(quota)
     }
 
     async fn delete(&self, id: &str) -> Result<()> {

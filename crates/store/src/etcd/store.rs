@@ -3,18 +3,20 @@
 use super::client::{Client, Failure, plain};
 use super::compaction::History;
 use super::prefix_end;
+use super::quota::{self, Amount, Meter};
 use super::watch::{self, Progress};
 use crate::proto::{
     self, DeleteRangeRequest, PutRequest, RangeRequest, Request, RequestOp, Response, TargetUnion,
     TxnRequest, TxnResponse, int, rev,
 };
 use crate::{
-    Compare, Error, Field, Head, Lease, LeaseId, Op, OpResult, Range, RangeReply, Relation, Result,
-    Store, Txn, TxnReply, Watch, WatchItem, WatchStream, limits,
+    Compare, Error, Field, Head, KeyValue, Lease, LeaseId, Op, OpResult, Quota, Range, RangeReply,
+    Relation, Result, Store, Txn, TxnReply, Watch, WatchItem, WatchStream, limits,
 };
 use async_trait::async_trait;
 use bytes::{BufMut, Bytes, BytesMut};
 use parking_lot::Mutex;
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 /// Keys per page of a long range.
@@ -29,6 +31,7 @@ pub(super) struct EtcdStore {
     history: History,
     size: Mutex<Option<(Instant, u64)>>,
     progress: Progress,
+    meter: Meter,
 }
 
 impl EtcdStore {
@@ -40,7 +43,158 @@ impl EtcdStore {
             history,
             size: Mutex::new(None),
             progress: Progress::default(),
+            meter: Meter::default(),
         }
+    }
+
+    pub(super) fn set_quota(&self, quota: Option<Quota>) {
+        self.meter.set(quota);
+    }
+
+    /// Reads the whole keyspace at one revision; nobody writes meanwhile.
+    async fn count(&self) -> Result<()> {
+        let range = Range {
+            lo: Bytes::from_static(&[0]),
+            hi: Bytes::from_static(&[0]),
+            ..Range::default()
+        };
+        let mut used = Amount::default();
+        self.pages(&range, |kv| used.add(Amount::of(&kv.key, &kv.value)))
+            .await?;
+        self.meter.counted(used);
+        Ok(())
+    }
+
+    /// Counts if that has not been done.
+    async fn counted(&self) -> Result<()> {
+        if self.meter.used().is_none() {
+            let _alone = self.meter.writing.write().await;
+            if self.meter.used().is_none() {
+                self.count().await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A transaction of a keyspace that has a quota.
+    async fn within_quota(&self, txn: &Txn) -> Result<TxnReply> {
+        let most = quota::most(txn);
+        if most.keys > 0 {
+            self.counted().await?;
+        }
+        {
+            let _together = self.meter.writing.read().await;
+            if let Ok(room) = self.meter.room(most) {
+                return self.carry_out(txn, room).await;
+            }
+        }
+        // What is put may be there already; alone, so that it stays as it is found.
+        let _alone = self.meter.writing.write().await;
+        let most = quota::grown(txn, &self.sizes(txn).await?);
+        let room = match self.meter.room(most) {
+            Err(_) if !self.meter.fresh() => {
+                self.count().await?;
+                self.meter.room(most)?
+            }
+            room => room?,
+        };
+        self.carry_out(txn, room).await
+    }
+
+    async fn carry_out(&self, txn: &Txn, room: quota::Room<'_>) -> Result<TxnReply> {
+        match self.run(txn).await {
+            Ok(reply) => {
+                room.settle(quota::added(txn, &reply));
+                Ok(reply)
+            }
+            Err(error) => {
+                if !matches!(error, Error::Unavailable(_)) {
+                    room.settle(Amount::default());
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// How large the keys are that a transaction may put, those that there are.
+    async fn sizes(&self, txn: &Txn) -> Result<BTreeMap<Bytes, Amount>> {
+        let mut keys = Vec::new();
+        quota::put_keys(txn, &mut keys);
+        let mut sizes = BTreeMap::new();
+        for key in keys {
+            let request = RangeRequest {
+                key: self.key(&key),
+                ..Default::default()
+            };
+            let mut found = self.client.range(request).await.map_err(plain)?;
+            if let Some(kv) = found.kvs.pop() {
+                sizes.insert(key.clone(), Amount::of(&key, &kv.value));
+            }
+        }
+        Ok(sizes)
+    }
+
+    async fn run(&self, txn: &Txn) -> Result<TxnReply> {
+        let request = self.request(txn);
+        let reply = match self.client.txn(request).await {
+            Ok(reply) => reply,
+            Err(Failure::Error(Error::LeaseNotFound(_))) => {
+                let lease = first_lease(txn);
+                return Err(Error::LeaseNotFound(lease.unwrap_or(0)));
+            }
+            Err(failure) => return Err(self.explain(failure).await),
+        };
+        let rev = reply.header.as_ref().map_or(0, |h| rev(h.revision));
+        self.reply(txn, reply, rev)
+    }
+
+    /// Reads a range page by page, all of it at the first page's revision. The answer has no keys
+    /// of its own: each is given to `take`.
+    async fn pages(&self, range: &Range, mut take: impl FnMut(KeyValue)) -> Result<RangeReply> {
+        let wanted = if range.limit == 0 {
+            usize::MAX
+        } else {
+            range.limit
+        };
+        let mut request = self.range_request(range);
+        let mut reply = RangeReply {
+            head_rev: 0,
+            kvs: Vec::new(),
+            count: 0,
+            more: false,
+        };
+        let (mut taken, strip) = (0, self.prefix.len());
+        loop {
+            let page = PAGE.min(wanted - taken);
+            request.limit = int(page as u64);
+            let found = match self.client.range(request.clone()).await {
+                Ok(found) => found,
+                Err(failure) => return Err(self.explain(failure).await),
+            };
+            if reply.head_rev == 0 {
+                reply.head_rev = found.header.map_or(0, |header| rev(header.revision));
+                reply.count = rev(found.count);
+                // Later pages are of the same revision as the first.
+                if request.revision == 0 {
+                    request.revision = int(reply.head_rev);
+                }
+            }
+            let last = found.kvs.last().map(|kv| kv.key.clone());
+            taken += found.kvs.len();
+            reply.more = found.more;
+            for kv in found.kvs {
+                take(kv.into_kv(strip));
+            }
+            match last {
+                Some(last) if reply.more && taken < wanted => {
+                    let mut next = last.to_vec();
+                    next.push(0);
+                    request.key = next.into();
+                }
+                _ => break,
+            }
+        }
+        Ok(reply)
     }
 
     fn key(&self, key: &Bytes) -> Bytes {
@@ -295,6 +449,9 @@ impl EtcdStore {
 #[async_trait]
 impl Store for EtcdStore {
     async fn head(&self) -> Result<Head> {
+        if self.meter.counts() {
+            self.counted().await?;
+        }
         let range_end = prefix_end(&self.prefix);
         let key = self.prefix.clone();
         let request = RangeRequest {
@@ -307,7 +464,10 @@ impl Store for EtcdStore {
         Ok(Head {
             rev: reply.header.map_or(0, |header| rev(header.revision)),
             compact_rev: self.history.now().await?,
-            bytes: self.size().await?,
+            bytes: match self.meter.used() {
+                Some(used) => u64::try_from(used.bytes).unwrap_or(0),
+                None => self.size().await?,
+            },
             keys: rev(reply.count),
         })
     }
@@ -315,64 +475,18 @@ impl Store for EtcdStore {
     async fn txn(&self, txn: Txn) -> Result<TxnReply> {
         limits::check_txn(&txn)?;
         self.check_revisions(&txn)?;
-        let request = self.request(&txn);
-        let reply = match self.client.txn(request).await {
-            Ok(reply) => reply,
-            Err(Failure::Error(Error::LeaseNotFound(_))) => {
-                let lease = first_lease(&txn);
-                return Err(Error::LeaseNotFound(lease.unwrap_or(0)));
-            }
-            Err(failure) => return Err(self.explain(failure).await),
-        };
-        let rev = reply.header.as_ref().map_or(0, |h| rev(h.revision));
-        self.reply(&txn, reply, rev)
+        if self.meter.counts() {
+            return self.within_quota(&txn).await;
+        }
+        self.run(&txn).await
     }
 
     async fn range(&self, range: Range) -> Result<RangeReply> {
         limits::check_span(&range.lo, &range.hi)?;
         self.history.check(range.rev)?;
-        let wanted = if range.limit == 0 {
-            usize::MAX
-        } else {
-            range.limit
-        };
-        let mut request = self.range_request(&range);
-        let mut reply = RangeReply {
-            head_rev: 0,
-            kvs: Vec::new(),
-            count: 0,
-            more: false,
-        };
-        loop {
-            let page = PAGE.min(wanted - reply.kvs.len());
-            request.limit = int(page as u64);
-            let found = match self.client.range(request.clone()).await {
-                Ok(found) => found,
-                Err(failure) => return Err(self.explain(failure).await),
-            };
-            if reply.head_rev == 0 {
-                reply.head_rev = found.header.map_or(0, |header| rev(header.revision));
-                reply.count = rev(found.count);
-                // Later pages are of the same revision as the first.
-                if request.revision == 0 {
-                    request.revision = int(reply.head_rev);
-                }
-            }
-            let last = found.kvs.last().map(|kv| kv.key.clone());
-            let strip = self.prefix.len();
-            reply
-                .kvs
-                .extend(found.kvs.into_iter().map(|kv| kv.into_kv(strip)));
-            reply.more = found.more;
-            match last {
-                Some(last) if found.more && reply.kvs.len() < wanted => {
-                    let mut next = last.to_vec();
-                    next.push(0);
-                    request.key = next.into();
-                }
-                _ => break,
-            }
-        }
+        let mut kvs = Vec::new();
+        let mut reply = self.pages(&range, |kv| kvs.push(kv)).await?;
+        reply.kvs = kvs;
         if range.count_only {
             reply.more = false;
         }

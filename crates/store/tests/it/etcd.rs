@@ -3,9 +3,9 @@
 use crate::certificates::Authority;
 use crate::contract;
 use crate::real_etcd::{RealEtcd, free_port, upstream};
-use crate::support::{all, everything, next, put, watch_all};
+use crate::support::{all, everything, next, put, put_if, watch_all};
 use freehold_store::etcd::{Etcd, Options, Tls};
-use freehold_store::{Error, Keyspaces, Watch, WatchItem};
+use freehold_store::{Error, Keyspaces, Op, Txn, Watch, WatchItem};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -245,4 +245,52 @@ async fn the_etcd_itself_is_compacted_when_nobody_needs_it() {
         next(&mut stream).await,
         Some(Ok(WatchItem::Compacted { .. }))
     ));
+}
+
+#[tokio::test]
+async fn a_quota_counts_what_is_there_also_what_another_process_wrote() {
+    let Some(etcd) = RealEtcd::start() else {
+        return;
+    };
+    let other = Etcd::connect(options(&etcd.url)).await.expect("connect");
+    let written = other.open("one").await.expect("open");
+    put(&*written, "a", &"x".repeat(999)).await;
+    put(&*written, "b", &"y".repeat(499)).await;
+    let here = Etcd::connect(options(&etcd.url)).await.expect("connect");
+    assert!(here.set_quota("one", Some(1), None).is_err(), "not open");
+    let store = here.open("one").await.expect("open");
+    let quota = here.set_quota("one", Some(2000), None).expect("quota");
+    assert_eq!(quota.bytes, 2000);
+    let head = store.head().await.expect("head");
+    assert_eq!((head.bytes, head.keys), (1500, 2));
+    let large = "z".repeat(600);
+    let refused = put_if(&*store, "c", 0, &large).await;
+    let text = "1500 of 2000 bytes are stored".to_owned();
+    assert_eq!(refused.map(|_| ()), Err(Error::NoSpace(text)));
+    // In place of a larger one there is room, also for what shrinks above the limit.
+    put(&*store, "a", &large).await;
+    assert_eq!(store.head().await.expect("head").bytes, 1101);
+    here.set_quota("one", Some(10), None).expect("quota");
+    put(&*store, "a", "small").await;
+    let refused = put_if(&*store, "c", 0, "v").await;
+    assert!(matches!(refused, Err(Error::NoSpace(_))));
+    let delete = Txn {
+        then: vec![Op::DeleteRange {
+            lo: "\0".into(),
+            hi: "\0".into(),
+        }],
+        ..Txn::default()
+    };
+    store.txn(delete).await.expect("delete");
+    put(&*store, "c", "v").await;
+    assert_eq!(store.head().await.expect("head").bytes, 2);
+    // The other process is bounded by nothing; what it did is found before the next refusal.
+    put(&*written, "d", &large).await;
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while store.head().await.expect("head").bytes < 600 {
+        let refused = put_if(&*store, "e", 0, "123456789").await;
+        assert!(matches!(refused, Err(Error::NoSpace(_))));
+        assert!(Instant::now() < deadline, "never counted again");
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
 }
