@@ -133,7 +133,7 @@ fn node(row: &Row<'_>) -> Cells {
         }
     };
     let mut kernel = known("kernelVersion").to_owned();
-    if !info("architecture").is_empty() {
+    if !info("architecture").is_empty() && row.minor >= 36 {
         kernel = format!("{kernel} ({})", info("architecture"));
     }
     vec![

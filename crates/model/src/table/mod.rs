@@ -50,6 +50,7 @@ pub fn columns(resource: &Resource) -> Vec<Column> {
 pub struct Printer<'a> {
     resource: &'a Resource,
     now: i64,
+    minor: u8,
     pod: bool,
     /// whether the columns are those that [`pods`] makes cells for, in that order
     in_order: bool,
@@ -63,6 +64,7 @@ impl<'a> Printer<'a> {
         Self {
             resource,
             now,
+            minor: resource.types.minor(),
             pod,
             in_order: pod && names.eq(pods::COLUMNS),
         }
@@ -71,7 +73,7 @@ impl<'a> Printer<'a> {
     /// The cells of one object, one per column.
     #[must_use]
     pub fn cells(&self, object: &Value) -> Vec<Value> {
-        let row = Row::new(object, self.now);
+        let row = Row::new(object, self.now, self.minor);
         let columns = &self.resource.columns;
         if self.resource.custom.is_some() {
             return columns.iter().map(|c| custom::cell(&row, c)).collect();
@@ -137,10 +139,12 @@ struct Row<'a> {
     deleted: Option<&'a Value>,
     name: Option<&'a Value>,
     now: i64,
+    /// version of the server that prints it
+    minor: u8,
 }
 
 impl<'a> Row<'a> {
-    fn new(object: &'a Value, now: i64) -> Self {
+    fn new(object: &'a Value, now: i64, minor: u8) -> Self {
         let mut metadata = Fields::of(object.get("metadata"));
         Self {
             object,
@@ -148,6 +152,7 @@ impl<'a> Row<'a> {
             deleted: metadata.next("deletionTimestamp"),
             name: metadata.next("name"),
             now,
+            minor,
         }
     }
 

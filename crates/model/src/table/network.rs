@@ -172,11 +172,12 @@ fn ingress_class(row: &Row<'_>) -> Cells {
             None => format!("{}/{}", part(p, "kind"), part(p, "name")),
         },
     );
+    let default: &[&str] = match row.minor {
+        ..36 => &[],
+        _ => &["ingressclass.kubernetes.io/is-default-class"],
+    };
     vec![
-        (
-            "Name",
-            default_marked(row, &["ingressclass.kubernetes.io/is-default-class"]),
-        ),
+        ("Name", default_marked(row, default)),
         ("Controller", row.text(&["spec", "controller"]).into()),
         ("Parameters", parameters.into()),
     ]

@@ -55,6 +55,7 @@ fn or_none(value: Option<&Value>) -> Str {
 
 /// The fields of a pod that its row is made of.
 struct Pod<'a> {
+    minor: u8,
     init_containers: &'a [Value],
     conditions: &'a [Value],
     init_statuses: &'a [Value],
@@ -79,6 +80,7 @@ pub(super) fn put(row: &Row<'_>, sheet: &mut Sheet<'_>) {
     let node = spec.next("nodeName");
     let gates = list(spec.next("readinessGates"));
     let pod = Pod {
+        minor: row.minor,
         init_containers,
         conditions: list(status.next("conditions")),
         statuses: list(status.next("containerStatuses")),
@@ -109,7 +111,7 @@ pub(super) fn put(row: &Row<'_>, sheet: &mut Sheet<'_>) {
     if row.deleted() {
         if reason == "NodeLost" {
             state.reason = "Unknown".into();
-        } else if !["Succeeded", "Failed"].contains(&phase) {
+        } else if row.minor < 31 || !["Succeeded", "Failed"].contains(&phase) {
             state.reason = "Terminating".into();
         }
     }
@@ -254,7 +256,7 @@ impl<'a> Pod<'a> {
         if state.reason == "Completed" {
             if running && self.is("Ready") {
                 state.reason = "Running".into();
-            } else if !error.is_empty() {
+            } else if !error.is_empty() && self.minor >= 35 {
                 state.reason = error;
             } else if running {
                 state.reason = "NotReady".into();

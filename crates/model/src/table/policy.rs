@@ -96,7 +96,7 @@ fn metrics(row: &Row<'_>) -> String {
             .at(&["status", "currentCPUUtilizationPercentage"])
             .and_then(Value::as_i64);
         let current = current.map_or_else(|| "<unknown>".into(), |c| format!("{c}%"));
-        return format!("cpu: {current}/{target}%");
+        return metric_name(row, "cpu") + &format!("{current}/{target}%");
     }
     if specs.is_empty() {
         return "<none>".into();
@@ -105,12 +105,21 @@ fn metrics(row: &Row<'_>) -> String {
     let list: Vec<String> = specs
         .iter()
         .enumerate()
-        .map(|(i, spec)| metric(spec, statuses.get(i)))
+        .map(|(i, spec)| metric(row, spec, statuses.get(i)))
         .collect();
     first_of(&list, list.len(), 2, ", ")
 }
 
-fn metric(spec: &Value, status: Option<&Value>) -> String {
+/// `cpu: ` as rows have it since v1.30
+fn metric_name(row: &Row<'_>, name: &str) -> String {
+    if row.minor < 30 {
+        String::new()
+    } else {
+        format!("{name}: ")
+    }
+}
+
+fn metric(row: &Row<'_>, spec: &Value, status: Option<&Value>) -> String {
     let source = match spec.str_at(&["type"]) {
         Some("External") => "external",
         Some("Pods") => "pods",
@@ -131,14 +140,14 @@ fn metric(spec: &Value, status: Option<&Value>) -> String {
     };
     let named = matches!(source, "resource" | "containerResource");
     if named {
-        let name = spec.str_at(&[source, "name"]).unwrap_or_default();
+        let name = metric_name(row, spec.str_at(&[source, "name"]).unwrap_or_default());
         if let Some(value) = target("averageValue") {
-            return format!("{name}: {}/{}", average(false), amount(Some(value)));
+            return format!("{name}{}/{}", average(false), amount(Some(value)));
         }
         let percent = |v: Option<&Value>| v.and_then(Value::as_i64).map(|p| format!("{p}%"));
         let now = percent(current("averageUtilization")).unwrap_or_else(unknown);
         let wanted = percent(target("averageUtilization")).unwrap_or_else(|| "<auto>".into());
-        return format!("{name}: {now}/{wanted}");
+        return format!("{name}{now}/{wanted}");
     }
     match target("averageValue") {
         Some(value) if source == "pods" => format!("{}/{}", average(false), amount(Some(value))),

@@ -156,3 +156,78 @@ fn columns_are_those_of_the_minor_version() {
     let cells = Printer::new(accounts, 1_767_225_660).cells(&account);
     assert_eq!(cells, [Value::from("a"), Value::Int(2), Value::from("60s")]);
 }
+
+/// What changed with which version: kubernetes `pkg/printers/internalversion/printers.go`.
+const CHANGED: [(u8, &str, &str, &str, &str, &str, &str); 6] = [
+    (
+        30,
+        "autoscaling",
+        "horizontalpodautoscalers",
+        "Targets",
+        r#"{"spec":{"metrics":[{"type":"Resource","resource":{"name":"cpu","target":{"averageUtilization":80}}}]}}"#,
+        "<unknown>/80%",
+        "cpu: <unknown>/80%",
+    ),
+    (
+        31,
+        "",
+        "pods",
+        "Status",
+        r#"{"metadata":{"deletionTimestamp":"2026-01-01T00:00:00Z"},"status":{"phase":"Failed"}}"#,
+        "Terminating",
+        "Failed",
+    ),
+    (
+        34,
+        "batch",
+        "jobs",
+        "Status",
+        r#"{"status":{"conditions":[{"type":"SuccessCriteriaMet","status":"True"}]}}"#,
+        "Running",
+        "SuccessCriteriaMet",
+    ),
+    (
+        35,
+        "",
+        "pods",
+        "Status",
+        r#"{"status":{"containerStatuses":[{"state":{"terminated":{"exitCode":0,"reason":"Completed"}}},
+            {"state":{"terminated":{"exitCode":1,"reason":"Error"}}}]}}"#,
+        "Completed",
+        "Error",
+    ),
+    (
+        36,
+        "",
+        "nodes",
+        "Kernel-Version",
+        r#"{"status":{"nodeInfo":{"architecture":"amd64","kernelVersion":"6.1"}}}"#,
+        "6.1",
+        "6.1 (amd64)",
+    ),
+    (
+        36,
+        "networking.k8s.io",
+        "ingressclasses",
+        "Name",
+        r#"{"metadata":{"name":"a","annotations":{"ingressclass.kubernetes.io/is-default-class":"true"}}}"#,
+        "a",
+        "a (default)",
+    ),
+];
+
+#[test]
+fn cells_are_those_of_the_minor_version() {
+    for (since, group, plural, column, object, before, after) in CHANGED {
+        let object = crate::json::parse(object.as_bytes()).unwrap().value;
+        let version = if group == "autoscaling" { "v2" } else { "v1" };
+        for (minor, want) in [(since - 1, before), (since, after)] {
+            let catalogue = crate::Catalogue::builtin(minor).unwrap();
+            let resource = catalogue.lookup(group, version, plural).unwrap();
+            let cells = Printer::new(resource, 0).cells(&object);
+            let mut names = columns(resource).into_iter().map(|c| c.name);
+            let at = names.position(|name| name == column).unwrap();
+            assert_eq!(cells[at].as_str(), Some(want), "{minor} {plural}");
+        }
+    }
+}
