@@ -2,7 +2,8 @@
 //! (`Resource`) that built-in kinds and CRDs are both compiled to.
 
 use crate::defaults::{self, Plans};
-use crate::value::{Entry, Str, Value, prefix, same};
+use crate::proto;
+use crate::value::{Entry, Str, Value, prefix, same, suffix};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -63,6 +64,8 @@ pub struct Struct {
 pub(crate) struct Index {
     /// the order of the names, see [`crate::value::prefix`]
     prefixes: Box<[u64]>,
+    /// their ends and lengths, see [`crate::value::suffix`]
+    ends: Box<[(u64, u32)]>,
     /// fields of small structs by their names: one more than the place, 0 where there is none
     names: Box<[u8]>,
     /// those that are written even when they are zero
@@ -160,6 +163,8 @@ pub struct Types {
     minor: u8,
     /// what defaulting found out about the nodes
     pub(crate) plans: Plans,
+    /// … and what decoding did
+    pub(crate) decoding: proto::Plans,
 }
 
 impl Types {
@@ -180,6 +185,7 @@ impl Types {
 
     pub fn push(&mut self, shape: Shape) -> TypeId {
         self.plans = Plans::default();
+        self.decoding = proto::Plans::default();
         self.nodes.push(Arc::new(shape.indexed()));
         TypeId((self.nodes.len() - 1) as u32)
     }
@@ -187,6 +193,7 @@ impl Types {
     /// Replaces a node (recursive types: push a placeholder first).
     pub fn set(&mut self, id: TypeId, shape: Shape) {
         self.plans = Plans::default();
+        self.decoding = proto::Plans::default();
         self.nodes[id.0 as usize] = Arc::new(shape.indexed());
     }
 
@@ -231,8 +238,19 @@ impl Struct {
         u16::try_from(self.find(json)?).ok()
     }
 
+    #[inline]
     fn find(&self, json: &str) -> Option<usize> {
-        let wanted = prefix(json);
+        self.find_known(prefix(json), json)
+    }
+
+    /// As [`Self::place`] where the prefix of the name is known.
+    #[inline]
+    pub(crate) fn place_known(&self, wanted: u64, json: &str) -> Option<u16> {
+        u16::try_from(self.find_known(wanted, json)?).ok()
+    }
+
+    #[inline(always)]
+    fn find_known(&self, wanted: u64, json: &str) -> Option<usize> {
         let (prefixes, names) = (&self.index.prefixes, &self.index.names);
         if names.is_empty() {
             return self.find_by_halves(wanted, json);
@@ -242,8 +260,11 @@ impl Struct {
         loop {
             let i = usize::from(names[at & (names.len() - 1)]).checked_sub(1)?;
             if prefixes[i] == wanted {
-                let name = &self.fields[i].json;
-                if name.len() == json.len() && (json.len() <= 8 || same(name, json)) {
+                let (end, length) = self.index.ends[i];
+                if length as usize == json.len()
+                    && (json.len() <= 8 || end == suffix(json))
+                    && (json.len() <= 16 || same(&self.fields[i].json, json))
+                {
                     return Some(i);
                 }
             }
@@ -302,20 +323,15 @@ impl Struct {
         }
     }
 
-    /// Makes an entry that of the field at `place`; its value is filled in by the caller.
-    #[inline(always)]
-    pub(crate) fn begin<'e>(&self, place: u16, entry: &'e mut Entry) -> &'e mut Value {
-        let place = usize::from(place);
-        entry.begin(self.index.prefixes[place], &self.fields[place].json)
-    }
-
     /// Begins the field at `place` behind `entries`.
+    #[inline(always)]
     pub(crate) fn open<'e>(&self, place: u16, entries: &'e mut Vec<Entry>) -> &'e mut Value {
-        entries.push(Entry::EMPTY);
-        match entries.last_mut() {
-            Some(entry) => self.begin(place, entry),
-            None => unreachable!("it was pushed"),
-        }
+        let place = usize::from(place);
+        Entry::open(
+            entries,
+            self.index.prefixes[place],
+            &self.fields[place].json,
+        )
     }
 
     /// The fields that are written even when they are zero, with their places.
@@ -366,6 +382,10 @@ impl Struct {
             always_bits: bits.fold(0, |all: u64, bit: u64| all | bit),
             always,
             prefixes: self.fields.iter().map(|f| prefix(&f.json)).collect(),
+            ends: {
+                let end = |f: &Field| (suffix(&f.json), f.json.len() as u32);
+                self.fields.iter().map(end).collect()
+            },
             spare: u8::try_from(defaults::spare(self)).unwrap_or(u8::MAX),
             direct: direct.into(),
             inlined: inlined.into(),
@@ -420,14 +440,10 @@ impl Iterator for Places {
 }
 
 impl Places {
-    /// Makes `value` an object of as many fields, with room for those that defaulting adds.
-    #[inline]
-    pub(crate) fn open<'v>(self, s: &Struct, value: &'v mut Value) -> &'v mut Vec<Entry> {
-        let number = self.0.count_ones() as usize;
-        let entries = value.open_object(number + s.spare());
-        // Constants are made in one piece, what is put into them stays where it is.
-        entries.resize_with(number, || Entry::EMPTY);
-        entries
+    /// The places with what is there.
+    #[inline(always)]
+    pub(crate) fn zip_places<T>(self, all: &[T]) -> impl Iterator<Item = (u16, &T)> {
+        self.filter_map(|place| Some((place, all.get(usize::from(place))?)))
     }
 }
 

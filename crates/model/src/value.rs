@@ -36,6 +36,19 @@ pub(crate) fn prefix(text: &str) -> u64 {
     }
 }
 
+/// As [`prefix`] of a part of a text, by what is behind it.
+#[inline(always)]
+pub(crate) fn prefix_at(text: &str, start: usize, len: usize) -> u64 {
+    let bytes = text.as_bytes();
+    match bytes.get(start..).and_then(|rest| rest.first_chunk()) {
+        Some(first) if len > 0 => {
+            let missing = 8 * 8_usize.saturating_sub(len);
+            u64::from_be_bytes(*first) & (u64::MAX << missing)
+        }
+        _ => prefix(&text[start..start + len]),
+    }
+}
+
 /// The last eight bytes as a number, 0 for shorter texts. Texts of one length of up to sixteen bytes
 /// are the same when this and [`prefix`] are.
 #[inline(always)]
@@ -70,6 +83,29 @@ pub(crate) fn alike(a: &[u8], b: &[u8]) -> bool {
 }
 
 const EMPTY: Str = Str::const_new("");
+
+/// So many bytes a [`Str`] holds without an allocation.
+pub(crate) const WINDOW: usize = 24;
+
+/// Puts something in the place of what is never dropped: the empty text, null.
+#[inline(always)]
+fn put<T>(place: &mut T, new: T) {
+    std::mem::forget(std::mem::replace(place, new));
+}
+
+/// Makes an empty text a part of `text`.
+// Short ones are copied with what is behind them and cut: whole words, made where they stay.
+#[inline(always)]
+fn put_piece(place: &mut Str, text: &str, start: usize, len: usize) {
+    if len <= WINDOW
+        && let Some(window) = text.get(start..start + WINDOW)
+    {
+        put(place, Str::from(window));
+        place.truncate(len);
+    } else {
+        put(place, Str::from(&text[start..start + len]));
+    }
+}
 
 /// A JSON-shaped value. Integers that fit stay integers, as in Kubernetes' own decoder.
 // A tag of a whole word: values are moved in whole words, which processors forward from one move to
@@ -106,14 +142,6 @@ impl Entry {
         value: Value::Null,
     };
 
-    /// Gets a key, whose prefix is known, and says where the value is to be made.
-    #[inline]
-    pub(crate) fn begin(&mut self, prefix: u64, key: &Str) -> &mut Value {
-        self.prefix = prefix;
-        self.key = key.clone();
-        &mut self.value
-    }
-
     pub(crate) fn new(key: Str, value: Value) -> Self {
         Self {
             prefix: prefix(&key),
@@ -130,6 +158,13 @@ impl Entry {
     pub(crate) fn put_key(&mut self, key: &str) {
         self.prefix = prefix(key);
         self.key = Str::from(key);
+    }
+
+    /// Gets a part of a text for a key, which was empty.
+    #[inline]
+    pub(crate) fn put_key_piece(&mut self, text: &str, start: usize, len: usize) {
+        self.prefix = prefix_at(text, start, len);
+        put_piece(&mut self.key, text, start, len);
     }
 
     #[inline(always)]
@@ -155,6 +190,32 @@ impl Entry {
 
     pub(crate) fn value_mut(&mut self) -> &mut Value {
         &mut self.value
+    }
+
+    /// Puts a field with this key, whose prefix is known, behind others; its value is null.
+    // A constant is put there in one piece, and what is put into it stays where it is.
+    #[inline(always)]
+    pub(crate) fn open<'e>(entries: &'e mut Vec<Self>, prefix: u64, key: &Str) -> &'e mut Value {
+        if entries.len() < entries.capacity() && !key.is_heap_allocated() {
+            let key = key.clone();
+            entries.push(Self::EMPTY);
+            if let Some(entry) = entries.last_mut() {
+                entry.prefix = prefix;
+                put(&mut entry.key, key);
+            }
+        } else {
+            Self::open_slowly(entries, prefix, key);
+        }
+        match entries.last_mut() {
+            Some(entry) => &mut entry.value,
+            None => unreachable!("it was pushed"),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn open_slowly(entries: &mut Vec<Self>, prefix: u64, key: &Str) {
+        entries.push(Self::known(prefix, key.clone(), Value::Null));
     }
 
     pub(crate) fn order(&self, other: &Self) -> Ordering {
@@ -460,10 +521,47 @@ impl Value {
         *self = Self::String(Str::from(text));
     }
 
+    /// Null becomes a part of a text, made in this place.
+    #[inline(never)]
+    pub(crate) fn put_piece(&mut self, text: &str, start: usize, len: usize) {
+        if len <= WINDOW
+            && let Some(window) = text.get(start..start + WINDOW)
+        {
+            self.put(Self::String(Str::from(window)));
+            if let Self::String(place) = self {
+                place.truncate(len);
+            }
+        } else {
+            self.put_long(&text[start..start + len]);
+        }
+    }
+
+    #[inline(never)]
+    fn put_long(&mut self, text: &str) {
+        self.put(Self::String(Str::from(text)));
+    }
+
+    /// Null becomes another value.
+    #[inline(always)]
+    pub(crate) fn put(&mut self, value: Self) {
+        debug_assert!(self.is_null());
+        put(self, value);
+    }
+
+    /// Becomes another value; most were null.
+    #[inline(always)]
+    fn become_new(&mut self, value: Self) {
+        if self.is_null() {
+            put(self, value);
+        } else {
+            *self = value;
+        }
+    }
+
     /// Becomes an object with room for so many fields, to be filled in ascending order.
     #[inline]
     pub(crate) fn open_object(&mut self, room: usize) -> &mut Vec<Entry> {
-        *self = Self::Object(Map(Vec::with_capacity(room)));
+        self.become_new(Self::Object(Map(Vec::with_capacity(room))));
         match self {
             Self::Object(Map(entries)) => entries,
             _ => unreachable!("just made"),
@@ -475,7 +573,7 @@ impl Value {
     pub(crate) fn open_array(&mut self, n: usize) -> &mut Vec<Self> {
         let mut items = Vec::with_capacity(n);
         items.resize_with(n, || Self::Null);
-        *self = Self::Array(items);
+        self.become_new(Self::Array(items));
         match self {
             Self::Array(items) => items,
             _ => unreachable!("just made"),

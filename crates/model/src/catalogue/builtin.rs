@@ -6,6 +6,7 @@ use super::{
     text,
 };
 use crate::defaults::Plans;
+use crate::proto;
 use crate::value::Str;
 use std::mem::take;
 use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError};
@@ -92,6 +93,7 @@ fn build(minor: u8, git_version: &str) -> Catalogue {
         minor,
         nodes: TYPES.nodes.iter().map(pick).collect(),
         plans: Plans::default(),
+        decoding: proto::Plans::default(),
     });
     let mut catalogue = Catalogue {
         minor,

@@ -2,7 +2,8 @@
 //! about sizes lets every value be made where it stays.
 
 use super::Parser;
-use crate::limits;
+use crate::value::{Entry, prefix_at};
+use crate::{Value, limits};
 use std::borrow::Cow;
 
 /// A value or a key. One more token follows those of objects and lists, whose `start` is the token
@@ -98,6 +99,29 @@ impl<'a> Tape<'a> {
         }
         let start = token.start as usize + 1;
         self.text.get(start..start + token.size())
+    }
+
+    /// The same of a key, and its prefix.
+    #[inline]
+    pub(super) fn name(&self, token: Token) -> Option<(u64, &'a str)> {
+        let prefix = prefix_at(self.text, token.start as usize + 1, token.size());
+        Some((prefix, self.plain(token)?))
+    }
+
+    /// Makes null the text of a string without escapes.
+    #[inline]
+    pub(super) fn put(&self, token: Token, place: &mut Value) {
+        place.put_piece(self.text, token.start as usize + 1, token.size());
+    }
+
+    /// The same for a key that is empty; `false`: there are escapes.
+    #[inline]
+    pub(super) fn put_key(&self, token: Token, entry: &mut Entry) -> bool {
+        let plain = token.first() == b'"';
+        if plain {
+            entry.put_key_piece(self.text, token.start as usize + 1, token.size());
+        }
+        plain
     }
 
     #[cold]

@@ -42,20 +42,20 @@ impl<'t> Reader<'_, 't> {
             (Shape::Struct(s), b'{') => return self.structure(at, s, depth + 1, place),
             (Shape::Map(item), b'{') => return self.map(at, *item, depth + 1, place),
             (Shape::List(list), b'[') => return self.list(at, list.item, depth + 1, place),
-            (Shape::String | Shape::IntOrString, b'"') => place.put_text(self.tape.plain(token)?),
+            (Shape::String | Shape::IntOrString, b'"') => self.tape.put(token, place),
             (Shape::Int32 | Shape::Int64 | Shape::IntOrString, b'0')
                 if let Some(i) = self.tape.small_integer(token) =>
             {
-                *place = Value::Int(i);
+                place.put(Value::Int(i));
             }
             (Shape::Quantity, b'"')
                 if let Some(text) = self.tape.plain(token)
                     && quantity::is_plain(text) =>
             {
-                place.put_text(text);
+                self.tape.put(token, place);
             }
-            (Shape::Bool, b't') => *place = Value::Bool(true),
-            (Shape::Bool, b'f') => *place = Value::Bool(false),
+            (Shape::Bool, b't') => place.put(Value::Bool(true)),
+            (Shape::Bool, b'f') => place.put(Value::Bool(false)),
             _ => return self.rare(at, id, depth, place),
         }
         Some(at + 1)
@@ -95,8 +95,8 @@ impl<'t> Reader<'_, 't> {
         let mut which = [0_u8; 64];
         let mut next = at + 2;
         for _ in 0..self.tape.token(at).size() {
-            let key = self.tape.plain(self.tape.token(next))?;
-            let field = s.place(key)? & 63;
+            let (prefix, key) = self.tape.name(self.tape.token(next))?;
+            let field = s.place_known(prefix, key)? & 63;
             let bit = 1 << field;
             if seen & bit != 0 {
                 return None;
@@ -109,11 +109,10 @@ impl<'t> Reader<'_, 't> {
             }
             next = self.tape.behind(next + 1);
         }
-        let places = Places(present);
-        let entries = places.open(s, place);
-        for (field, entry) in places.zip(entries) {
+        let entries = place.open_object(self.fields.len() - start + s.spare());
+        for field in Places(present) {
             let at = self.fields[start + usize::from(which[usize::from(field & 63)])];
-            let value = s.begin(field, entry);
+            let value = s.open(field, entries);
             self.value(at as usize, s.fields[usize::from(field)].ty, depth, value)?;
         }
         self.fields.truncate(start);
@@ -142,7 +141,9 @@ impl<'t> Reader<'_, 't> {
         for _ in 0..n {
             entries.push(Entry::EMPTY);
             let entry = entries.last_mut()?;
-            entry.put_key(&self.tape.string(at)?);
+            if !self.tape.put_key(self.tape.token(at), entry) {
+                entry.put_key(&self.tape.string(at)?);
+            }
             at = self.member(at + 1, item, depth, entry.value_mut())?;
         }
         place

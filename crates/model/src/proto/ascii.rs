@@ -1,31 +1,104 @@
 //! Which parts of a document are ASCII, found out for all of them at once.
 
-use crate::value::alike;
+use crate::Value;
+use crate::value::{Entry, WINDOW};
 
 /// A document with the highest bit of every byte cleared, which is text. Wherever it says the same
 /// as the document, so is that.
 pub(super) struct Ascii {
     text: String,
+    /// by byte of the document, a bit where it is no ASCII
+    beyond: Vec<u64>,
     /// of the document: only ever subtracted from the address of a part of it
     address: usize,
 }
 
 impl Ascii {
     pub(super) fn of(document: &[u8]) -> Self {
-        let text: Vec<u8> = document.iter().map(|b| b & 0x7f).collect();
+        let mut text = Vec::with_capacity(document.len() + WINDOW);
+        text.extend(document.iter().map(|b| b & 0x7f));
+        // so that short pieces are taken with what is behind them
+        text.extend([0; WINDOW]);
+        let (chunks, rest) = document.as_chunks::<64>();
+        let mut last = [0; 64];
+        last[..rest.len()].copy_from_slice(rest);
+        let mut beyond = Vec::with_capacity(chunks.len() + 2);
+        beyond.extend(chunks.iter().map(highest_bits));
+        beyond.extend([highest_bits(&last), 0]);
         Self {
             text: String::from_utf8(text).unwrap_or_default(),
+            beyond,
             address: document.as_ptr().addr(),
+        }
+    }
+
+    #[inline(always)]
+    fn start(&self, part: &[u8]) -> usize {
+        part.as_ptr().addr().wrapping_sub(self.address)
+    }
+
+    /// Whether a part of the document is ASCII.
+    #[inline(always)]
+    fn has(&self, start: usize, part: &[u8]) -> bool {
+        if part.len() > WINDOW {
+            let text = self.text.as_bytes().get(start..start + part.len());
+            return text.is_some_and(|text| text == part);
+        }
+        match self.beyond.get(start / 64..) {
+            Some([first, second, ..]) => {
+                let (first, second) = (u128::from(*first), u128::from(*second));
+                let bits = (first | second << 64) >> (start % 64);
+                bits as u64 & ((1 << part.len()) - 1) == 0
+            }
+            _ => false,
         }
     }
 
     /// The text of a part of the document, if it is ASCII.
     #[inline]
     pub(super) fn text(&self, part: &[u8]) -> Option<&str> {
-        let start = part.as_ptr().addr().wrapping_sub(self.address);
-        let text = self.text.get(start..start.checked_add(part.len())?)?;
-        alike(text.as_bytes(), part).then_some(text)
+        let start = self.start(part);
+        if part.is_empty() {
+            return Some("");
+        }
+        if !self.has(start, part) {
+            return None;
+        }
+        self.text.get(start..start + part.len())
     }
+
+    /// Makes null the text of a part of the document, if it is ASCII; otherwise it stays null.
+    #[inline(always)]
+    pub(super) fn put(&self, part: &[u8], place: &mut Value) -> bool {
+        let start = self.start(part);
+        let is_text = part.is_empty() || self.has(start, part);
+        if is_text {
+            let start = if part.is_empty() { 0 } else { start };
+            place.put_piece(&self.text, start, part.len());
+        }
+        is_text
+    }
+
+    /// The same for a key that is empty.
+    #[inline(always)]
+    pub(super) fn put_key(&self, part: &[u8], entry: &mut Entry) -> bool {
+        let start = self.start(part);
+        let is_text = !part.is_empty() && self.has(start, part);
+        if is_text {
+            entry.put_key_piece(&self.text, start, part.len());
+        }
+        is_text || part.is_empty()
+    }
+}
+
+fn highest_bits(chunk: &[u8; 64]) -> u64 {
+    let eights = chunk.as_chunks::<8>().0.iter().enumerate();
+    // The product has the lowest bit of byte n at bit 56 + n.
+    let bits = |eight: &[u8; 8]| {
+        let lowest = (u64::from_le_bytes(*eight) >> 7) & 0x0101_0101_0101_0101;
+        lowest.wrapping_mul(0x0102_0408_1020_4080) >> 56
+    };
+    eights.fold(0, |all, (i, eight)| all | bits(eight) << (8 * i))
 }
 
 #[cfg(test)]

@@ -1,7 +1,10 @@
 //! Protobuf to [`Value`].
 
 use super::ascii::Ascii;
-use super::wire::{BYTES, FIXED32, FIXED64, Fail, Reader, VARINT, Wire, malformed};
+use super::plan::{MAX_FIELDS, Place, Plan, Slot, What};
+use super::wire::{
+    BYTES, FIXED32, FIXED64, Fail, Reader, VARINT, Wire, cut_short, malformed, no_varint, varint,
+};
 use super::{MAGIC, unwrap};
 use crate::catalogue::{Catalogue, Field, List, Places, Shape, Struct, Tagged, TypeId, Types};
 use crate::strict::{unset, zero_of};
@@ -16,27 +19,68 @@ pub(super) struct Decoder<'c, 'b> {
     pub(super) catalogue: Option<&'c Catalogue>,
     pub(super) nodes: usize,
     ascii: &'b Ascii,
+    plans: &'c [Place],
     /// the fields of all open messages as they are on the wire, the innermost last
-    found: Vec<Found<'b>>,
+    found: Vec<Found>,
 }
 
 /// A field that was seen and not yet decoded.
+// Two words, written and read as such: other pieces of what was written a moment ago are slow to read.
 #[derive(Clone, Copy)]
-struct Found<'b> {
-    /// of the field in its struct
-    place: u16,
-    wire: Wire<'b>,
+struct Found {
+    /// the place of the field in its struct, and the kind of wire above it
+    what: u64,
+    /// the number; or where the bytes are in the message: length, and start above it
+    content: u64,
 }
 
-impl Found<'_> {
-    const NONE: Self = Self {
-        place: 0,
-        wire: Wire {
-            kind: 0,
-            number: 0,
-            content: &[],
-        },
-    };
+// Positions are smaller than that.
+const _: () = assert!(limits::MAX_BODY < 1 << 31);
+
+impl Found {
+    #[inline(always)]
+    fn bytes(place: u16, start: usize, len: usize) -> Self {
+        Self {
+            what: u64::from(place) | u64::from(BYTES) << 16,
+            content: (start as u64) << 32 | len as u64,
+        }
+    }
+
+    #[inline(always)]
+    fn number(place: u16, kind: u8, number: u64) -> Self {
+        Self {
+            what: u64::from(place) | u64::from(kind) << 16,
+            content: number,
+        }
+    }
+
+    #[inline(always)]
+    fn place(self) -> u16 {
+        self.what as u16
+    }
+
+    #[inline(always)]
+    fn kind(self) -> u8 {
+        (self.what >> 16) as u8
+    }
+
+    /// The content in the message that it was found in; none of a number.
+    #[inline(always)]
+    fn content<'b>(self, message: &'b [u8]) -> Option<&'b [u8]> {
+        if self.kind() != BYTES {
+            return None;
+        }
+        let (start, len) = ((self.content >> 32) as usize, self.content as u32 as usize);
+        message.get(start..start + len)
+    }
+
+    #[inline]
+    fn wire(self, message: &[u8]) -> Wire<'_> {
+        match self.content(message) {
+            Some(content) => Wire::of_bytes(content),
+            None => Wire::of_number(self.kind(), self.content),
+        }
+    }
 }
 
 /// Where the fields of one message are among those found: fields of a struct are few, and what is
@@ -49,8 +93,19 @@ struct Seen {
     first: [u8; 64],
     /// places of those that came more than once
     again: u64,
-    /// a field that came again after others, or too many
+    /// a field that came again after others, or too many fields to have bits
     scattered: bool,
+}
+
+/// A message that is being read.
+#[derive(Clone, Copy)]
+struct Message<'c, 'b> {
+    s: &'c Struct,
+    plan: &'c Plan,
+    bytes: &'b [u8],
+    /// where its fields are among those found
+    start: usize,
+    depth: usize,
 }
 
 impl<'c, 'b> Decoder<'c, 'b> {
@@ -64,6 +119,7 @@ impl<'c, 'b> Decoder<'c, 'b> {
             catalogue,
             nodes: 0,
             ascii,
+            plans: types.decoding(),
             found: Vec::with_capacity(64),
         }
     }
@@ -91,73 +147,152 @@ impl<'c, 'b> Decoder<'c, 'b> {
             return Err(malformed("not a message"));
         };
         let mut value = Value::Null;
-        self.structure(s, bytes, depth, &mut value)?;
+        self.structure(id, s, bytes, depth, &mut value)?;
         Ok(value)
     }
 
     /// A struct as Go writes it ([`crate::strict::shape`]).
     fn structure(
         &mut self,
+        id: TypeId,
         s: &'c Struct,
         bytes: &'b [u8],
         depth: usize,
         place: &mut Value,
     ) -> Result<(), Fail> {
         self.count(depth)?;
-        let start = self.found.len();
+        let plan = self.plans[id.0 as usize].get_or_init(|| Box::new(Plan::new(self.types, s)));
+        let message = Message {
+            s,
+            plan,
+            bytes,
+            start: self.found.len(),
+            depth: depth + 1,
+        };
         let mut seen = Seen {
             places: 0,
             first: [0; 64],
             again: 0,
-            scattered: s.fields.len() > 64,
+            scattered: s.fields.len() > MAX_FIELDS,
         };
-        self.scan(s, bytes, [0, 0], start, &mut seen)?;
-        if seen.scattered {
-            self.scattered(s, start, depth, place)?;
+        self.scan(&message, [0, 0], 0..bytes.len(), &mut seen)?;
+        let countable = self.found.len() - message.start <= usize::from(u8::MAX);
+        if seen.scattered || !countable {
+            self.scattered(&message, place)?;
         } else {
-            self.in_order(s, start, &seen, depth, place)?;
+            self.in_order(&message, &seen, place)?;
         }
-        self.found.truncate(start);
+        self.found.truncate(message.start);
         Ok(())
     }
 
-    /// The fields found from `start` on, by their places.
+    /// The fields found, by their places.
     fn in_order(
         &mut self,
-        s: &'c Struct,
-        start: usize,
+        message: &Message<'c, 'b>,
         seen: &Seen,
-        depth: usize,
         place: &mut Value,
     ) -> Result<(), Fail> {
-        let places = Places(seen.places | s.always_bits());
-        let entries = places.open(s, place);
-        let mut zeros = 0_u64;
-        for (nth, (i, entry)) in places.zip(entries.iter_mut()).enumerate() {
-            let field = &s.fields[usize::from(i)];
-            let value = s.begin(i, entry);
-            let i = i & 63;
-            if seen.places >> i & 1 == 0 {
-                *value = unset(self.types, field);
+        let Message {
+            plan, bytes, depth, ..
+        } = *message;
+        let places = seen.places | plan.always_bits;
+        // The outermost gets its kind and version besides.
+        let room = plan.spare + if depth == 1 { 2 } else { 0 };
+        let entries = place.open_object(places.count_ones() as usize + room);
+        for (i, slot) in Places(places).zip_places(&plan.slots) {
+            let value = slot.open(entries);
+            if seen.places >> (i & 63) & 1 == 0 {
+                value.put(slot.unset());
                 continue;
             }
-            let first = start + usize::from(seen.first[usize::from(i)]);
-            let end = match seen.again >> i & 1 {
-                0 => first + 1,
-                _ => self.end_of_run(first),
+            let first = message.start + usize::from(seen.first[usize::from(i & 63)]);
+            let found = self.found[first];
+            let what = match seen.again >> (i & 63) & 1 {
+                0 => slot.what,
+                _ => What::Again,
             };
-            if !self.field(field, first..end, depth + 1, value)? {
-                zeros |= 1 << nth;
+            let keep = match (what, found.content(bytes)) {
+                (What::Text, Some(part)) if self.ascii.put(part, value) => {
+                    self.count(depth)?;
+                    !(slot.omit && part.is_empty())
+                }
+                (What::Struct, Some(content)) if let Some(s) = self.types.structure(slot.ty) => {
+                    self.structure(slot.ty, s, content, depth, value)?;
+                    !(slot.omit && matches!(value, Value::Object(map) if map.is_empty()))
+                }
+                (What::Bool, None) if found.kind() == VARINT => {
+                    self.count(depth)?;
+                    value.put(Value::Bool(found.content != 0));
+                    !(slot.omit && found.content == 0)
+                }
+                // Go keeps the low half.
+                (What::Int32, None) if found.kind() == VARINT => {
+                    self.count(depth)?;
+                    value.put(Value::Int(i64::from(found.content as i32)));
+                    !(slot.omit && found.content as i32 == 0)
+                }
+                (What::Int64, None) if found.kind() == VARINT => {
+                    self.count(depth)?;
+                    value.put(Value::Int(found.content.cast_signed()));
+                    !(slot.omit && found.content == 0)
+                }
+                (what, _) => {
+                    let end = match what {
+                        What::Again => self.end_of_run(first),
+                        _ => first + 1,
+                    };
+                    self.deep(message, slot, i, first..end, value)?
+                }
+            };
+            if !keep {
+                entries.pop();
             }
         }
-        if zeros != 0 {
-            let mut nth = 0..;
-            entries.retain(|_| {
-                nth.next()
-                    .is_none_or(|nth: u32| zeros >> (nth & 63) & 1 == 0)
-            });
-        }
         Ok(())
+    }
+
+    /// Reads a field that takes more than a look at what was found; `false` when Go leaves it out.
+    fn deep(
+        &mut self,
+        message: &Message<'c, 'b>,
+        slot: &'c Slot,
+        place: u16,
+        found: Range<usize>,
+        value: &mut Value,
+    ) -> Result<bool, Fail> {
+        let Message { bytes, depth, .. } = *message;
+        match slot.what {
+            What::Structs if let Some(s) = self.types.structure(slot.ty) => {
+                for (at, item) in found.clone().zip(value.open_array(found.len())) {
+                    let Some(content) = self.found[at].content(bytes) else {
+                        return Err(self.found[at].wire(bytes).wrong(slot.key()));
+                    };
+                    self.structure(slot.ty, s, content, depth, item)?;
+                }
+                Ok(true)
+            }
+            What::Texts => {
+                for (at, item) in found.clone().zip(value.open_array(found.len())) {
+                    match self.found[at].content(bytes) {
+                        Some(part) if self.ascii.put(part, item) => self.count(depth)?,
+                        _ => {
+                            let wire = self.found[at].wire(bytes);
+                            self.fill(slot.ty, wire, slot.key(), depth, item)?;
+                        }
+                    }
+                }
+                Ok(true)
+            }
+            What::Map => {
+                self.map(slot.key(), slot.ty, found, message, value)?;
+                Ok(true)
+            }
+            _ => {
+                let field = &message.s.fields[usize::from(place)];
+                self.field(field, found, message, value)
+            }
+        }
     }
 
     /// What Go writes for a field though nothing said it.
@@ -165,23 +300,18 @@ impl<'c, 'b> Decoder<'c, 'b> {
         *s.open(place, entries) = unset(self.types, &s.fields[usize::from(place)]);
     }
 
-    /// The fields found from `start` on, in whatever order.
-    fn scattered(
-        &mut self,
-        s: &'c Struct,
-        start: usize,
-        depth: usize,
-        place: &mut Value,
-    ) -> Result<(), Fail> {
-        self.found[start..].sort_by_key(|f| f.place);
+    /// The fields found, in whatever order.
+    fn scattered(&mut self, message: &Message<'c, 'b>, place: &mut Value) -> Result<(), Fail> {
+        let Message { s, start, .. } = *message;
+        self.found[start..].sort_by_key(|f| f.place());
         let all = self.found.len();
-        let different = self.found[start..].chunk_by(|a, b| a.place == b.place);
+        let different = self.found[start..].chunk_by(|a, b| a.place() == b.place());
         let room = different.count() + s.always().len() + s.spare();
         let entries = place.open_object(room);
         let mut always = s.always();
         let mut at = start;
         while at < all {
-            let place = self.found[at].place;
+            let place = self.found[at].place();
             while let [next, rest @ ..] = always
                 && *next <= place
             {
@@ -193,7 +323,7 @@ impl<'c, 'b> Decoder<'c, 'b> {
             let end = self.end_of_run(at);
             let field = &s.fields[usize::from(place)];
             let value = s.open(place, entries);
-            if !self.field(field, at..end, depth + 1, value)? {
+            if !self.field(field, at..end, message, value)? {
                 entries.pop();
             }
             at = end;
@@ -204,76 +334,112 @@ impl<'c, 'b> Decoder<'c, 'b> {
         Ok(())
     }
 
-    /// Finds the fields of a message, whose own begin at `start`.
+    /// Finds the fields of a message, or of one inside that JSON inlines.
     fn scan(
         &mut self,
-        s: &'c Struct,
-        bytes: &'b [u8],
+        message: &Message<'c, 'b>,
         outer: [u8; 2],
-        start: usize,
+        range: Range<usize>,
         seen: &mut Seen,
     ) -> Result<(), Fail> {
-        let mut reader = Reader::new(bytes);
-        while !reader.is_empty() {
-            let (tag, wire) = reader.field()?;
-            let place = match s.tagged(outer, tag) {
-                // Fields of a newer version are skipped, as in Go.
-                Tagged::Unknown => continue,
-                Tagged::Message(inner) => {
-                    self.scan(s, wire.bytes("")?, inner, start, seen)?;
-                    continue;
+        let Some(bytes) = message.bytes.get(..range.end) else {
+            return Err(cut_short());
+        };
+        let mut at = range.start;
+        while let Some(key) = bytes.get(at) {
+            if outer == [0, 0]
+                && let Some(place) = message.plan.place(*key)
+            {
+                let rest = bytes.get(at + 1..).unwrap_or_default();
+                let (number, used) = varint(rest);
+                if used == 0 {
+                    return Err(no_varint(rest));
                 }
-                Tagged::Field(place) => place,
-            };
-            let at = self.found.len() - start;
-            let bit = 1_u64 << (place & 63);
-            if seen.places & bit == 0 {
-                seen.places |= bit;
-                seen.first[usize::from(place) & 63] = at as u8;
-                seen.scattered |= at > usize::from(u8::MAX);
-            } else {
-                seen.again |= bit;
-                seen.scattered |= self.found.last().is_none_or(|f| f.place != place);
-                if self.found.len() > limits::MAX_NODES {
-                    return Err(too_many());
-                }
+                let start = at + 1 + used;
+                let found = if key & 7 == BYTES {
+                    let len = usize::try_from(number).unwrap_or(usize::MAX);
+                    if len > bytes.len() - start {
+                        return Err(cut_short());
+                    }
+                    at = start + len;
+                    Found::bytes(place.into(), start, len)
+                } else {
+                    at = start;
+                    Found::number(place.into(), VARINT, number)
+                };
+                self.note(message, found, seen)?;
+                continue;
             }
-            // Written field by field: see [`Wire`].
-            self.found.push(Found::NONE);
-            if let Some(found) = self.found.last_mut() {
-                found.place = place;
-                found.wire.kind = wire.kind;
-                found.wire.number = wire.number;
-                found.wire.content = wire.content;
+            let mut reader = Reader::new(bytes.get(at..).unwrap_or_default());
+            let (tag, wire) = reader.field()?;
+            at = bytes.len() - reader.left();
+            let start = at - wire.content.len();
+            match message.s.tagged(outer, tag) {
+                // Fields of a newer version are skipped, as in Go.
+                Tagged::Unknown => {}
+                Tagged::Message(inner) => {
+                    wire.bytes("")?;
+                    self.scan(message, inner, start..at, seen)?;
+                }
+                Tagged::Field(place) => {
+                    let found = match wire.kind {
+                        BYTES => Found::bytes(place, start, wire.content.len()),
+                        kind => Found::number(place, kind, wire.number),
+                    };
+                    self.note(message, found, seen)?;
+                }
             }
         }
         Ok(())
     }
 
+    #[inline(always)]
+    fn note(
+        &mut self,
+        message: &Message<'c, 'b>,
+        found: Found,
+        seen: &mut Seen,
+    ) -> Result<(), Fail> {
+        let (place, at) = (found.place(), self.found.len() - message.start);
+        let bit = 1_u64 << (place & 63);
+        if seen.places & bit == 0 {
+            seen.places |= bit;
+            seen.first[usize::from(place) & 63] = at as u8;
+        } else {
+            seen.again |= bit;
+            seen.scattered |= self.found.last().is_none_or(|f| f.place() != place);
+            if self.found.len() > limits::MAX_NODES {
+                return Err(too_many());
+            }
+        }
+        self.found.push(found);
+        Ok(())
+    }
+
     /// Behind the last of the same field as at `at`.
     fn end_of_run(&self, at: usize) -> usize {
-        let place = self.found[at].place;
-        let same = self.found[at..].iter().take_while(|f| f.place == place);
+        let place = self.found[at].place();
+        let same = self.found[at..].iter().take_while(|f| f.place() == place);
         at + same.count()
     }
 
     /// Reads a field from what was found; `false` when Go leaves it out.
-    #[inline(always)]
     fn field(
         &mut self,
         field: &'c Field,
         found: Range<usize>,
-        depth: usize,
+        message: &Message<'c, 'b>,
         value: &mut Value,
     ) -> Result<bool, Fail> {
         let shape = self.types.get(field.ty);
         match shape {
-            Shape::List(list) if !list.wrapped => self.list(field, list, found, depth, value)?,
-            Shape::Map(item) => self.map(field, *item, found, depth, value)?,
+            Shape::List(list) if !list.wrapped => self.list(field, list, found, message, value)?,
+            Shape::Map(item) => self.map(&field.json, *item, found, message, value)?,
             _ => {
                 // The last one counts.
                 for at in found {
-                    self.fill(shape, self.found[at].wire, &field.json, depth, value)?;
+                    let wire = self.found[at].wire(message.bytes);
+                    self.fill(field.ty, wire, &field.json, message.depth, value)?;
                 }
             }
         }
@@ -286,45 +452,75 @@ impl<'c, 'b> Decoder<'c, 'b> {
         field: &'c Field,
         list: &'c List,
         found: Range<usize>,
-        depth: usize,
+        message: &Message<'c, 'b>,
         place: &mut Value,
     ) -> Result<(), Fail> {
         let shape = self.types.get(list.item);
         if let Shape::Int32 | Shape::Int64 | Shape::Bool = shape {
             let items = place.open_array(0);
             for at in found {
-                self.items(list, self.found[at].wire, &field.json, depth, items)?;
+                let wire = self.found[at].wire(message.bytes);
+                self.items(list, wire, &field.json, message.depth, items)?;
             }
             return Ok(());
         }
         let items = place.open_array(found.len());
         for (at, item) in found.zip(items) {
-            self.fill(shape, self.found[at].wire, &field.json, depth, item)?;
+            let wire = self.found[at].wire(message.bytes);
+            self.fill(list.item, wire, &field.json, message.depth, item)?;
         }
         Ok(())
     }
 
     fn map(
         &mut self,
-        field: &'c Field,
+        name: &str,
         item: TypeId,
         found: Range<usize>,
-        depth: usize,
+        message: &Message<'c, 'b>,
         place: &mut Value,
     ) -> Result<(), Fail> {
+        let quantities = *self.types.get(item) == Shape::Quantity;
+        let texts = *self.types.get(item) == Shape::String;
         let pairs = place.open_object(found.len());
         for at in found {
-            let pair = self.found[at].wire.bytes(&field.json)?;
             pairs.push(Entry::EMPTY);
-            if let Some(entry) = pairs.last_mut() {
-                self.pair(entry, item, pair, &field.json, depth)?;
+            let Some(entry) = pairs.last_mut() else {
+                continue;
+            };
+            let found = self.found[at];
+            if let Some(bytes) = found.content(message.bytes)
+                && let Some((key, value)) = plain_pair(bytes)
+                && let Some(text) = match (texts, quantities) {
+                    (true, _) => Some(value),
+                    (_, true) => self.plain_quantity(value),
+                    _ => None,
+                }
+                && self.ascii.put_key(key, entry)
+                && self.ascii.put(text, entry.value_mut())
+            {
+                self.count(message.depth)?;
+                continue;
             }
+            let pair = found.wire(message.bytes).bytes(name)?;
+            self.pair(entry, item, pair, name, message.depth)?;
         }
         if let Value::Object(map) = place {
             // The last of equal keys counts.
             map.put_in_order();
         }
         Ok(())
+    }
+
+    /// The text of a quantity in its usual form.
+    #[inline]
+    fn plain_quantity(&self, bytes: &'b [u8]) -> Option<&'b [u8]> {
+        match bytes {
+            [0x0a, len, text @ ..] if usize::from(*len) == text.len() => {
+                crate::quantity::is_plain(self.ascii.text(text)?).then_some(text)
+            }
+            _ => None,
+        }
     }
 
     /// One item of a repeated field, or several packed numbers.
@@ -340,7 +536,7 @@ impl<'c, 'b> Decoder<'c, 'b> {
         let mut add = |decoder: &mut Self, wire| {
             items.push(Value::Null);
             match items.last_mut() {
-                Some(place) => decoder.fill(shape, wire, name, depth, place),
+                Some(place) => decoder.fill(list.item, wire, name, depth, place),
                 None => Ok(()),
             }
         };
@@ -362,7 +558,6 @@ impl<'c, 'b> Decoder<'c, 'b> {
         name: &str,
         depth: usize,
     ) -> Result<(), Fail> {
-        let shape = self.types.get(item);
         let mut found = false;
         let mut reader = Reader::new(bytes);
         while !reader.is_empty() {
@@ -375,14 +570,14 @@ impl<'c, 'b> Decoder<'c, 'b> {
                     }
                 }
                 (2, wire) => {
-                    self.fill(shape, wire, name, depth, entry.value_mut())?;
+                    self.fill(item, wire, name, depth, entry.value_mut())?;
                     found = true;
                 }
                 _ => {}
             }
         }
         if !found {
-            let nothing = self.value(shape, Wire::of_bytes(&[]), name, depth);
+            let nothing = self.value(item, Wire::of_bytes(&[]), name, depth);
             *entry.value_mut() = nothing.unwrap_or_default();
         }
         Ok(())
@@ -391,14 +586,14 @@ impl<'c, 'b> Decoder<'c, 'b> {
     /// Reads a value into its place: processors are slow to move what was written a moment ago.
     fn fill(
         &mut self,
-        shape: &'c Shape,
+        id: TypeId,
         wire: Wire<'b>,
         name: &str,
         depth: usize,
         place: &mut Value,
     ) -> Result<(), Fail> {
-        match (shape, wire.kind) {
-            (Shape::Struct(s), BYTES) => return self.structure(s, wire.content, depth, place),
+        match (self.types.get(id), wire.kind) {
+            (Shape::Struct(s), BYTES) => return self.structure(id, s, wire.content, depth, place),
             (Shape::String, BYTES) if let Some(text) = self.ascii.text(wire.content) => {
                 place.put_text(text);
             }
@@ -407,15 +602,13 @@ impl<'c, 'b> Decoder<'c, 'b> {
             (Shape::Int32, VARINT) => *place = Value::Int(i64::from(wire.number as i32)),
             (Shape::Int64, VARINT) => *place = Value::Int(wire.number.cast_signed()),
             (Shape::Quantity, BYTES)
-                if let [0x0a, len, text @ ..] = wire.content
-                    && usize::from(*len) == text.len()
-                    && let Some(text) = self.ascii.text(text)
-                    && crate::quantity::is_plain(text) =>
+                if let Some(text) = self.plain_quantity(wire.content)
+                    && let Some(text) = self.ascii.text(text) =>
             {
                 place.put_text(text);
             }
             _ => {
-                *place = self.value(shape, wire, name, depth)?;
+                *place = self.value(id, wire, name, depth)?;
                 return Ok(());
             }
         }
@@ -424,14 +617,15 @@ impl<'c, 'b> Decoder<'c, 'b> {
 
     fn value(
         &mut self,
-        shape: &'c Shape,
+        id: TypeId,
         wire: Wire<'b>,
         name: &str,
         depth: usize,
     ) -> Result<Value, Fail> {
+        let shape = self.types.get(id);
         if let Shape::Struct(s) = shape {
             let mut value = Value::Null;
-            self.structure(s, wire.bytes(name)?, depth, &mut value)?;
+            self.structure(id, s, wire.bytes(name)?, depth, &mut value)?;
             return Ok(value);
         }
         self.count(depth)?;
@@ -535,6 +729,19 @@ impl<'c, 'b> Decoder<'c, 'b> {
             None if items.is_empty() => Value::Null,
             _ => Value::Array(items),
         })
+    }
+}
+
+/// Key and value of a map, when they come in this order, once, and both are short.
+#[inline]
+fn plain_pair(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let [0x0a, len @ 0..0x80, rest @ ..] = bytes else {
+        return None;
+    };
+    let (key, rest) = rest.split_at_checked(usize::from(*len))?;
+    match rest {
+        [0x12, len @ 0..0x80, value @ ..] if usize::from(*len) == value.len() => Some((key, value)),
+        _ => None,
     }
 }
 

@@ -20,6 +20,47 @@ pub(super) struct Reader<'a> {
     rest: &'a [u8],
 }
 
+/// The number that `bytes` begin with, and how many of them it takes; none when there is no number.
+// Given back in two words: what is more than that, or changed in its place, goes through memory.
+#[inline(always)]
+pub(super) fn varint(bytes: &[u8]) -> (u64, usize) {
+    // One byte is what most tags, lengths and flags take.
+    match bytes.first() {
+        Some(b @ 0..0x80) => (u64::from(*b), 1),
+        _ => long_varint(bytes),
+    }
+}
+
+#[inline(never)]
+fn long_varint(bytes: &[u8]) -> (u64, usize) {
+    let mut value = 0u64;
+    for (i, b) in bytes.iter().take(10).enumerate() {
+        value |= u64::from(b & 0x7f).checked_shl(7 * i as u32).unwrap_or(0);
+        if *b < 0x80 {
+            return match (i, b) {
+                (9, 2..) => (0, 0),
+                _ => (value, i + 1),
+            };
+        }
+    }
+    (0, 0)
+}
+
+/// What is wrong where no number is.
+#[cold]
+pub(super) fn no_varint(bytes: &[u8]) -> Fail {
+    malformed(if bytes.len() < 10 {
+        "unexpected EOF"
+    } else {
+        "integer overflow"
+    })
+}
+
+#[cold]
+pub(super) fn cut_short() -> Fail {
+    malformed("unexpected EOF")
+}
+
 /// One field as it is on the wire.
 // Words and no enum: a copy of an enum loads other pieces than were stored a moment ago, for which
 // processors have to wait.
@@ -41,40 +82,25 @@ impl<'a> Reader<'a> {
         self.rest.is_empty()
     }
 
-    #[inline]
-    pub(super) fn varint(&mut self) -> Result<u64, Fail> {
-        // One byte is what most tags, lengths and flags take.
-        if let [b @ 0..0x80, rest @ ..] = self.rest {
-            self.rest = rest;
-            return Ok(u64::from(*b));
-        }
-        self.long_varint()
+    /// How many bytes were not read yet.
+    pub(super) fn left(&self) -> usize {
+        self.rest.len()
     }
 
-    #[inline(never)]
-    fn long_varint(&mut self) -> Result<u64, Fail> {
-        let mut value = 0u64;
-        for (i, b) in self.rest.iter().take(10).enumerate() {
-            value |= u64::from(b & 0x7f).checked_shl(7 * i as u32).unwrap_or(0);
-            if *b < 0x80 {
-                if i == 9 && *b > 1 {
-                    break;
-                }
-                self.rest = &self.rest[i + 1..];
-                return Ok(value);
-            }
+    #[inline]
+    pub(super) fn varint(&mut self) -> Result<u64, Fail> {
+        let (value, used) = varint(self.rest);
+        match self.rest.split_at_checked(used) {
+            Some((_, rest)) if used > 0 => self.rest = rest,
+            _ => return Err(no_varint(self.rest)),
         }
-        Err(malformed(if self.rest.len() < 10 {
-            "unexpected EOF"
-        } else {
-            "integer overflow"
-        }))
+        Ok(value)
     }
 
     #[inline]
     fn take(&mut self, len: usize) -> Result<&'a [u8], Fail> {
         let Some((taken, rest)) = self.rest.split_at_checked(len) else {
-            return Err(malformed("unexpected EOF"));
+            return Err(cut_short());
         };
         self.rest = rest;
         Ok(taken)

@@ -1,0 +1,150 @@
+//! What decoding knows of a struct before it sees a message of it: which bytes begin which of its
+//! fields, and what is to be made of them.
+
+use crate::Value;
+use crate::catalogue::{Shape, Struct, TypeId, Types};
+use crate::strict::unset;
+use crate::value::{Entry, Str, prefix};
+use std::sync::OnceLock;
+
+/// The plans of an arena, by type, each made when it is first asked for.
+#[derive(Default)]
+pub(crate) struct Plans(OnceLock<Box<[Place]>>);
+
+pub(super) type Place = OnceLock<Box<Plan>>;
+
+/// A copy of an arena is made to be changed.
+impl Clone for Plans {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+impl std::fmt::Debug for Plans {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Plans")
+    }
+}
+
+pub(super) struct Plan {
+    /// by a field's first byte on the wire: one more than its place, 0 for what takes more to know
+    by_key: [u8; 256],
+    pub(super) slots: Box<[Slot]>,
+    pub(super) always_bits: u64,
+    pub(super) spare: usize,
+}
+
+/// A field.
+pub(super) struct Slot {
+    prefix: u64,
+    key: Str,
+    pub(super) what: What,
+    /// Go leaves it out when it is zero
+    pub(super) omit: bool,
+    /// of the field, or of its items
+    pub(super) ty: TypeId,
+    /// what Go writes when nothing said it
+    unset: Value,
+}
+
+/// What there is a short way for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum What {
+    Text,
+    Bool,
+    Int32,
+    Int64,
+    Struct,
+    Structs,
+    Texts,
+    /// of texts or quantities
+    Map,
+    Other,
+    /// none of those: a field that came more than once
+    Again,
+}
+
+/// More fields than a word has bits take the long way.
+pub(super) const MAX_FIELDS: usize = 64;
+
+impl Types {
+    /// The places of the plans.
+    pub(super) fn decoding(&self) -> &[Place] {
+        let Plans(all) = &self.decoding;
+        all.get_or_init(|| (0..self.len()).map(|_| Place::new()).collect())
+    }
+}
+
+impl Plan {
+    pub(super) fn new(types: &Types, s: &Struct) -> Self {
+        let mut by_key = [0; 256];
+        let mut slots = Vec::new();
+        if s.fields.len() <= MAX_FIELDS {
+            for (n, field) in (1_u8..).zip(&s.fields) {
+                // Tags of one byte, whether a number or bytes follow.
+                if field.outer == [0, 0] && (1..16).contains(&field.tag) {
+                    let key = (field.tag as usize) << 3;
+                    by_key[key] = n;
+                    by_key[key | 2] = n;
+                }
+                let (what, ty) = what(types, field.ty);
+                slots.push(Slot {
+                    prefix: prefix(&field.json),
+                    key: field.json.clone(),
+                    what,
+                    omit: field.omit_empty && !field.pointer,
+                    ty,
+                    unset: unset(types, field),
+                });
+            }
+        }
+        Self {
+            by_key,
+            slots: slots.into(),
+            always_bits: s.always_bits(),
+            spare: s.spare(),
+        }
+    }
+
+    /// The place of the field that begins with this byte, when the byte says it all.
+    #[inline]
+    pub(super) fn place(&self, key: u8) -> Option<u8> {
+        self.by_key[usize::from(key)].checked_sub(1)
+    }
+}
+
+impl Slot {
+    /// Begins the field behind `entries`; its value is null.
+    #[inline(always)]
+    pub(super) fn open<'e>(&self, entries: &'e mut Vec<Entry>) -> &'e mut Value {
+        Entry::open(entries, self.prefix, &self.key)
+    }
+
+    pub(super) fn key(&self) -> &str {
+        &self.key
+    }
+
+    pub(super) fn unset(&self) -> Value {
+        self.unset.clone()
+    }
+}
+
+fn what(types: &Types, id: TypeId) -> (What, TypeId) {
+    let what = match types.get(id) {
+        Shape::String => What::Text,
+        Shape::Bool => What::Bool,
+        Shape::Int32 => What::Int32,
+        Shape::Int64 => What::Int64,
+        Shape::Struct(_) => What::Struct,
+        Shape::List(list) if !list.wrapped => match types.get(list.item) {
+            Shape::Struct(_) => return (What::Structs, list.item),
+            Shape::String => return (What::Texts, list.item),
+            _ => What::Other,
+        },
+        Shape::Map(item) if matches!(types.get(*item), Shape::String | Shape::Quantity) => {
+            return (What::Map, *item);
+        }
+        _ => What::Other,
+    };
+    (what, id)
+}
