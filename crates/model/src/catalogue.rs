@@ -233,17 +233,12 @@ impl Struct {
         self.find(json).map(|i| &self.fields[i])
     }
 
-    /// Where a field is among all.
-    pub(crate) fn place(&self, json: &str) -> Option<u16> {
-        u16::try_from(self.find(json)?).ok()
-    }
-
     #[inline]
     fn find(&self, json: &str) -> Option<usize> {
         self.find_known(prefix(json), json)
     }
 
-    /// As [`Self::place`] where the prefix of the name is known.
+    /// Where the field is among all whose name has this prefix.
     #[inline]
     pub(crate) fn place_known(&self, wanted: u64, json: &str) -> Option<u16> {
         u16::try_from(self.find_known(wanted, json)?).ok()
@@ -296,16 +291,6 @@ impl Struct {
                 .then_with(|| f.json.as_str().cmp(json))
         });
         found.ok()
-    }
-
-    /// A value for the field at `place`.
-    pub(crate) fn entry(&self, place: u16, value: Value) -> Entry {
-        let place = usize::from(place);
-        Entry::known(
-            self.index.prefixes[place],
-            self.fields[place].json.clone(),
-            value,
-        )
     }
 
     /// How many fields defaulting may add.

@@ -444,7 +444,7 @@ fn items<'a>(meta: &'a Map, key: &str) -> &'a [Value] {
 
 fn check_owners(meta: &Map, path: &Path<'_>, errors: &mut Vec<FieldError>) {
     let path = path.child("ownerReferences");
-    let mut controller: Option<String> = None;
+    let mut controller: Option<(&str, &str)> = None;
     for owner in items(meta, "ownerReferences") {
         let get = |key| owner.get(key).and_then(Value::as_str).unwrap_or_default();
         let api_version = get("apiVersion");
@@ -479,10 +479,11 @@ fn check_owners(meta: &Map, path: &Path<'_>, errors: &mut Vec<FieldError>) {
             ));
         }
         if owner.get("controller").and_then(Value::as_bool) == Some(true) {
-            let current = format!("{}/{}", get("kind"), get("name"));
-            if let Some(first) = &controller {
+            let current = (get("kind"), get("name"));
+            if let Some((first_kind, first)) = controller {
+                let (kind, name) = current;
                 let detail = format!(
-                    "Only one reference can have Controller set to true. Found \"true\" in references for {first} and {current}"
+                    "Only one reference can have Controller set to true. Found \"true\" in references for {first_kind}/{first} and {kind}/{name}"
                 );
                 errors.push(FieldError::invalid(
                     path,

@@ -218,6 +218,11 @@ impl Entry {
         entries.push(Self::known(prefix, key.clone(), Value::Null));
     }
 
+    #[inline]
+    fn follows(&self, prefix: u64, key: &str) -> bool {
+        self.prefix > prefix || self.prefix == prefix && self.key.as_str() > key
+    }
+
     pub(crate) fn order(&self, other: &Self) -> Ordering {
         let by_text = || self.key.cmp(&other.key);
         self.prefix.cmp(&other.prefix).then_with(by_text)
@@ -405,15 +410,27 @@ impl Map {
         duplicates.is_empty()
     }
 
-    /// Puts in `missing`, of which none is here yet and whose keys descend.
-    pub(crate) fn fill_in(&mut self, missing: impl ExactSizeIterator<Item = Entry>) {
+    /// Puts in `missing`, of which none is here yet and whose keys descend; what comes with a key
+    /// makes the value, in its place.
+    pub(crate) fn fill_in<'a>(
+        &mut self,
+        missing: impl ExactSizeIterator<Item = (u64, &'a Str, &'a Value)>,
+    ) {
+        let (mut from, mut to) = (self.0.len(), self.0.len() + missing.len());
         self.0.reserve_exact(missing.len());
-        let mut at = self.0.len();
-        for entry in missing {
-            while at > 0 && self.0[at - 1].order(&entry).is_gt() {
-                at -= 1;
+        self.0.resize_with(to, || Entry::EMPTY);
+        let entries = &mut self.0[..];
+        for (prefix, key, value) in missing {
+            while from > 0 && entries[from - 1].follows(prefix, key) {
+                from -= 1;
+                to -= 1;
+                entries.swap(from, to);
             }
-            self.0.insert(at, entry);
+            to -= 1;
+            let place = &mut entries[to];
+            place.prefix = prefix;
+            place.key.clone_from(key);
+            place.value.put_copy(value);
         }
     }
 
@@ -539,6 +556,18 @@ impl Value {
     #[inline(never)]
     fn put_long(&mut self, text: &str) {
         self.put(Self::String(Str::from(text)));
+    }
+
+    /// Null becomes a copy.
+    #[inline]
+    fn put_copy(&mut self, value: &Self) {
+        match value {
+            Self::Null => {}
+            Self::Int(number) => self.put(Self::Int(*number)),
+            Self::String(text) => self.put(Self::String(text.clone())),
+            Self::Object(map) if map.is_empty() => self.put(Self::object()),
+            other => self.put(other.clone()),
+        }
     }
 
     /// Null becomes another value.
@@ -830,6 +859,27 @@ mod tests {
                 assert_eq!(same(a, b), a == b, "{a:?} {b:?}");
                 let (x, y) = (prefix(a), prefix(b));
                 assert!(x == y || x.cmp(&y) == a.cmp(b), "{a:?} {b:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_piece_of_a_text_is_what_a_slice_of_it_is() {
+        let text =
+            "plain \u{e9}t\u{e9} and \u{2028} more than four and twenty bytes of text, to the end";
+        for start in 0..=text.len() {
+            for end in start..=text.len() {
+                let Some(part) = text.get(start..end) else {
+                    continue;
+                };
+                let len = part.len();
+                assert_eq!(prefix_at(text, start, len), prefix(part));
+                let mut value = Value::Null;
+                value.put_piece(text, start, len);
+                assert_eq!(value, Value::from(part));
+                let mut entry = Entry::EMPTY;
+                entry.put_key_piece(text, start, len);
+                assert_eq!(entry, Entry::new(part.into(), Value::Null));
             }
         }
     }

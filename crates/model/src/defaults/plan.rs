@@ -4,7 +4,7 @@
 use super::{RULE_NAMES, RULES, Rule, Walk, is_zero_scalar, pods, zero};
 use crate::Value;
 use crate::catalogue::{Field, Shape, Struct, TypeId, Types};
-use crate::value::{Entry, prefix, same, suffix};
+use crate::value::{Str, prefix, same, suffix};
 use std::collections::HashMap;
 use std::sync::{LazyLock, OnceLock};
 
@@ -200,10 +200,11 @@ impl Plan {
         self.fills.len() as u16
     }
 
-    /// One of them.
-    pub(super) fn entry(&self, s: &Struct, fill: u16) -> Entry {
+    /// One of them: prefix of the key, key and value.
+    pub(super) fn entry<'a>(&'a self, s: &'a Struct, fill: u16) -> (u64, &'a Str, &'a Value) {
         let fill = &self.fills[usize::from(fill)];
-        s.entry(fill.place, fill.value.clone())
+        let place = usize::from(fill.place);
+        (self.facts[place].prefix, &s.fields[place].json, &fill.value)
     }
 
     /// What stands in such a field by itself, unless this value does.

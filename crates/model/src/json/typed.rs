@@ -4,6 +4,7 @@
 use super::Parser;
 use super::tape::Tape;
 use crate::catalogue::{Places, Shape, Struct, TypeId, Types};
+use crate::proto::plan::{Place, What};
 use crate::value::{Entry, Map};
 use crate::{Value, limits, quantity, strict};
 
@@ -16,6 +17,7 @@ pub(crate) fn parse(types: &Types, root: TypeId, bytes: &[u8]) -> Option<Value> 
     let mut reader = Reader {
         tape: Tape::of(text)?,
         types,
+        plans: types.decoding(),
         fields: Vec::with_capacity(64),
         parser: Parser::new(text),
     };
@@ -27,6 +29,7 @@ pub(crate) fn parse(types: &Types, root: TypeId, bytes: &[u8]) -> Option<Value> 
 struct Reader<'a, 't> {
     tape: Tape<'a>,
     types: &'t Types,
+    plans: &'t [Place],
     /// tokens of the values of all open objects, the innermost last
     fields: Vec<u32>,
     /// for what is rare
@@ -39,7 +42,7 @@ impl<'t> Reader<'_, 't> {
         let types = self.types;
         let token = self.tape.token(at);
         match (types.get(id), token.first()) {
-            (Shape::Struct(s), b'{') => return self.structure(at, s, depth + 1, place),
+            (Shape::Struct(s), b'{') => return self.structure(at, id, s, depth + 1, place),
             (Shape::Map(item), b'{') => return self.map(at, *item, depth + 1, place),
             (Shape::List(list), b'[') => return self.list(at, list.item, depth + 1, place),
             (Shape::String | Shape::IntOrString, b'"') => self.tape.put(token, place),
@@ -82,6 +85,7 @@ impl<'t> Reader<'_, 't> {
     fn structure(
         &mut self,
         at: usize,
+        id: TypeId,
         s: &'t Struct,
         depth: usize,
         place: &mut Value,
@@ -110,10 +114,16 @@ impl<'t> Reader<'_, 't> {
             next = self.tape.behind(next + 1);
         }
         let entries = place.open_object(self.fields.len() - start + s.spare());
-        for field in Places(present) {
+        let plan = self.types.decoding_of(self.plans, id, s);
+        for (field, slot) in Places(present).zip_places(&plan.slots) {
             let at = self.fields[start + usize::from(which[usize::from(field & 63)])];
-            let value = s.open(field, entries);
-            self.value(at as usize, s.fields[usize::from(field)].ty, depth, value)?;
+            let value = slot.open(entries);
+            let token = self.tape.token(at as usize);
+            if slot.what == What::Text && token.first() == b'"' {
+                self.tape.put(token, value);
+            } else {
+                self.value(at as usize, s.fields[usize::from(field)].ty, depth, value)?;
+            }
         }
         self.fields.truncate(start);
         Some(next)

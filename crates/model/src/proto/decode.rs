@@ -66,7 +66,7 @@ impl Found {
 
     /// The content in the message that it was found in; none of a number.
     #[inline(always)]
-    fn content<'b>(self, message: &'b [u8]) -> Option<&'b [u8]> {
+    fn content(self, message: &[u8]) -> Option<&[u8]> {
         if self.kind() != BYTES {
             return None;
         }
@@ -161,7 +161,7 @@ impl<'c, 'b> Decoder<'c, 'b> {
         place: &mut Value,
     ) -> Result<(), Fail> {
         self.count(depth)?;
-        let plan = self.plans[id.0 as usize].get_or_init(|| Box::new(Plan::new(self.types, s)));
+        let plan = self.types.decoding_of(self.plans, id, s);
         let message = Message {
             s,
             plan,

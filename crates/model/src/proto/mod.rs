@@ -5,7 +5,7 @@
 mod ascii;
 mod decode;
 mod encode;
-mod plan;
+pub(crate) mod plan;
 mod wire;
 
 use crate::catalogue::{Catalogue, TypeId, Types};
@@ -264,6 +264,35 @@ mod tests {
             value,
             value!({"metadata": {}, "spec": {"containers": null}, "status": {}})
         );
+    }
+
+    #[test]
+    fn what_comes_again_replaces_or_joins_what_was_there() {
+        let (types, root) = sample_types();
+        let pair = |key: &str, value: &str| {
+            let mut pair = Vec::new();
+            put_bytes(1, key.as_bytes(), &mut pair);
+            put_bytes(2, value.as_bytes(), &mut pair);
+            pair
+        };
+        let mut metadata = Vec::new();
+        for name in ["first", "na\u{ef}ve", "last"] {
+            put_bytes(1, name.as_bytes(), &mut metadata);
+        }
+        for (key, value) in [("b", "1"), ("a", "na\u{ef}ve"), ("b", "2"), ("", "")] {
+            put_bytes(2, &pair(key, value), &mut metadata);
+        }
+        // again, after others
+        put_bytes(1, b"very last", &mut metadata);
+        let mut bytes = Vec::new();
+        put_bytes(1, &metadata, &mut bytes);
+        let value = decode_message(&types, root, &bytes).unwrap();
+        let want = value!({"name": "very last", "labels": {"": "", "a": "na\u{ef}ve", "b": "2"}});
+        assert_eq!(value.get("metadata"), Some(&want));
+        let mut bytes = Vec::new();
+        put_bytes(1, &metadata[..metadata.len() - 11], &mut bytes);
+        let value = decode_message(&types, root, &bytes).unwrap();
+        assert_eq!(value.str_at(&["metadata", "name"]), Some("last"));
     }
 
     /// apimachinery `pkg/apis/meta/v1/time_proto.go`: no bytes are no time, zeros are 1970.

@@ -11,7 +11,7 @@ use std::sync::OnceLock;
 #[derive(Default)]
 pub(crate) struct Plans(OnceLock<Box<[Place]>>);
 
-pub(super) type Place = OnceLock<Box<Plan>>;
+pub(crate) type Place = OnceLock<Box<Plan>>;
 
 /// A copy of an arena is made to be changed.
 impl Clone for Plans {
@@ -26,30 +26,30 @@ impl std::fmt::Debug for Plans {
     }
 }
 
-pub(super) struct Plan {
+pub(crate) struct Plan {
     /// by a field's first byte on the wire: one more than its place, 0 for what takes more to know
     by_key: [u8; 256],
-    pub(super) slots: Box<[Slot]>,
-    pub(super) always_bits: u64,
-    pub(super) spare: usize,
+    pub(crate) slots: Box<[Slot]>,
+    pub(crate) always_bits: u64,
+    pub(crate) spare: usize,
 }
 
 /// A field.
-pub(super) struct Slot {
+pub(crate) struct Slot {
     prefix: u64,
     key: Str,
-    pub(super) what: What,
+    pub(crate) what: What,
     /// Go leaves it out when it is zero
-    pub(super) omit: bool,
+    pub(crate) omit: bool,
     /// of the field, or of its items
-    pub(super) ty: TypeId,
+    pub(crate) ty: TypeId,
     /// what Go writes when nothing said it
     unset: Value,
 }
 
 /// What there is a short way for.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum What {
+pub(crate) enum What {
     Text,
     Bool,
     Int32,
@@ -65,18 +65,24 @@ pub(super) enum What {
 }
 
 /// More fields than a word has bits take the long way.
-pub(super) const MAX_FIELDS: usize = 64;
+pub(crate) const MAX_FIELDS: usize = 64;
 
 impl Types {
+    /// The plan of the struct at `id`, of these places.
+    #[inline]
+    pub(crate) fn decoding_of<'t>(&self, places: &'t [Place], id: TypeId, s: &Struct) -> &'t Plan {
+        places[id.0 as usize].get_or_init(|| Box::new(Plan::new(self, s)))
+    }
+
     /// The places of the plans.
-    pub(super) fn decoding(&self) -> &[Place] {
+    pub(crate) fn decoding(&self) -> &[Place] {
         let Plans(all) = &self.decoding;
         all.get_or_init(|| (0..self.len()).map(|_| Place::new()).collect())
     }
 }
 
 impl Plan {
-    pub(super) fn new(types: &Types, s: &Struct) -> Self {
+    pub(crate) fn new(types: &Types, s: &Struct) -> Self {
         let mut by_key = [0; 256];
         let mut slots = Vec::new();
         if s.fields.len() <= MAX_FIELDS {
@@ -108,7 +114,7 @@ impl Plan {
 
     /// The place of the field that begins with this byte, when the byte says it all.
     #[inline]
-    pub(super) fn place(&self, key: u8) -> Option<u8> {
+    pub(crate) fn place(&self, key: u8) -> Option<u8> {
         self.by_key[usize::from(key)].checked_sub(1)
     }
 }
@@ -116,15 +122,15 @@ impl Plan {
 impl Slot {
     /// Begins the field behind `entries`; its value is null.
     #[inline(always)]
-    pub(super) fn open<'e>(&self, entries: &'e mut Vec<Entry>) -> &'e mut Value {
+    pub(crate) fn open<'e>(&self, entries: &'e mut Vec<Entry>) -> &'e mut Value {
         Entry::open(entries, self.prefix, &self.key)
     }
 
-    pub(super) fn key(&self) -> &str {
+    pub(crate) fn key(&self) -> &str {
         &self.key
     }
 
-    pub(super) fn unset(&self) -> Value {
+    pub(crate) fn unset(&self) -> Value {
         self.unset.clone()
     }
 }
