@@ -4,7 +4,7 @@
 //! what Go's `encoding/json` writes, with keys ascending.
 
 use crate::field::quote;
-use crate::value::{Entry, Map, prefix};
+use crate::value::{Entry, Map};
 use crate::{ApiError, Str, Value, limits};
 use std::borrow::Cow;
 use std::collections::HashSet;
