@@ -7,7 +7,7 @@ use super::{
 };
 use crate::defaults::Plans;
 use crate::proto;
-use crate::value::Str;
+use crate::value::{Str, prefix, suffix};
 use std::mem::take;
 use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError};
 
@@ -36,13 +36,36 @@ pub(super) fn type_named(name: &str) -> Option<TypeId> {
     TYPES.structs.get(name).copied()
 }
 
+/// Where the kinds are that [`outline`] says a number of, ascending.
+static KINDS: LazyLock<Vec<(u64, u32)>> = LazyLock::new(|| {
+    let outlines = (0..)
+        .zip(&TYPES.kinds)
+        .map(|(i, (gvk, ..))| (outline(*gvk), i));
+    let mut all: Vec<_> = outlines.collect();
+    all.sort_unstable();
+    all
+});
+
+/// A number that differs for most kinds.
+fn outline(gvk: [&str; 3]) -> u64 {
+    gvk.iter().fold(0, |all: u64, text| {
+        let mixed = (all ^ prefix(text)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        (mixed.rotate_left(29) ^ suffix(text) ^ text.len() as u64)
+            .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    })
+}
+
 /// The type of a kind that `minor` has.
 pub(super) fn kind(minor: u8, gvk: [&str; 3]) -> Option<TypeId> {
-    let first = TYPES.kinds.partition_point(|(known, ..)| *known < gvk);
-    let all = TYPES.kinds[first..].iter();
-    all.take_while(|(known, ..)| *known == gvk)
-        .find(|(_, (from, to), _)| (*from..=*to).contains(&minor))
-        .map(|(.., id)| *id)
+    let wanted = outline(gvk);
+    let first = KINDS.partition_point(|(known, _)| *known < wanted);
+    let alike = KINDS[first..]
+        .iter()
+        .take_while(|(known, _)| *known == wanted);
+    let (_, _, id) = alike
+        .map(|(_, i)| &TYPES.kinds[*i as usize])
+        .find(|(known, (from, to), _)| *known == gvk && (*from..=*to).contains(&minor))?;
+    Some(*id)
 }
 
 /// Every kind that `minor` has, resource or not, ascending.

@@ -114,7 +114,7 @@ impl<'t> Reader<'_, 't> {
             next = self.tape.behind(next + 1);
         }
         let entries = place.open_object(self.fields.len() - start + s.spare());
-        let plan = self.types.decoding_of(self.plans, id, s);
+        let plan = self.types.decoding_of(self.plans, id);
         for (field, slot) in Places(present).zip_places(&plan.slots) {
             let at = self.fields[start + usize::from(which[usize::from(field & 63)])];
             let value = slot.open(entries);

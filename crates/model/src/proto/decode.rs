@@ -1,7 +1,7 @@
 //! Protobuf to [`Value`].
 
 use super::ascii::Ascii;
-use super::plan::{MAX_FIELDS, Place, Plan, Slot, What};
+use super::plan::{Place, Plan, Slot, What};
 use super::wire::{
     BYTES, FIXED32, FIXED64, Fail, Reader, VARINT, Wire, cut_short, malformed, no_varint, varint,
 };
@@ -100,7 +100,7 @@ struct Seen {
 /// A message that is being read.
 #[derive(Clone, Copy)]
 struct Message<'c, 'b> {
-    s: &'c Struct,
+    id: TypeId,
     plan: &'c Plan,
     bytes: &'b [u8],
     /// where its fields are among those found
@@ -143,11 +143,11 @@ impl<'c, 'b> Decoder<'c, 'b> {
         bytes: &'b [u8],
         depth: usize,
     ) -> Result<Value, Fail> {
-        let Some(s) = self.types.structure(id) else {
+        if self.types.structure(id).is_none() {
             return Err(malformed("not a message"));
-        };
+        }
         let mut value = Value::Null;
-        self.structure(id, s, bytes, depth, &mut value)?;
+        self.structure(id, bytes, depth, &mut value)?;
         Ok(value)
     }
 
@@ -155,15 +155,14 @@ impl<'c, 'b> Decoder<'c, 'b> {
     fn structure(
         &mut self,
         id: TypeId,
-        s: &'c Struct,
         bytes: &'b [u8],
         depth: usize,
         place: &mut Value,
     ) -> Result<(), Fail> {
         self.count(depth)?;
-        let plan = self.types.decoding_of(self.plans, id, s);
+        let plan = self.types.decoding_of(self.plans, id);
         let message = Message {
-            s,
+            id,
             plan,
             bytes,
             start: self.found.len(),
@@ -173,7 +172,7 @@ impl<'c, 'b> Decoder<'c, 'b> {
             places: 0,
             first: [0; 64],
             again: 0,
-            scattered: s.fields.len() > MAX_FIELDS,
+            scattered: plan.many,
         };
         self.scan(&message, [0, 0], 0..bytes.len(), &mut seen)?;
         let countable = self.found.len() - message.start <= usize::from(u8::MAX);
@@ -199,7 +198,12 @@ impl<'c, 'b> Decoder<'c, 'b> {
         let places = seen.places | plan.always_bits;
         // The outermost gets its kind and version besides.
         let room = plan.spare + if depth == 1 { 2 } else { 0 };
-        let entries = place.open_object(places.count_ones() as usize + room);
+        let fields = match seen.again {
+            // A few too many: what is always written may have been found, too.
+            0 => self.found.len() - message.start + plan.always,
+            _ => places.count_ones() as usize,
+        };
+        let entries = place.open_object(fields + room);
         for (i, slot) in Places(places).zip_places(&plan.slots) {
             let value = slot.open(entries);
             if seen.places >> (i & 63) & 1 == 0 {
@@ -217,8 +221,8 @@ impl<'c, 'b> Decoder<'c, 'b> {
                     self.count(depth)?;
                     !(slot.omit && part.is_empty())
                 }
-                (What::Struct, Some(content)) if let Some(s) = self.types.structure(slot.ty) => {
-                    self.structure(slot.ty, s, content, depth, value)?;
+                (What::Struct, Some(content)) => {
+                    self.structure(slot.ty, content, depth, value)?;
                     !(slot.omit && matches!(value, Value::Object(map) if map.is_empty()))
                 }
                 (What::Bool, None) if found.kind() == VARINT => {
@@ -263,12 +267,12 @@ impl<'c, 'b> Decoder<'c, 'b> {
     ) -> Result<bool, Fail> {
         let Message { bytes, depth, .. } = *message;
         match slot.what {
-            What::Structs if let Some(s) = self.types.structure(slot.ty) => {
+            What::Structs => {
                 for (at, item) in found.clone().zip(value.open_array(found.len())) {
                     let Some(content) = self.found[at].content(bytes) else {
                         return Err(self.found[at].wire(bytes).wrong(slot.key()));
                     };
-                    self.structure(slot.ty, s, content, depth, item)?;
+                    self.structure(slot.ty, content, depth, item)?;
                 }
                 Ok(true)
             }
@@ -288,10 +292,10 @@ impl<'c, 'b> Decoder<'c, 'b> {
                 self.map(slot.key(), slot.ty, found, message, value)?;
                 Ok(true)
             }
-            _ => {
-                let field = &message.s.fields[usize::from(place)];
-                self.field(field, found, message, value)
-            }
+            _ => match self.types.structure(message.id) {
+                Some(s) => self.field(&s.fields[usize::from(place)], found, message, value),
+                None => Ok(false),
+            },
         }
     }
 
@@ -302,7 +306,10 @@ impl<'c, 'b> Decoder<'c, 'b> {
 
     /// The fields found, in whatever order.
     fn scattered(&mut self, message: &Message<'c, 'b>, place: &mut Value) -> Result<(), Fail> {
-        let Message { s, start, .. } = *message;
+        let start = message.start;
+        let Some(s) = self.types.structure(message.id) else {
+            return Ok(());
+        };
         self.found[start..].sort_by_key(|f| f.place());
         let all = self.found.len();
         let different = self.found[start..].chunk_by(|a, b| a.place() == b.place());
@@ -347,15 +354,17 @@ impl<'c, 'b> Decoder<'c, 'b> {
         };
         let mut at = range.start;
         while let Some(key) = bytes.get(at) {
+            let keys = 1 + usize::from(*key >> 7);
             if outer == [0, 0]
                 && let Some(place) = message.plan.place(*key)
+                && (keys == 1 || bytes.get(at + 1) == Some(&1))
             {
-                let rest = bytes.get(at + 1..).unwrap_or_default();
+                let rest = bytes.get(at + keys..).unwrap_or_default();
                 let (number, used) = varint(rest);
                 if used == 0 {
                     return Err(no_varint(rest));
                 }
-                let start = at + 1 + used;
+                let start = at + keys + used;
                 let found = if key & 7 == BYTES {
                     let len = usize::try_from(number).unwrap_or(usize::MAX);
                     if len > bytes.len() - start {
@@ -374,7 +383,11 @@ impl<'c, 'b> Decoder<'c, 'b> {
             let (tag, wire) = reader.field()?;
             at = bytes.len() - reader.left();
             let start = at - wire.content.len();
-            match message.s.tagged(outer, tag) {
+            match self
+                .types
+                .structure(message.id)
+                .map_or(Tagged::Unknown, |s| s.tagged(outer, tag))
+            {
                 // Fields of a newer version are skipped, as in Go.
                 Tagged::Unknown => {}
                 Tagged::Message(inner) => {
@@ -593,7 +606,7 @@ impl<'c, 'b> Decoder<'c, 'b> {
         place: &mut Value,
     ) -> Result<(), Fail> {
         match (self.types.get(id), wire.kind) {
-            (Shape::Struct(s), BYTES) => return self.structure(id, s, wire.content, depth, place),
+            (Shape::Struct(_), BYTES) => return self.structure(id, wire.content, depth, place),
             (Shape::String, BYTES) if let Some(text) = self.ascii.text(wire.content) => {
                 place.put_text(text);
             }
@@ -623,9 +636,9 @@ impl<'c, 'b> Decoder<'c, 'b> {
         depth: usize,
     ) -> Result<Value, Fail> {
         let shape = self.types.get(id);
-        if let Shape::Struct(s) = shape {
+        if let Shape::Struct(_) = shape {
             let mut value = Value::Null;
-            self.structure(id, s, wire.bytes(name)?, depth, &mut value)?;
+            self.structure(id, wire.bytes(name)?, depth, &mut value)?;
             return Ok(value);
         }
         self.count(depth)?;

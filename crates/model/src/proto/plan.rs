@@ -27,10 +27,15 @@ impl std::fmt::Debug for Plans {
 }
 
 pub(crate) struct Plan {
-    /// by a field's first byte on the wire: one more than its place, 0 for what takes more to know
+    /// by a field's first byte on the wire: one more than its place, 0 for what takes more to know; of
+    /// those from 0x80 on the second byte is 1
     by_key: [u8; 256],
     pub(crate) slots: Box<[Slot]>,
+    /// there are no slots: more fields than a word has bits
+    pub(crate) many: bool,
     pub(crate) always_bits: u64,
+    /// how many bits
+    pub(crate) always: usize,
     pub(crate) spare: usize,
 }
 
@@ -70,8 +75,8 @@ pub(crate) const MAX_FIELDS: usize = 64;
 impl Types {
     /// The plan of the struct at `id`, of these places.
     #[inline]
-    pub(crate) fn decoding_of<'t>(&self, places: &'t [Place], id: TypeId, s: &Struct) -> &'t Plan {
-        places[id.0 as usize].get_or_init(|| Box::new(Plan::new(self, s)))
+    pub(crate) fn decoding_of<'t>(&self, places: &'t [Place], id: TypeId) -> &'t Plan {
+        places[id.0 as usize].get_or_init(|| Box::new(Plan::of(self, id)))
     }
 
     /// The places of the plans.
@@ -82,13 +87,22 @@ impl Types {
 }
 
 impl Plan {
-    pub(crate) fn new(types: &Types, s: &Struct) -> Self {
+    #[cold]
+    fn of(types: &Types, id: TypeId) -> Self {
+        match types.structure(id) {
+            Some(s) => Self::new(types, s),
+            None => Self::new(types, &Struct::default()),
+        }
+    }
+
+    fn new(types: &Types, s: &Struct) -> Self {
         let mut by_key = [0; 256];
         let mut slots = Vec::new();
         if s.fields.len() <= MAX_FIELDS {
             for (n, field) in (1_u8..).zip(&s.fields) {
-                // Tags of one byte, whether a number or bytes follow.
-                if field.outer == [0, 0] && (1..16).contains(&field.tag) {
+                // Tags up to 31, whether a number or bytes follow: the keys of those above 15 have a
+                // second byte, which is 1.
+                if field.outer == [0, 0] && (1..32).contains(&field.tag) {
                     let key = (field.tag as usize) << 3;
                     by_key[key] = n;
                     by_key[key | 2] = n;
@@ -107,12 +121,14 @@ impl Plan {
         Self {
             by_key,
             slots: slots.into(),
+            many: s.fields.len() > MAX_FIELDS,
             always_bits: s.always_bits(),
+            always: s.always().len(),
             spare: s.spare(),
         }
     }
 
-    /// The place of the field that begins with this byte, when the byte says it all.
+    /// The place of the field that begins with this byte, when that (and a 1 behind it) says it all.
     #[inline]
     pub(crate) fn place(&self, key: u8) -> Option<u8> {
         self.by_key[usize::from(key)].checked_sub(1)
