@@ -31,14 +31,13 @@ pub(crate) const MAGIC: &[u8; 8] = b"FHCKPT\0\x02";
 pub(crate) const MAGIC_PARTS: &[u8; 8] = b"FHCKPT\0\x03";
 /// Ending of a file that is not complete yet.
 pub(crate) const DRAFT: &str = "new";
-/// Bytes of a checkpoint that may wait for the disk at once: one large flush would hold up the
-/// log's small ones.
-const SYNC_EVERY: u64 = 1 << 20;
-/// The same while keyspaces write beside each other: more flushes, and a checkpoint takes longer.
-const SYNC_GENTLY: u64 = 256 << 10;
+/// Bytes of a checkpoint that go to the disk together, without a flush before its end: flushes
+/// hold each other up, and a large one the log's small ones.
 const BLOCK: usize = 256 << 10;
-/// Bytes of values that are written together.
+/// Bytes of values that go to the disk together, and how many while keyspaces write beside each
+/// other.
 const CHUNK: usize = 256 << 10;
+const CHUNK_GENTLY: usize = 64 << 10;
 
 /// A consistent, durable copy of a keyspace; cheap, since it shares everything.
 pub(crate) struct Source {
@@ -116,13 +115,9 @@ impl<'a> Pace<'a> {
         Self { gentle, ..self }
     }
 
-    /// Bytes that may wait for the disk at once.
-    fn slice(&self) -> u64 {
-        if (self.gentle)() {
-            SYNC_GENTLY
-        } else {
-            SYNC_EVERY
-        }
+    /// Bytes of values to write together.
+    fn chunk(&self) -> usize {
+        if (self.gentle)() { CHUNK_GENTLY } else { CHUNK }
     }
 
     fn pause(&mut self) {
@@ -140,8 +135,6 @@ struct Writer<'a> {
     salt: [u8; 8],
     block: u32,
     offset: u64,
-    /// up to where it has been sent to the disk
-    synced: u64,
 }
 
 impl Writer<'_> {
@@ -156,7 +149,7 @@ impl Writer<'_> {
         let io = |e: io::Error| unavailable(&e);
         self.block(&encode_head(source), false).map_err(io)?;
         let mut plain = Vec::with_capacity(BLOCK + 4096);
-        let mut stored = 0;
+        let mut chunk = pace.chunk();
         for (key, versions) in said {
             put_bytes(&mut plain, key);
             let count = u32::try_from(versions.len()).expect("history is bounded");
@@ -164,21 +157,14 @@ impl Writer<'_> {
             for version in versions {
                 keep.version(&mut plain, key, version)?;
             }
-            if let Some(values) = keep.writer.as_mut().filter(|v| v.waiting() >= CHUNK) {
+            if let Some(values) = keep.writer.as_mut().filter(|v| v.waiting() >= chunk) {
                 values.flush().map_err(io)?;
-                if values.offset >= stored + pace.slice() {
-                    values.sync().map_err(io)?;
-                    stored = values.offset;
-                }
                 pace.pause();
+                chunk = pace.chunk();
             }
             if plain.len() >= BLOCK {
                 self.block(&plain, false).map_err(io)?;
                 plain.clear();
-                if self.offset >= self.synced + pace.slice() {
-                    self.file.sync_data().map_err(io)?;
-                    self.synced = self.offset;
-                }
                 pace.pause();
             }
         }
@@ -199,6 +185,7 @@ impl Writer<'_> {
         self.cipher
             .seal(nonce(self.salt, self.block), &aad, &mut out, from);
         self.file.write_at(&out, self.offset)?;
+        self.file.start_writing(self.offset, out.len() as u64);
         self.offset += out.len() as u64;
         self.block += 1;
         Ok(())
@@ -436,7 +423,6 @@ fn write_file(
         salt,
         block: 0,
         offset,
-        synced: 0,
     };
     writer.part(source, everything(source), keep, pace)?;
     let mut foot = Vec::new();

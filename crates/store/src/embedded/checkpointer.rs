@@ -5,7 +5,7 @@ use super::Shared;
 use super::checkpoint::Source;
 use super::keyspace::Slot;
 use super::state::Phase;
-use crate::Result;
+use crate::{Error, Result};
 use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -107,7 +107,11 @@ fn next(checkpoints: &Checkpoints) -> Option<(Option<Arc<Slot>>, bool)> {
 /// Checkpoints one keyspace; false when that failed.
 fn save(shared: &Shared, slot: &Arc<Slot>) -> bool {
     let _busy = slot.busy.blocking_lock();
-    match checkpoint(shared, slot, None) {
+    let mut saved = checkpoint(shared, slot, None);
+    if matches!(saved, Err(Error::NoSpace(_))) && shared.give_back() {
+        saved = checkpoint(shared, slot, None);
+    }
+    match saved {
         Ok(()) => true,
         Err(error) => {
             tracing::warn!(keyspace = slot.id(), %error, "a checkpoint could not be written");

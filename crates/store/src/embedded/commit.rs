@@ -283,13 +283,17 @@ impl Committer {
         }
         let before = self.log.segment;
         let end = self.log.pos();
-        if self.log.wants_spare() && self.shared.upkeep.spare() {
-            self.log.has_spare();
+        if self.log.wants_spare()
+            && let Some(spare) = self.shared.upkeep.spare()
+        {
+            self.log.has_spare(spare);
         }
         self.full = match self.log.make_room(size) {
             Ok(()) => false,
             Err(error) => {
-                if !is_full(&error) {
+                if is_full(&error) {
+                    self.shared.upkeep.tighten();
+                } else {
                     self.shared.fail(&error);
                 }
                 true
@@ -506,9 +510,9 @@ impl Committer {
             .apply(record, now_ms)
             .expect("a record is planned on the state it is applied to");
         state.dirty_from.get_or_insert(self.log.segment);
-        state.tail_bytes += (self.batch.size() - body) as u64;
-        self.records
-            .push((number, counter, body, self.batch.size() - 4 - body));
+        let len = self.batch.end_of_records() - body;
+        state.tail_bytes += len as u64;
+        self.records.push((number, counter, body, len));
         if !std::mem::replace(&mut state.in_round, true) {
             self.touched.push(loaded.clone());
         }

@@ -1,7 +1,7 @@
 //! The few file operations the engine needs, so that tests can make them fail.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _};
+use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::Path;
 
@@ -17,10 +17,6 @@ pub trait Disk: Send + Sync + 'static {
     fn open_existing(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
     /// The whole of a file.
     fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
-    /// The whole of a file, but for zeroes at its end: most of them may be left out.
-    fn read_written(&self, path: &Path) -> io::Result<Vec<u8>> {
-        self.read(path)
-    }
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     fn remove(&self, path: &Path) -> io::Result<()>;
     /// Makes creations, renames and removals in a directory durable.
@@ -34,11 +30,14 @@ pub trait DiskFile: Send + 'static {
     /// Fills all of `data`.
     fn read_at(&mut self, data: &mut [u8], offset: u64) -> io::Result<()>;
     fn sync_data(&mut self) -> io::Result<()>;
+    /// Asks that what was written there goes to the disk by and by, so that a flush later has
+    /// little to do. Nobody may rely on it.
+    fn start_writing(&mut self, offset: u64, len: u64) {
+        let _ = (offset, len);
+    }
     fn set_len(&mut self, len: u64) -> io::Result<()>;
+    fn size(&mut self) -> io::Result<u64>;
 }
-
-/// Bytes that are read at once.
-const PIECE: usize = 128 << 10;
 
 /// The machine's file system.
 pub struct RealDisk;
@@ -64,26 +63,6 @@ impl Disk for RealDisk {
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
         fs::read(path)
-    }
-
-    /// Memory for what is not there costs more than reading it.
-    fn read_written(&self, path: &Path) -> io::Result<Vec<u8>> {
-        let mut file = File::open(path)?;
-        let (mut piece, zeroes) = (vec![0; PIECE], vec![0; PIECE]);
-        let (mut data, mut left_out) = (Vec::new(), 0);
-        loop {
-            let n = match file.read(&mut piece) {
-                Ok(0) => return Ok(data),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                read => read?,
-            };
-            if piece[..n] == zeroes[..n] {
-                left_out += n;
-            } else {
-                data.resize(data.len() + std::mem::take(&mut left_out), 0);
-                data.extend_from_slice(&piece[..n]);
-            }
-        }
     }
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
@@ -126,7 +105,17 @@ impl DiskFile for File {
         File::sync_data(self)
     }
 
+    fn start_writing(&mut self, offset: u64, len: u64) {
+        // Before the kernel forgets pages, it begins to write them.
+        let len = std::num::NonZeroU64::new(len);
+        let _ = rustix::fs::fadvise(self, offset, len, rustix::fs::Advice::DontNeed);
+    }
+
     fn set_len(&mut self, len: u64) -> io::Result<()> {
         File::set_len(self, len)
+    }
+
+    fn size(&mut self) -> io::Result<u64> {
+        Ok(self.metadata()?.len())
     }
 }

@@ -1,13 +1,18 @@
-//! The log that all keyspaces of a node share: batches of sealed records in zeroed segments.
+//! The log that all keyspaces of a node share: batches of sealed records in prepared segments.
 //!
 //! A batch is written with one write and made durable with one fdatasync before anyone gets an
 //! answer. Batches carry a running number, so a reader can tell a torn last write (cut off)
 //! from damage in front of something that was acknowledged (an error).
 //!
-//! Segment: 32 bytes `magic, segment, first batch number, crc`, then batches:
-//! `magic u32, len u32, segment u64, number u64, crc u32, 0 u32, payload, end mark u32`.
+//! Segment: a sector `magic, segment u64, first batch number u64, sectors u32, crc of the table
+//! u32, 0, crc u32`; a table of so many checksums: what was in each sector before (see [`before`]);
+//! then batches, each in sectors of its own:
+//! `magic u32, len u32, segment u64, number u64, crc u32, 0 u32, payload, 0, end mark u32`.
 //! Record in a payload: `keyspace u64, counter u64, len u32, sealed bytes`.
+//!
+//! [`before`]: super::before
 
+use super::before::{Before, Prepared, SECTOR};
 use super::disk::{Disk, DiskFile};
 use super::record::Reader;
 use super::toc::{self, Toc};
@@ -15,10 +20,9 @@ use crate::{Error, Result};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
-const SEGMENT_MAGIC: &[u8; 8] = b"FHLOG\0\0\x01";
-pub(crate) const SEGMENT_HEADER: usize = 32;
+const SEGMENT_MAGIC: &[u8; 8] = b"FHLOG\0\0\x02";
+pub(crate) const SEGMENT_HEADER: usize = SECTOR;
 const BATCH_MAGIC: u32 = 0x4846_5442;
 const END_MARK: u32 = 0x4c41_4546;
 const BATCH_HEADER: usize = 32;
@@ -26,17 +30,9 @@ const BATCH_EXTRA: usize = BATCH_HEADER + 4;
 const RECORD_HEADER: usize = 20;
 /// Zeroes that are written at once: little enough that a commit at the same time hardly waits for
 /// them, but each time costs a flush.
-const ZERO_STEP: usize = 256 << 10;
+pub(crate) const ZERO_STEP: usize = 256 << 10;
 /// Room in the log that puts leave to deletions and compactions on a full disk.
 pub(crate) const RESERVE: usize = 1 << 20;
-/// Longest rest between two slices of zeroes.
-const LONGEST_REST: Duration = Duration::from_millis(2);
-/// Segment files are zeroed in advance, so that a commit only overwrites: it then waits for
-/// nothing but its own bytes.
-const SPARE: &str = "spare";
-/// Segments that nobody needs any more, to be zeroed and used again: overwriting takes no blocks
-/// and frees none, so that neither the file system's journal nor the disk has more to do.
-const USED: &str = "used-";
 
 /// Where a record is.
 #[derive(Clone, Copy, Debug)]
@@ -65,7 +61,7 @@ pub(crate) struct Log {
     pub(crate) batch: u64,
     counter: u64,
     zeroes: Vec<u8>,
-    spare: bool,
+    spare: Option<Prepared>,
 }
 
 /// A payload under construction.
@@ -86,7 +82,12 @@ impl Batch {
 
     /// Bytes that the batch will take in the segment.
     pub(crate) fn size(&self) -> usize {
-        self.bytes.len() + 4
+        (self.bytes.len() + 4).next_multiple_of(SECTOR)
+    }
+
+    /// Where the next record begins.
+    pub(crate) fn end_of_records(&self) -> usize {
+        self.bytes.len()
     }
 
     /// Starts a record; returns where its body starts.
@@ -113,7 +114,8 @@ impl Batch {
 
     fn seal(&mut self, segment: u64, number: u64) {
         let len = u32::try_from(self.bytes.len() - BATCH_HEADER).expect("a batch is bounded");
-        self.bytes.extend_from_slice(&END_MARK.to_le_bytes());
+        self.bytes.resize(self.size() - 4, 0);
+        self.bytes.extend_from_slice(&end_mark(segment));
         let header = &mut self.bytes[..BATCH_HEADER];
         header[..4].copy_from_slice(&BATCH_MAGIC.to_le_bytes());
         header[4..8].copy_from_slice(&len.to_le_bytes());
@@ -125,6 +127,12 @@ impl Batch {
     }
 }
 
+/// What ends a batch: not the same where the same place was written before.
+fn end_mark(segment: u64) -> [u8; 4] {
+    let [a, b, c, d, ..] = segment.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes();
+    (END_MARK ^ u32::from_le_bytes([a, b, c, d])).to_le_bytes()
+}
+
 impl Log {
     /// Starts a fresh segment behind everything that a scan found.
     pub(crate) fn start(
@@ -134,8 +142,8 @@ impl Log {
         segment: u64,
         batch: u64,
     ) -> io::Result<Self> {
-        let file = create_segment(&*disk, dir, segment, batch + 1, false)?;
-        let mut log = Self {
+        let file = create_segment(&*disk, dir, (segment, batch + 1), None)?;
+        Ok(Self {
             dir: dir.to_owned(),
             disk,
             segment_bytes,
@@ -146,13 +154,8 @@ impl Log {
             batch,
             counter: 0,
             zeroes: vec![0; ZERO_STEP],
-            spare: false,
-        };
-        // A full disk must not keep anybody from opening and reading.
-        match log.reserve(RESERVE) {
-            Err(error) if error.kind() != io::ErrorKind::StorageFull => Err(error),
-            _ => Ok(log),
-        }
+            spare: None,
+        })
     }
 
     /// Where the next batch goes in the segment.
@@ -174,41 +177,40 @@ impl Log {
     /// segment when this one is full, or when that is prepared and this one has no room left.
     /// Only between batches: a record is sealed for the segment it goes to.
     pub(crate) fn make_room(&mut self, size: usize) -> io::Result<()> {
-        let prepared = self.spare && self.room() < size && size as u64 <= self.segment_bytes / 2;
+        let prepared =
+            self.spare.is_some() && self.room() < size && size as u64 <= self.segment_bytes / 2;
         if self.pos >= self.segment_bytes || prepared {
             self.rotate()?;
         }
         // A spare segment is room enough: zeroes behind this one's end would be for nothing.
-        self.reserve(if self.spare { size } else { size + RESERVE })
+        self.reserve(if self.spare.is_some() {
+            size
+        } else {
+            size + RESERVE
+        })
     }
 
     fn rotate(&mut self) -> io::Result<()> {
-        let spare = std::mem::take(&mut self.spare);
-        if spare {
-            let path = segment_path(&self.dir, self.segment + 1);
-            self.disk.rename(&self.dir.join(SPARE), &path)?;
+        let spare = self.spare.take();
+        let next = self.segment + 1;
+        if spare.is_some() {
+            super::spare::take(&*self.disk, &self.dir, &segment_path(&self.dir, next))?;
         }
-        self.file = create_segment(
-            &*self.disk,
-            &self.dir,
-            self.segment + 1,
-            self.batch + 1,
-            spare,
-        )?;
-        self.segment += 1;
-        self.pos = SEGMENT_HEADER as u64;
-        self.zeroed = if spare { self.segment_bytes } else { self.pos };
+        self.file = create_segment(&*self.disk, &self.dir, (next, self.batch + 1), spare)?;
+        self.segment = next;
+        self.pos = spare.map_or(SEGMENT_HEADER as u64, Prepared::start);
+        self.zeroed = spare.map_or(self.pos, |spare| spare.len);
         Ok(())
     }
 
     /// Whether it is time to prepare the next segment: soon, since that is done slowly.
     pub(crate) fn wants_spare(&self) -> bool {
-        !self.spare && self.pos > self.segment_bytes / 8
+        self.spare.is_none() && self.pos > self.segment_bytes / 8
     }
 
     /// The next segment is prepared.
-    pub(crate) fn has_spare(&mut self) {
-        self.spare = true;
+    pub(crate) fn has_spare(&mut self, spare: Prepared) {
+        self.spare = Some(spare);
     }
 
     /// Makes room for `size` bytes. When the disk is full the room that was there stays.
@@ -233,80 +235,24 @@ impl Log {
     }
 }
 
-/// Gives a complete segment that is needed no more another name, durably, before anything in it
-/// changes.
-pub(crate) fn set_aside(disk: &dyn Disk, dir: &Path, segment: u64) -> io::Result<()> {
-    match disk.rename(&segment_path(dir, segment), &used_path(dir, segment)) {
-        // An attempt before this one came so far.
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => disk.sync_dir(dir),
-    }
-}
-
-fn used_path(dir: &Path, segment: u64) -> PathBuf {
-    dir.join(format!("{USED}{segment}"))
-}
-
-/// Writes the zeroes of a segment to come, over one that was set aside if there is one, in slices
-/// that hold up nobody for long, and rests as long as it works.
-pub(crate) fn prepare_spare(
-    disk: &dyn Disk,
-    dir: &Path,
-    segment_bytes: u64,
-    used: Option<u64>,
-) -> io::Result<()> {
-    if let Some(segment) = used {
-        disk.rename(&used_path(dir, segment), &dir.join(SPARE))?;
-    }
-    let zeroes = vec![0; ZERO_STEP];
-    let mut file = disk.open(&dir.join(SPARE))?;
-    // Nothing may stand behind the zeroes.
-    file.set_len(if used.is_some() { segment_bytes } else { 0 })?;
-    let mut offset = 0;
-    while offset < segment_bytes {
-        let len = zeroes
-            .len()
-            .min(usize::try_from(segment_bytes - offset).unwrap_or(ZERO_STEP));
-        let began = Instant::now();
-        file.write_at(&zeroes[..len], offset)?;
-        file.sync_data()?;
-        std::thread::sleep(began.elapsed().min(LONGEST_REST));
-        offset += len as u64;
-    }
-    Ok(())
-}
-
-/// Removes a spare segment, complete or not.
-pub(crate) fn remove_spare(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
-    disk.remove(&dir.join(SPARE))
-}
-
-/// Removes a spare segment and those that were set aside.
-pub(crate) fn remove_spares(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
-    for name in disk.list(dir)? {
-        if name.starts_with(USED) {
-            disk.remove(&dir.join(name))?;
-        }
-    }
-    remove_spare(disk, dir)
-}
-
 fn create_segment(
     disk: &dyn Disk,
     dir: &Path,
-    segment: u64,
-    first: u64,
-    prepared: bool,
+    (segment, first): (u64, u64),
+    prepared: Option<Prepared>,
 ) -> io::Result<Box<dyn DiskFile>> {
     let mut header = Vec::with_capacity(SEGMENT_HEADER);
     header.extend_from_slice(SEGMENT_MAGIC);
     header.extend_from_slice(&segment.to_le_bytes());
     header.extend_from_slice(&first.to_le_bytes());
+    let (sectors, crc) = prepared.map_or((0, 0), |prepared| prepared.table);
+    header.extend_from_slice(&sectors.to_le_bytes());
+    header.extend_from_slice(&crc.to_le_bytes());
+    header.resize(SEGMENT_HEADER - 4, 0);
     let crc = crc32fast::hash(&header);
     header.extend_from_slice(&crc.to_le_bytes());
-    header.resize(SEGMENT_HEADER, 0);
     let mut file = disk.open(&segment_path(dir, segment))?;
-    if !prepared {
+    if prepared.is_none() {
         // A file of this name can only be what a failed attempt left.
         file.set_len(0)?;
     }
@@ -355,10 +301,9 @@ pub(crate) fn scan(disk: &dyn Disk, dir: &Path, trust: bool) -> Result<Scan> {
                 toc
             }
             None => {
-                let path = segment_path(dir, segment);
-                let data = disk.read_written(&path).map_err(|e| unavailable(&e))?;
+                let found = Found::read(disk, dir, segment).map_err(|e| unavailable(&e))?;
                 let first = previous.is_none();
-                scan_segment(&mut scan, segment, &data, Some(segment) == last, first)?
+                scan_segment(&mut scan, &found, Some(segment) == last, first)?
             }
         };
         for (keyspace, place) in &toc.records {
@@ -412,38 +357,76 @@ fn list_segments(disk: &dyn Disk, dir: &Path) -> Result<Vec<u64>> {
     Ok(segments)
 }
 
-fn scan_segment(
-    scan: &mut Scan,
+/// A segment as it is on the disk.
+struct Found {
     segment: u64,
-    data: &[u8],
-    last: bool,
-    first: bool,
-) -> Result<Toc> {
+    /// up to the last sector that is not as it was before
+    data: Vec<u8>,
+    header: Option<Header>,
+    /// what was in it before; `None`: nobody can say any more
+    before: Option<Before>,
+}
+
+impl Found {
+    fn read(disk: &dyn Disk, dir: &Path, segment: u64) -> io::Result<Self> {
+        let mut file = disk.open_existing(&segment_path(dir, segment))?;
+        let len = file.size()?;
+        let mut start = vec![0; SEGMENT_HEADER.min(usize::try_from(len).unwrap_or(SEGMENT_HEADER))];
+        file.read_at(&mut start, 0)?;
+        let header = segment_header(segment, &start);
+        let before = match &header {
+            Some(header) => Before::read(&mut *file, len, header.table)?,
+            None => Some(Before::zeroes()),
+        };
+        let end = match &before {
+            Some(before) => before.end_of_changes(&mut *file, len)?,
+            None => len,
+        };
+        let mut data = vec![0; usize::try_from(end).map_err(io::Error::other)?];
+        file.read_at(&mut data, 0)?;
+        Ok(Self {
+            segment,
+            data,
+            header,
+            before,
+        })
+    }
+}
+
+fn scan_segment(scan: &mut Scan, found: &Found, last: bool, first: bool) -> Result<Toc> {
+    let segment = found.segment;
     let damaged = |what: &str, offset: usize| damage(segment, offset, what);
-    let Some(first_batch) = segment_header(segment, data) else {
+    let Some(header) = &found.header else {
         // Only the newest segment can have been in the making when the machine stopped.
-        if last && !holds_batch_after(segment, data, 0, 0) {
+        if last && !found.holds_batch_after(0, 0) {
             scan.end = Some((segment, 0));
             scan.torn = true;
             return Ok(Toc::new(segment, 0));
         }
         return Err(damaged("bad segment header", 0));
     };
-    follows(scan, segment, first_batch, first)?;
-    scan.last_batch = first_batch - 1;
-    let mut toc = Toc::new(segment, first_batch);
-    let mut offset = SEGMENT_HEADER;
-    while offset < data.len() {
-        match parse_batch(segment, data, offset) {
-            Parsed::Batch { number, payload } if number == scan.last_batch + 1 => {
+    // The table was durable before the segment got its name.
+    if found.before.is_none() {
+        return Err(damaged("bad table of sectors", SEGMENT_HEADER));
+    }
+    follows(scan, segment, header.first, first)?;
+    scan.last_batch = header.first - 1;
+    let mut toc = Toc::new(segment, header.first);
+    let mut offset = usize::try_from(header.start()).expect("segments are small");
+    while offset < found.data.len() {
+        match found.parse_batch(offset) {
+            Parsed::Batch {
+                number,
+                payload,
+                size,
+            } if number == scan.last_batch + 1 => {
                 collect(&mut toc, number, offset + BATCH_HEADER, payload)
                     .ok_or_else(|| damaged("malformed batch", offset))?;
                 scan.last_batch = number;
-                offset += payload.len() + BATCH_EXTRA;
+                offset += size;
             }
             Parsed::Batch { .. } => return Err(damaged("batch out of order", offset)),
-            Parsed::Zeroes => break,
-            Parsed::Torn if last && !holds_batch_after(segment, data, offset, scan.last_batch) => {
+            Parsed::Torn if last && !found.holds_batch_after(offset, scan.last_batch) => {
                 scan.torn = true;
                 break;
             }
@@ -456,63 +439,100 @@ fn scan_segment(
     Ok(toc)
 }
 
-/// The number of a segment's first batch, if this is its header.
-pub(crate) fn segment_header(segment: u64, data: &[u8]) -> Option<u64> {
-    let mut reader = Reader(data.get(..SEGMENT_HEADER)?);
+/// What the first sector of a segment says.
+pub(crate) struct Header {
+    /// number of its first batch
+    pub(crate) first: u64,
+    table: (u32, u32),
+}
+
+impl Header {
+    /// Where the first batch is.
+    fn start(&self) -> u64 {
+        Prepared {
+            table: self.table,
+            len: 0,
+        }
+        .start()
+    }
+}
+
+/// Takes a segment's header apart, if it is that.
+pub(crate) fn segment_header(segment: u64, data: &[u8]) -> Option<Header> {
+    let (body, crc) = data.get(..SEGMENT_HEADER)?.split_at(SEGMENT_HEADER - 4);
+    let mut reader = Reader(body);
     let magic = reader.take(8)?;
     let number = reader.u64()?;
     let first = reader.u64()?;
-    let crc = reader.u32()?;
+    let table = (reader.u32()?, reader.u32()?);
     (magic == SEGMENT_MAGIC
-        && reader.0 == [0; 4]
         && number == segment
         && first > 0
-        && crc == crc32fast::hash(&data[..24]))
-    .then_some(first)
+        && crc == crc32fast::hash(body).to_le_bytes())
+    .then_some(Header { first, table })
 }
 
 enum Parsed<'a> {
     Batch {
         number: u64,
         payload: &'a [u8],
+        size: usize,
     },
-    /// nothing but zeroes up to the end
-    Zeroes,
     /// not completely written
     Torn,
     /// completely written, changed since
     Damaged,
 }
 
-fn parse_batch(segment: u64, data: &[u8], offset: usize) -> Parsed<'_> {
-    let data = &data[offset..];
-    if data.iter().all(|b| *b == 0) {
-        return Parsed::Zeroes;
-    }
-    match batch_frame(segment, data) {
-        Some((number, frame)) => {
-            let mut digest = crc32fast::Hasher::new();
-            digest.update(&frame[..24]);
-            digest.update(&[0; 4]);
-            digest.update(&frame[28..]);
-            let expected = u32::from_le_bytes([frame[24], frame[25], frame[26], frame[27]]);
-            if digest.finalize() == expected {
-                Parsed::Batch {
-                    number,
-                    payload: &frame[BATCH_HEADER..frame.len() - 4],
-                }
-            } else if torn(frame, offset) {
-                Parsed::Torn
-            } else {
-                Parsed::Damaged
+impl Found {
+    fn parse_batch(&self, offset: usize) -> Parsed<'_> {
+        let Some((number, len, frame)) = batch_frame(self.segment, &self.data[offset..]) else {
+            return Parsed::Torn;
+        };
+        let mut digest = crc32fast::Hasher::new();
+        digest.update(&frame[..24]);
+        digest.update(&[0; 4]);
+        digest.update(&frame[28..]);
+        let expected = u32::from_le_bytes([frame[24], frame[25], frame[26], frame[27]]);
+        if digest.finalize() == expected {
+            Parsed::Batch {
+                number,
+                payload: &frame[BATCH_HEADER..BATCH_HEADER + len],
+                size: frame.len(),
             }
+        } else if self.torn(frame, offset) {
+            Parsed::Torn
+        } else {
+            Parsed::Damaged
         }
-        None => Parsed::Torn,
+    }
+
+    /// What was in each sector before is known: what a crash kept from the disk shows as a missing
+    /// end mark or as a sector that is as it was.
+    fn torn(&self, frame: &[u8], offset: usize) -> bool {
+        let end = &frame[frame.len() - 4..];
+        let as_before = |(n, sector): (usize, &[u8])| {
+            let before = self.before.as_ref();
+            before.is_some_and(|before| before.unchanged(offset / SECTOR + n, sector))
+        };
+        end != end_mark(self.segment) || frame.chunks(SECTOR).enumerate().any(as_before)
+    }
+
+    /// Whether a good batch newer than `number` starts behind `offset`: then what is at `offset`
+    /// was acknowledged, because a batch is written only when the one before it is durable.
+    fn holds_batch_after(&self, offset: usize, number: u64) -> bool {
+        let magic = BATCH_MAGIC.to_le_bytes();
+        let sectors = self.data.chunks(SECTOR).enumerate();
+        sectors.skip(offset / SECTOR + 1).any(|(n, sector)| {
+            sector.starts_with(&magic)
+                && matches!(self.parse_batch(n * SECTOR), Parsed::Batch { number: n, .. } if n > number)
+        })
     }
 }
 
-/// The bytes of a batch whose header is plausible and that is inside the file.
-fn batch_frame(segment: u64, data: &[u8]) -> Option<(u64, &[u8])> {
+/// The number, payload length and bytes of a batch whose header is plausible and that is inside
+/// the file.
+fn batch_frame(segment: u64, data: &[u8]) -> Option<(u64, usize, &[u8])> {
     let mut reader = Reader(data);
     if reader.u32()? != BATCH_MAGIC {
         return None;
@@ -522,35 +542,8 @@ fn batch_frame(segment: u64, data: &[u8]) -> Option<(u64, &[u8])> {
         return None;
     }
     let number = reader.u64()?;
-    Some((number, data.get(..len.checked_add(BATCH_EXTRA)?)?))
-}
-
-/// Segments are zeroed before they are written: what a crash kept from the disk reads as a
-/// missing end mark or as a whole sector of zeroes.
-fn torn(frame: &[u8], offset: usize) -> bool {
-    let end = &frame[frame.len() - 4..];
-    let first_sector = offset.next_multiple_of(512) - offset;
-    let mut sectors = frame[first_sector.min(frame.len())..].chunks_exact(512);
-    end != END_MARK.to_le_bytes() || sectors.any(|sector| sector.iter().all(|b| *b == 0))
-}
-
-/// Whether a good batch newer than `number` starts behind `offset`: then what is at `offset`
-/// was acknowledged, because a batch is written only when the one before it is durable.
-fn holds_batch_after(segment: u64, data: &[u8], offset: usize, number: u64) -> bool {
-    let magic = BATCH_MAGIC.to_le_bytes();
-    let mut from = offset + 1;
-    while let Some(found) = data.get(from..).and_then(|rest| find(rest, &magic)) {
-        let at = from + found;
-        if matches!(parse_batch(segment, data, at), Parsed::Batch { number: n, .. } if n > number) {
-            return true;
-        }
-        from = at + 1;
-    }
-    false
-}
-
-fn find(data: &[u8], pattern: &[u8; 4]) -> Option<usize> {
-    data.windows(4).position(|window| window == pattern)
+    let size = len.checked_add(BATCH_EXTRA)?.next_multiple_of(SECTOR);
+    Some((number, len, data.get(..size)?))
 }
 
 fn collect(toc: &mut Toc, batch: u64, base: usize, payload: &[u8]) -> Option<()> {
@@ -576,82 +569,162 @@ fn collect(toc: &mut Toc, batch: u64, base: usize, payload: &[u8]) -> Option<()>
 #[cfg(test)]
 mod tests {
     use super::super::disk::RealDisk;
+    use super::super::spare;
     use super::*;
 
-    /// A log of one segment with three batches; returns the bytes and where each batch starts.
-    fn three_batches(dir: &Path) -> (Vec<u8>, Vec<usize>) {
-        let mut log = Log::start(dir, Arc::new(RealDisk), 1 << 20, 1, 0).expect("log");
+    const SEGMENT_BYTES: u64 = 32 << 10;
+    /// What stands behind the end of a log in these tests.
+    const BEHIND: usize = 2 * SECTOR;
+
+    fn log(dir: &Path, segment: u64, batch: u64) -> Log {
+        Log::start(dir, Arc::new(RealDisk), SEGMENT_BYTES, segment, batch).expect("log")
+    }
+
+    /// Adds batches of these sizes; returns where each starts.
+    fn fill(log: &mut Log, sizes: &[u64]) -> Vec<usize> {
         let mut starts = Vec::new();
         let mut batch = Batch::default();
-        for n in 1..=3_u64 {
+        for size in sizes {
             batch.clear();
             let counter = log.next_counter();
             let body = batch.begin(7, counter);
+            let salt = 7 * log.segment;
             batch
                 .body()
-                .extend((0..700 * n).map(|i| (i % 251) as u8 + 1));
+                .extend((0..*size).map(|i| ((i + salt) % 251) as u8 + 1));
             batch.end(body);
             starts.push(usize::try_from(log.pos).expect("small"));
             log.append(&mut batch).expect("append");
         }
-        let mut data = std::fs::read(segment_path(dir, 1)).expect("segment");
-        data.truncate(usize::try_from(log.pos).expect("small") + 600);
-        (data, starts)
+        starts
     }
 
-    fn scan_of(dir: &Path, data: &[u8]) -> Result<Scan> {
-        std::fs::write(segment_path(dir, 1), data).expect("write");
+    /// A segment with three batches, over zeroes or over an old log with batches at the same
+    /// places; returns its number, its bytes with some behind the end, and where each batch starts.
+    fn three_batches(dir: &Path, reused: bool) -> (u64, Vec<u8>, Vec<usize>) {
+        let sizes = [700, 1400, 2100];
+        let mut log = log(dir, 1, 0);
+        if reused {
+            let start = Prepared {
+                table: (u32::try_from(SEGMENT_BYTES / 512).expect("small"), 0),
+                len: 0,
+            };
+            log.pos = start.start();
+            log.zeroed = log.pos;
+            fill(&mut log, &[sizes, sizes].concat());
+            let name = spare::set_aside(&RealDisk, dir, 1).expect("set aside");
+            let prepared = spare::prepare(&RealDisk, dir, SEGMENT_BYTES, Some(&name));
+            log.has_spare(prepared.expect("prepared"));
+            log.pos = SEGMENT_BYTES;
+            log.make_room(0).expect("the next segment");
+        }
+        let starts = fill(&mut log, &sizes);
+        let mut data = std::fs::read(segment_path(dir, log.segment)).expect("segment");
+        let end = usize::try_from(log.pos).expect("small");
+        assert_eq!(data[end..end + BEHIND].iter().any(|b| *b != 0), reused);
+        data.truncate(end + BEHIND);
+        (log.segment, data, starts)
+    }
+
+    fn scan_of(dir: &Path, segment: u64, data: &[u8]) -> Result<Scan> {
+        std::fs::write(segment_path(dir, segment), data).expect("write");
         scan(&RealDisk, dir, false)
     }
 
     #[test]
     fn every_cut_of_the_last_batch_is_a_torn_write() {
-        let dir = tempfile::tempdir().expect("dir");
-        let (data, starts) = three_batches(dir.path());
-        let end = data.len() - 600;
-        assert_eq!(scan_of(dir.path(), &data).expect("whole").last_batch, 3);
-        for len in starts[2]..end {
-            for padded in [false, true] {
-                let mut cut = data[..len].to_vec();
-                if padded {
-                    cut.resize(data.len(), 0);
+        for reused in [false, true] {
+            let dir = tempfile::tempdir().expect("dir");
+            let (segment, data, starts) = three_batches(dir.path(), reused);
+            let end = data.len() - BEHIND;
+            let last = scan_of(dir.path(), segment, &data)
+                .expect("whole")
+                .last_batch;
+            let before = std::fs::read(segment_path(dir.path(), segment)).expect("segment");
+            let old = old_contents(&before, reused);
+            let same = [&data[..starts[2]], &old[starts[2]..]].concat();
+            for len in starts[2]..end {
+                for padded in [false, true] {
+                    let mut cut = data[..len].to_vec();
+                    if padded {
+                        cut.extend_from_slice(&old[len..]);
+                    }
+                    let scan = scan_of(dir.path(), segment, &cut).expect("cut off, not an error");
+                    assert_eq!(scan.last_batch, last - 1, "{len}");
+                    assert_eq!(scan.records[&7].len(), 2, "{len}");
+                    // Where the first bytes are those that were there, nothing was written.
+                    let torn = !padded && len != starts[2] || padded && cut != same;
+                    assert_eq!(scan.torn, torn, "{len}");
+                    assert_eq!(scan.end, Some((segment, starts[2] as u64)), "{len}");
                 }
-                let scan = scan_of(dir.path(), &cut).expect("cut off, not an error");
-                assert_eq!(scan.last_batch, 2, "{len}");
-                assert_eq!(scan.records[&7].len(), 2, "{len}");
-                assert_eq!(scan.torn, len != starts[2], "{len}");
-                assert_eq!(scan.end, Some((1, starts[2] as u64)), "{len}");
             }
         }
     }
 
+    /// What was in the segment before the three batches.
+    fn old_contents(data: &[u8], reused: bool) -> Vec<u8> {
+        if !reused {
+            return vec![0; data.len()];
+        }
+        let dir = tempfile::tempdir().expect("dir");
+        let mut log = log(dir.path(), 1, 0);
+        log.pos = Prepared {
+            table: (u32::try_from(SEGMENT_BYTES / 512).expect("small"), 0),
+            len: 0,
+        }
+        .start();
+        log.zeroed = log.pos;
+        fill(&mut log, &[700, 1400, 2100, 700, 1400, 2100]);
+        let mut old = std::fs::read(segment_path(dir.path(), 1)).expect("segment");
+        old.truncate(data.len());
+        old
+    }
+
     #[test]
     fn a_sector_missing_from_the_last_batch_is_a_torn_write() {
-        let dir = tempfile::tempdir().expect("dir");
-        let (data, starts) = three_batches(dir.path());
-        for sector in (starts[2].div_ceil(512) * 512..data.len() - 1200).step_by(512) {
-            let mut torn = data.clone();
-            torn[sector..sector + 512].fill(0);
-            assert_eq!(scan_of(dir.path(), &torn).expect("cut").last_batch, 2);
+        for reused in [false, true] {
+            let dir = tempfile::tempdir().expect("dir");
+            let (segment, data, starts) = three_batches(dir.path(), reused);
+            let last = scan_of(dir.path(), segment, &data)
+                .expect("whole")
+                .last_batch;
+            let old = old_contents(&data, reused);
+            for sector in (starts[2]..data.len() - BEHIND).step_by(SECTOR) {
+                let mut torn = data.clone();
+                torn[sector..sector + SECTOR].copy_from_slice(&old[sector..sector + SECTOR]);
+                let scan = scan_of(dir.path(), segment, &torn).expect("cut");
+                assert_eq!(scan.last_batch, last - 1);
+                assert!(scan.torn);
+            }
+            let mut none = data.clone();
+            none[starts[2]..].copy_from_slice(&old[starts[2]..]);
+            let scan = scan_of(dir.path(), segment, &none).expect("nothing was written");
+            assert_eq!((scan.last_batch, scan.torn), (last - 1, false));
         }
     }
 
     #[test]
     fn no_changed_byte_before_the_end_goes_unnoticed() {
-        let dir = tempfile::tempdir().expect("dir");
-        let (data, starts) = three_batches(dir.path());
-        let end = data.len() - 600;
-        for at in 0..end {
-            let mut bad = data.clone();
-            bad[at] ^= 0x55;
-            match scan_of(dir.path(), &bad) {
-                Err(Error::Corrupt(_)) => {}
-                Err(other) => panic!("byte {at}: {other}"),
-                // A change in the frame of the last batch may look like a torn write.
-                Ok(scan) => {
-                    let header = starts[2]..starts[2] + BATCH_HEADER;
-                    assert!(header.contains(&at) || at >= end - 4, "byte {at}");
-                    assert_eq!(scan.last_batch, 2, "byte {at}");
+        for reused in [false, true] {
+            let dir = tempfile::tempdir().expect("dir");
+            let (segment, data, starts) = three_batches(dir.path(), reused);
+            let last = scan_of(dir.path(), segment, &data)
+                .expect("whole")
+                .last_batch;
+            let end = data.len() - BEHIND;
+            for at in 0..end {
+                let mut bad = data.clone();
+                bad[at] ^= 0x55;
+                match scan_of(dir.path(), segment, &bad) {
+                    Err(Error::Corrupt(_)) => {}
+                    Err(other) => panic!("byte {at}: {other}"),
+                    // A change in the frame of the last batch may look like a torn write.
+                    Ok(scan) => {
+                        let header = starts[2]..starts[2] + BATCH_HEADER;
+                        assert!(header.contains(&at) || at >= end - 4, "byte {at}");
+                        assert_eq!(scan.last_batch, last - 1, "byte {at}");
+                        assert!(scan.torn, "byte {at}");
+                    }
                 }
             }
         }
@@ -660,15 +733,39 @@ mod tests {
     #[test]
     fn a_missing_segment_or_batch_is_reported() {
         let dir = tempfile::tempdir().expect("dir");
-        let (data, starts) = three_batches(dir.path());
+        let (segment, data, starts) = three_batches(dir.path(), false);
         let mut gap = data[..starts[1]].to_vec();
         gap.extend_from_slice(&data[starts[2]..]);
-        assert!(matches!(scan_of(dir.path(), &gap), Err(Error::Corrupt(_))));
-        std::fs::write(segment_path(dir.path(), 1), &data).expect("write");
-        Log::start(dir.path(), Arc::new(RealDisk), 1 << 20, 3, 3).expect("log");
+        assert!(matches!(
+            scan_of(dir.path(), segment, &gap),
+            Err(Error::Corrupt(_))
+        ));
+        std::fs::write(segment_path(dir.path(), segment), &data).expect("write");
+        log(dir.path(), 3, 3);
         assert!(matches!(
             scan(&RealDisk, dir.path(), false),
             Err(Error::Corrupt(_))
         ));
+    }
+
+    #[test]
+    fn a_segment_behind_which_the_log_went_on_needs_all_its_batches() {
+        for reused in [false, true] {
+            let dir = tempfile::tempdir().expect("dir");
+            let (segment, data, starts) = three_batches(dir.path(), reused);
+            let last = scan_of(dir.path(), segment, &data)
+                .expect("whole")
+                .last_batch;
+            log(dir.path(), segment + 1, last);
+            let whole = scan_of(dir.path(), segment, &data).expect("whole");
+            assert_eq!((whole.last_batch, whole.torn), (last, false));
+            let old = old_contents(&data, reused);
+            for sector in (starts[2]..data.len() - BEHIND).step_by(SECTOR) {
+                let mut torn = data.clone();
+                torn[sector..].copy_from_slice(&old[sector..]);
+                let lost = scan_of(dir.path(), segment, &torn);
+                assert!(matches!(lost, Err(Error::Corrupt(_))), "sector at {sector}");
+            }
+        }
     }
 }

@@ -12,6 +12,7 @@
 //! checkpoint; asleep it is a few hundred bytes.
 
 mod backup;
+mod before;
 mod catalog;
 mod checkpoint;
 mod checkpointer;
@@ -28,6 +29,7 @@ mod opening;
 mod options;
 mod plan;
 mod record;
+mod spare;
 mod state;
 mod store;
 mod toc;
@@ -114,16 +116,9 @@ impl Embedded {
         backup::remove_strays(&dir, &options, &entries, &ciphers)?;
         let mut scan = log::scan(&*options.disk, &log_dir, true)?;
         cut_tail(&*options.disk, &log_dir, &mut scan)?;
-        log::remove_spares(&*options.disk, &log_dir).map_err(|e| unavailable(&e))?;
         let active = scan.segments.last().map_or(1, |last| last + 1);
-        let started = log::Log::start(
-            &log_dir,
-            options.disk.clone(),
-            options.segment_bytes,
-            active,
-            scan.last_batch,
-        );
-        let log = started.map_err(|e| unavailable(&e))?;
+        let started = start_log(&log_dir, &options, active, &scan);
+        let (log, kept) = started.map_err(|e| unavailable(&e))?;
         let mut slots = BTreeMap::new();
         for entry in entries {
             // Records of keyspaces that are not in the catalog are remains of deleted ones.
@@ -146,6 +141,9 @@ impl Embedded {
             active: AtomicU64::new(active),
         });
         shared.rotated(active);
+        for name in kept {
+            shared.upkeep.add_used(name);
+        }
         for toc in scan.read.into_iter().filter(|toc| toc.first > 0) {
             shared.upkeep.add_toc(toc);
         }
@@ -286,11 +284,46 @@ fn cut_tail(disk: &dyn disk::Disk, log_dir: &Path, scan: &mut log::Scan) -> Resu
         disk.remove(&path).and_then(|()| disk.sync_dir(log_dir))
     } else {
         disk.open(&path).and_then(|mut file| {
-            file.set_len(len)?;
+            if scan.torn {
+                file.set_len(len)?;
+            }
+            // The last batch was perhaps never acknowledged: from here on it counts.
             file.sync_data()
         })
     };
     cut.map_err(|e| unavailable(&e))
+}
+
+/// Starts the segment that is written from now on. Returns also the names of files that may be
+/// used again: not on a full disk, which must not keep anybody from opening and reading.
+fn start_log(
+    dir: &Path,
+    options: &Options,
+    active: u64,
+    scan: &log::Scan,
+) -> std::io::Result<(log::Log, Vec<String>)> {
+    let disk = &options.disk;
+    let kept = spare::kept(&**disk, dir)?;
+    let bytes = options.segment_bytes;
+    let start = || log::Log::start(dir, disk.clone(), bytes, active, scan.last_batch);
+    let started = start().and_then(|mut log| log.reserve(log::RESERVE).map(|()| log));
+    match started {
+        Err(error) if commit::is_full(&error) => {}
+        started => return started.map(|log| (log, kept)),
+    }
+    spare::remove(&**disk, dir, kept.into_iter())?;
+    if let Some((segment, end)) = scan.end
+        && scan.segments.contains(&segment)
+    {
+        let mut file = disk.open(&log::segment_path(dir, segment))?;
+        file.set_len(end)?;
+        file.sync_data()?;
+    }
+    let mut log = start()?;
+    match log.reserve(log::RESERVE) {
+        Err(error) if !commit::is_full(&error) => Err(error),
+        _ => Ok((log, Vec::new())),
+    }
 }
 
 impl Shared {
@@ -337,19 +370,30 @@ impl Shared {
         for segment in oldest..first.min(self.active.load(Ordering::Acquire)) {
             let disk = &*self.options.disk;
             let again = self.upkeep.wants_used();
-            if again {
-                log::set_aside(disk, &dir, segment)?;
+            let kept = if again {
+                Some(spare::set_aside(disk, &dir, segment)?)
             } else {
                 disk.remove(&log::segment_path(&dir, segment))?;
-            }
+                None
+            };
             disk.remove(&toc::path(&dir, segment))?;
             disk.sync_dir(&dir)?;
             self.oldest.store(segment + 1, Ordering::Release);
-            if again {
-                self.upkeep.add_used(segment);
-            }
+            kept.into_iter().for_each(|name| self.upkeep.add_used(name));
         }
         Ok(())
+    }
+
+    /// Removes the files that were kept to be used again, as the disk is full; whether there were
+    /// any.
+    fn give_back(&self) -> bool {
+        let names = self.upkeep.give_up_used();
+        let some = !names.is_empty();
+        let (disk, dir) = (&*self.options.disk, self.dir.join("log"));
+        if let Err(error) = spare::remove(disk, &dir, names.into_iter()) {
+            tracing::warn!(%error, "files of the log that are not needed could not be removed");
+        }
+        some
     }
 
     fn all_slots(&self) -> Vec<Arc<Slot>> {

@@ -80,7 +80,10 @@ pub(crate) fn read(disk: &dyn Disk, dir: &Path, segment: u64) -> Option<Toc> {
     let mut header = [0; SEGMENT_HEADER];
     file.read_at(&mut header, 0).ok()?;
     file.read_at(&mut [0], toc.end.checked_sub(1)?).ok()?;
-    (segment_header(segment, &header) == Some(toc.first)).then_some(toc)
+    let header = segment_header(segment, &header);
+    header
+        .is_some_and(|header| header.first == toc.first)
+        .then_some(toc)
 }
 
 fn decode(data: &[u8]) -> Option<Toc> {

@@ -2,8 +2,10 @@
 //! in slices, prepares the log's next segment. Sleeps until something is due.
 
 use super::Shared;
+use super::before::Prepared;
 use super::commit::{Request, Work};
 use super::keyspace::{Loaded, Slot};
+use super::spare;
 use super::toc::Toc;
 use crate::LeaseId;
 use parking_lot::{Condvar, Mutex};
@@ -20,8 +22,6 @@ const SLICE: usize = 512;
 const SURVEY_MS: u64 = 1000;
 /// When a keyspace is woken again whose key could not be had.
 const WAKE_AGAIN_MS: u64 = 30_000;
-/// Most segments that are kept to be used again.
-const MAX_USED: usize = 2;
 /// How long a keyspace stays that woke for its leases.
 const DOZE_MS: u64 = 1000;
 
@@ -33,8 +33,10 @@ struct Todo {
     /// complete segments whose table is to be written
     tocs: Vec<Toc>,
     spare: Spare,
-    /// segments of the log that may be used again
-    used: Vec<u64>,
+    /// files that may become segments of the log
+    used: Vec<String>,
+    /// the disk was full: none is kept until a new one could be made
+    tight: bool,
     stopping: bool,
 }
 
@@ -44,7 +46,7 @@ enum Spare {
     #[default]
     Absent,
     Wanted,
-    Ready,
+    Ready(Prepared),
     /// the disk has no room for it; asked for again with the next segment
     Failed,
 }
@@ -124,11 +126,31 @@ impl Upkeep {
 
     /// Whether a segment that is needed no more should be kept.
     pub(crate) fn wants_used(&self) -> bool {
-        self.todo.lock().used.len() < MAX_USED
+        let todo = self.todo.lock();
+        !todo.tight && todo.used.len() < spare::MOST
     }
 
-    pub(crate) fn add_used(&self, segment: u64) {
-        self.todo.lock().used.push(segment);
+    pub(crate) fn add_used(&self, name: String) {
+        let mut todo = self.todo.lock();
+        todo.used.push(name);
+        if todo.tight {
+            drop(todo);
+            self.changed.notify_one();
+        }
+    }
+
+    /// The disk is full: what was kept is to be given back.
+    pub(crate) fn tighten(&self) {
+        if !std::mem::replace(&mut self.todo.lock().tight, true) {
+            self.changed.notify_one();
+        }
+    }
+
+    /// The same for who removes it now.
+    pub(crate) fn give_up_used(&self) -> Vec<String> {
+        let mut todo = self.todo.lock();
+        todo.tight = true;
+        std::mem::take(&mut todo.used)
     }
 
     pub(crate) fn add_toc(&self, toc: Toc) {
@@ -154,20 +176,20 @@ impl Upkeep {
     }
 
     /// Takes the spare segment if there is one, or asks for it.
-    pub(crate) fn spare(&self) -> bool {
+    pub(crate) fn spare(&self) -> Option<Prepared> {
         let mut todo = self.todo.lock();
         match todo.spare {
-            Spare::Ready => {
+            Spare::Ready(prepared) => {
                 todo.spare = Spare::Absent;
-                true
+                Some(prepared)
             }
             Spare::Absent => {
                 todo.spare = Spare::Wanted;
                 drop(todo);
                 self.changed.notify_one();
-                false
+                None
             }
-            Spare::Wanted | Spare::Failed => false,
+            Spare::Wanted | Spare::Failed => None,
         }
     }
 
@@ -195,7 +217,7 @@ pub(crate) fn run(shared: &Arc<Shared>) {
                 if let Some(Reverse(first)) = todo.leases.peek() {
                     due = due.min(first.at_ms);
                 }
-                let wanted = todo.spare == Spare::Wanted;
+                let wanted = todo.spare == Spare::Wanted || (todo.tight && !todo.used.is_empty());
                 if !todo.purge.is_empty() || !todo.tocs.is_empty() || wanted || due <= now {
                     break;
                 }
@@ -241,24 +263,35 @@ pub(crate) fn run(shared: &Arc<Shared>) {
 }
 
 fn prepare_spare(shared: &Shared) {
-    let used = {
+    let (wanted, tight, used) = {
         let mut todo = shared.upkeep.todo.lock();
-        if todo.spare != Spare::Wanted {
-            return;
-        }
-        todo.used.pop()
+        let wanted = todo.spare == Spare::Wanted;
+        let used = if wanted { todo.used.pop() } else { None };
+        (wanted, todo.tight, used)
     };
+    if tight {
+        shared.give_back();
+    }
+    if !wanted {
+        return;
+    }
     let dir = shared.dir.join("log");
     let disk = &*shared.options.disk;
-    let spare = match super::log::prepare_spare(disk, &dir, shared.options.segment_bytes, used) {
-        Ok(()) => Spare::Ready,
+    let bytes = shared.options.segment_bytes;
+    let prepared = spare::prepare(disk, &dir, bytes, used.as_deref());
+    let mut todo = shared.upkeep.todo.lock();
+    match prepared {
+        Ok(prepared) => {
+            todo.spare = Spare::Ready(prepared);
+            todo.tight &= used.is_some();
+        }
         Err(error) => {
             tracing::debug!(%error, "no segment could be prepared");
-            drop(super::log::remove_spare(disk, &dir));
-            Spare::Failed
+            todo.spare = Spare::Failed;
+            drop(todo);
+            drop(spare::remove_spare(disk, &dir));
         }
-    };
-    shared.upkeep.todo.lock().spare = spare;
+    }
 }
 
 fn sweep_every(shared: &Shared) -> u64 {

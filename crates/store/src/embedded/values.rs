@@ -370,8 +370,10 @@ impl Writer {
     }
 
     pub(crate) fn flush(&mut self) -> io::Result<()> {
+        let len = self.buffer.len() as u64;
         self.file.write_at(&self.buffer, self.offset)?;
-        self.offset += self.buffer.len() as u64;
+        self.file.start_writing(self.offset, len);
+        self.offset += len;
         self.buffer.clear();
         self.extent.len = self.offset;
         Ok(())

@@ -76,6 +76,10 @@ impl DiskFile for GatedFile {
     fn set_len(&mut self, len: u64) -> io::Result<()> {
         self.file.set_len(len)
     }
+
+    fn size(&mut self) -> io::Result<u64> {
+        self.file.size()
+    }
 }
 
 /// A keyspace whose backup has begun, and waits.

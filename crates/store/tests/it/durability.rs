@@ -192,7 +192,7 @@ async fn a_log_cut_anywhere_in_its_last_write_loses_only_that_write() {
     let end = full.iter().rposition(|b| *b != 0).expect("data") + 1;
     let magic = full
         .windows(4)
-        .rposition(|w| w == &full[32..36])
+        .rposition(|w| w == &full[512..516])
         .expect("the last batch");
     for len in (magic..=end).rev().step_by(31).chain([magic]) {
         for zeroed in [false, true] {

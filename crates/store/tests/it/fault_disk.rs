@@ -159,4 +159,7 @@ impl DiskFile for FaultFile {
         self.plan.check(false)?;
         self.file.set_len(len)
     }
+    fn size(&mut self) -> io::Result<u64> {
+        self.file.size()
+    }
 }

@@ -7,6 +7,7 @@
 )]
 
 mod backup;
+mod backup_kill;
 mod certificates;
 mod checkpoint_faults;
 mod contract;
@@ -30,6 +31,7 @@ mod random;
 mod real_etcd;
 mod real_postgres;
 mod remote_faults;
+mod reuse;
 mod shares;
 mod sim_disk;
 mod simulation;

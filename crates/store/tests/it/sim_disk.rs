@@ -313,4 +313,9 @@ impl DiskFile for SimFile {
             Ok(())
         })
     }
+    fn size(&mut self) -> io::Result<u64> {
+        Ok(self
+            .disk
+            .with(|inner| inner.files[self.file].now.len() as u64))
+    }
 }

@@ -1,0 +1,140 @@
+//! Files of the log that are kept to be used again: over kills, power cuts and on a full disk.
+
+use crate::random::Random;
+use crate::sim_disk::SimDisk;
+use crate::support::{all, delete, put, put_if, until, value};
+use freehold_store::embedded::disk::{Disk, RealDisk};
+use freehold_store::embedded::{Embedded, Options};
+use freehold_store::{Error, Keyspaces, Store};
+use std::path::Path;
+use std::sync::Arc;
+
+/// Most files that are kept.
+const MOST: usize = 4;
+
+fn on(disk: Arc<dyn Disk>) -> Options {
+    Options {
+        segment_bytes: 64 << 10,
+        checkpoint_after: 256 << 10,
+        disk,
+        ..Options::default()
+    }
+}
+
+fn kept(disk: &dyn Disk, dir: &Path) -> usize {
+    let names = disk.list(&dir.join("log")).expect("log");
+    names.iter().filter(|name| !name.contains('.')).count()
+}
+
+/// Writes until files of the log are kept; says how many keys there are then.
+async fn write_until_kept(store: &dyn Store, disk: &dyn Disk, dir: &Path, mut n: u64) -> u64 {
+    let body = "x".repeat(4 << 10);
+    while kept(disk, dir) < 2 {
+        put(store, &format!("k{:03}", n % 100), &format!("{n} {body}")).await;
+        n += 1;
+        assert!(n < 100_000, "segments are kept");
+    }
+    n
+}
+
+async fn check(store: &dyn Store, done: u64) {
+    for n in done.saturating_sub(100)..done {
+        let found = value(store, &format!("k{:03}", n % 100)).await;
+        let found = found.expect("it was acknowledged");
+        assert_eq!(found.split(' ').next(), Some(&*n.to_string()));
+    }
+}
+
+#[tokio::test]
+async fn what_is_kept_is_used_again_after_a_restart_and_nothing_in_it_comes_back() {
+    let dir = tempfile::tempdir().expect("dir");
+    let mut done = 0;
+    for round in 0..6 {
+        let before = if round == 0 {
+            0
+        } else {
+            kept(&RealDisk, dir.path())
+        };
+        assert_eq!(before > 0, round > 0);
+        let engine = Embedded::open(dir.path(), on(Arc::new(RealDisk))).await;
+        let engine = engine.expect("open");
+        if round > 0 {
+            assert_eq!(
+                kept(&RealDisk, dir.path()),
+                before.min(MOST),
+                "round {round}"
+            );
+        }
+        let store = engine.open("one").await.expect("keyspace");
+        check(&*store, done).await;
+        // Through more segments than are kept.
+        let body = "y".repeat(4 << 10);
+        for _ in 0..200 {
+            let key = format!("k{:03}", done % 100);
+            put(&*store, &key, &format!("{done} {body}")).await;
+            done += 1;
+        }
+        done = write_until_kept(&*store, &RealDisk, dir.path(), done).await;
+        drop((store, engine));
+        let checked = Embedded::check(dir.path(), Options::default()).await;
+        assert!(checked.expect("check").damage.is_empty(), "round {round}");
+    }
+}
+
+#[tokio::test]
+async fn on_a_full_disk_what_is_kept_is_given_back_at_opening() {
+    let dir = tempfile::tempdir().expect("dir");
+    let disk = SimDisk::default();
+    let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+    let engine = Embedded::open(dir.path(), on(shared.clone())).await;
+    let engine = engine.expect("open");
+    let store = engine.open("one").await.expect("keyspace");
+    let done = write_until_kept(&*store, &disk, dir.path(), 0).await;
+    drop((store, engine));
+    // Nothing is left that a disk frees later.
+    disk.sync_dir(&dir.path().join("keyspaces")).expect("sync");
+    disk.full(true);
+    let engine = Embedded::open(dir.path(), on(shared)).await;
+    let engine = engine.expect("a full disk keeps nobody out");
+    assert_eq!(kept(&disk, dir.path()), 0);
+    let store = engine.open("one").await.expect("keyspace");
+    check(&*store, done).await;
+    delete(&*store, "k000").await;
+    let rev = store.head().await.expect("head").rev;
+    store.compact(rev).await.expect("compact");
+}
+
+#[tokio::test]
+async fn on_a_full_disk_what_is_kept_is_given_back_and_deletions_go_on() {
+    let dir = tempfile::tempdir().expect("dir");
+    let disk = SimDisk::default();
+    let engine = Embedded::open(dir.path(), on(Arc::new(disk.clone()))).await;
+    let engine = engine.expect("open");
+    let store = engine.open("one").await.expect("keyspace");
+    write_until_kept(&*store, &disk, dir.path(), 0).await;
+    disk.full(true);
+    let large = "x".repeat(32 << 10);
+    let mut n = 0;
+    let refused = loop {
+        match put_if(&*store, &format!("new{n:03}"), 0, &large).await {
+            Ok(_) => n += 1,
+            Err(error) => break error,
+        }
+        assert!(n < 1000, "the disk is full");
+    };
+    assert!(matches!(refused, Error::NoSpace(_)), "{refused}");
+    let few = || std::future::ready(kept(&disk, dir.path()) <= 1);
+    until("files are given back", few).await;
+    delete(&*store, "k000").await;
+    let rev = store.head().await.expect("head").rev;
+    store.compact(rev).await.expect("compact");
+    let keys = all(&*store, 0).await.expect("reads").count;
+    disk.full(false);
+    put(&*store, "again", "v").await;
+    engine.close();
+    let disk = disk.after_power_cut(&mut Random::new(11));
+    let engine = Embedded::open(dir.path(), on(Arc::new(disk))).await;
+    let engine = engine.expect("open again");
+    let store = engine.open("one").await.expect("keyspace");
+    assert_eq!(all(&*store, 0).await.expect("reads").count, keys + 1);
+}
