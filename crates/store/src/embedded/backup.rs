@@ -254,6 +254,7 @@ impl Shared {
             ciphers: &new_ciphers,
             values: &values,
             inline_bytes: self.options.inline_bytes,
+            again: false,
         };
         let written =
             checkpoint::write(&target, &source, &mut Pace::new(&|| true)).and_then(|()| {
@@ -389,9 +390,9 @@ pub(super) fn remove_strays(
         let generation = ending.strip_prefix('v');
         let generation = generation.and_then(|text| u16::from_str_radix(text, 16).ok());
         let ours = ending == "ckpt" || ending == checkpoint::DRAFT || generation.is_some();
+        // The draft of one that is known is written over by its next checkpoint.
         match (known.get(number), generation) {
             (None, _) if ours => remove(&name)?,
-            (Some(_), None) if ending == checkpoint::DRAFT => remove(&name)?,
             (Some(entry), Some(generation)) => {
                 generations
                     .entry(entry.number)

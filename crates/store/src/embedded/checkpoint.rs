@@ -249,6 +249,8 @@ pub(crate) struct Target<'a> {
     pub(crate) ciphers: &'a Ciphers,
     pub(crate) values: &'a Values,
     pub(crate) inline_bytes: u64,
+    /// there will be another checkpoint: what this one replaces is the next one's draft
+    pub(crate) again: bool,
 }
 
 /// Writes a checkpoint beside the old one and puts it in its place; durable. Memory then lets
@@ -275,6 +277,7 @@ pub(crate) fn write(target: &Target<'_>, source: &Source, pace: &mut Pace<'_>) -
             cipher: &target.ciphers.values,
             number,
         },
+        again: target.again && writer.is_some(),
         writer,
         moved: Vec::new(),
         renamed: false,
@@ -316,6 +319,8 @@ pub(crate) struct Keep<'a> {
     moved: Vec<(Arc<Value>, Spot)>,
     /// from here on the disk may have the new checkpoint, whatever is said
     renamed: bool,
+    /// the file that is replaced will be written over by the next
+    again: bool,
 }
 
 impl<'a> Keep<'a> {
@@ -326,6 +331,7 @@ impl<'a> Keep<'a> {
             writer: None,
             moved: Vec::new(),
             renamed: false,
+            again: false,
         }
     }
 
@@ -387,13 +393,19 @@ pub(crate) fn write_to(
     let salt = random()?;
     let parent = target.parent().unwrap_or(Path::new("."));
     let done = write_file(disk, &draft, (seal, salt), source, (keep, pace), later);
+    let mut replaced = false;
     let done = done.and_then(|()| {
         keep.renamed = true;
-        disk.rename(&draft, target)
+        let renamed = match keep.again {
+            true => disk.replace(&draft, target),
+            false => disk.rename(&draft, target),
+        };
+        replaced = renamed.is_ok();
+        renamed
             .and_then(|()| disk.sync_dir(parent))
             .map_err(|e| unavailable(&e))
     });
-    if done.is_err() {
+    if done.is_err() && !replaced {
         // The old checkpoint and the log still hold everything; the draft is only waste.
         drop(disk.remove(&draft));
     }
@@ -410,7 +422,6 @@ fn write_file(
 ) -> Result<()> {
     let io = |e: io::Error| unavailable(&e);
     let mut file = disk.open(draft).map_err(io)?;
-    file.set_len(0).map_err(io)?;
     let magic = if later.is_some() { MAGIC_PARTS } else { MAGIC };
     let mut start = magic.to_vec();
     start.extend_from_slice(&salt);
@@ -450,6 +461,10 @@ fn write_file(
     }
     put_extent(&mut foot, &keep.extent());
     writer.block(&foot, true).map_err(io)?;
+    // A draft of before may have been longer.
+    if writer.file.size().map_err(io)? > writer.offset {
+        writer.file.set_len(writer.offset).map_err(io)?;
+    }
     writer.file.sync_data().map_err(io)
 }
 

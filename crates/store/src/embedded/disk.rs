@@ -18,6 +18,11 @@ pub trait Disk: Send + Sync + 'static {
     /// The whole of a file.
     fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Puts a file in the place of another, which gets the name of the first where the file system
+    /// can do that: freeing a large file holds up who writes.
+    fn replace(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.rename(from, to)
+    }
     fn remove(&self, path: &Path) -> io::Result<()>;
     /// Makes creations, renames and removals in a directory durable.
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
@@ -78,6 +83,14 @@ impl Disk for RealDisk {
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         fs::rename(from, to)
+    }
+
+    fn replace(&self, from: &Path, to: &Path) -> io::Result<()> {
+        use rustix::fs::{CWD, RenameFlags, renameat_with};
+        match renameat_with(CWD, from, CWD, to, RenameFlags::EXCHANGE) {
+            Err(_) => fs::rename(from, to),
+            Ok(()) => Ok(()),
+        }
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {

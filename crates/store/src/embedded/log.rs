@@ -397,6 +397,12 @@ fn scan_segment(scan: &mut Scan, found: &Found, last: bool, first: bool) -> Resu
     let segment = found.segment;
     let damaged = |what: &str, offset: usize| damage(segment, offset, what);
     let Some(header) = &found.header else {
+        if let Some([magic @ .., version]) = found.data.first_chunk::<8>()
+            && SEGMENT_MAGIC.starts_with(magic)
+            && !SEGMENT_MAGIC.ends_with(&[*version])
+        {
+            return Err(damaged("written by another version of this program", 0));
+        }
         // Only the newest segment can have been in the making when the machine stopped.
         if last && !found.holds_batch_after(0, 0) {
             scan.end = Some((segment, 0));
@@ -728,6 +734,17 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_segment_of_another_version_is_reported() {
+        let dir = tempfile::tempdir().expect("dir");
+        let (segment, mut data, _) = three_batches(dir.path(), false);
+        data[7] = 1;
+        data.splice(40..SEGMENT_HEADER, []);
+        let found = scan_of(dir.path(), segment, &data);
+        let told = found.err().map(|error| error.to_string());
+        assert!(told.is_some_and(|text| text.contains("another version")));
     }
 
     #[test]

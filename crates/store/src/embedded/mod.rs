@@ -89,6 +89,16 @@ pub(crate) struct Shared {
     active: AtomicU64,
 }
 
+impl Drop for Shared {
+    /// What is in memory knows its slot, and the slot what is in memory.
+    fn drop(&mut self) {
+        for slot in self.slots.get_mut().values() {
+            let loaded = slot.loaded.write().take();
+            drop(loaded);
+        }
+    }
+}
+
 /// All keyspaces of a node, on its own disk.
 pub struct Embedded {
     shared: Arc<Shared>,
@@ -141,8 +151,11 @@ impl Embedded {
             active: AtomicU64::new(active),
         });
         shared.rotated(active);
-        for name in kept {
-            shared.upkeep.add_used(name);
+        match kept {
+            Some(names) => names
+                .into_iter()
+                .for_each(|name| shared.upkeep.add_used(name)),
+            None => shared.upkeep.tighten(),
         }
         for toc in scan.read.into_iter().filter(|toc| toc.first > 0) {
             shared.upkeep.add_toc(toc);
@@ -295,13 +308,13 @@ fn cut_tail(disk: &dyn disk::Disk, log_dir: &Path, scan: &mut log::Scan) -> Resu
 }
 
 /// Starts the segment that is written from now on. Returns also the names of files that may be
-/// used again: not on a full disk, which must not keep anybody from opening and reading.
+/// used again; none on a full disk, which must not keep anybody from opening and reading.
 fn start_log(
     dir: &Path,
     options: &Options,
     active: u64,
     scan: &log::Scan,
-) -> std::io::Result<(log::Log, Vec<String>)> {
+) -> std::io::Result<(log::Log, Option<Vec<String>>)> {
     let disk = &options.disk;
     let kept = spare::kept(&**disk, dir)?;
     let bytes = options.segment_bytes;
@@ -309,7 +322,7 @@ fn start_log(
     let started = start().and_then(|mut log| log.reserve(log::RESERVE).map(|()| log));
     match started {
         Err(error) if commit::is_full(&error) => {}
-        started => return started.map(|log| (log, kept)),
+        started => return started.map(|log| (log, Some(kept))),
     }
     spare::remove(&**disk, dir, kept.into_iter())?;
     if let Some((segment, end)) = scan.end
@@ -322,7 +335,7 @@ fn start_log(
     let mut log = start()?;
     match log.reserve(log::RESERVE) {
         Err(error) if !commit::is_full(&error) => Err(error),
-        _ => Ok((log, Vec::new())),
+        _ => Ok((log, None)),
     }
 }
 
@@ -410,6 +423,7 @@ impl Shared {
             ciphers,
             values,
             inline_bytes: self.options.inline_bytes,
+            again: !hurry,
         };
         let urgent = || hurry || self.checkpoints.hurried(slot, self);
         let crowded = || self.queue.crowded();

@@ -12,8 +12,10 @@ use std::time::{Duration, Instant};
 
 const SPARE: &str = "spare";
 const USED: &str = "used-";
-/// Most files that are kept to be used again.
-pub(crate) const MOST: usize = 4;
+/// Most files that are kept to be used again while the log is written, and while it rests: as many
+/// as a checkpoint under load sets free at once, since what is removed has to be zeroed soon after.
+pub(crate) const MOST: usize = 12;
+pub(crate) const AT_REST: usize = 2;
 /// Longest rest between two slices of zeroes.
 const LONGEST_REST: Duration = Duration::from_millis(2);
 

@@ -37,6 +37,8 @@ struct Todo {
     used: Vec<String>,
     /// the disk was full: none is kept until a new one could be made
     tight: bool,
+    /// the log went on in another segment since the last sweep
+    moved: bool,
     stopping: bool,
 }
 
@@ -119,6 +121,7 @@ impl Upkeep {
     /// The log goes on in another segment.
     pub(crate) fn rotated(&self) {
         let mut todo = self.todo.lock();
+        todo.moved = true;
         if todo.spare == Spare::Failed {
             todo.spare = Spare::Absent;
         }
@@ -256,6 +259,7 @@ pub(crate) fn run(shared: &Arc<Shared>) {
             forget(shared, &loaded);
         }
         if super::now_ms() >= next_sweep {
+            keep_few(shared);
             sweep(shared);
             next_sweep = super::now_ms() + sweep_every(shared);
         }
@@ -291,6 +295,22 @@ fn prepare_spare(shared: &Shared) {
             drop(todo);
             drop(spare::remove_spare(disk, &dir));
         }
+    }
+}
+
+/// Removes most of what is kept to be used again when the log has not needed it for a while.
+fn keep_few(shared: &Shared) {
+    let many = {
+        let mut todo = shared.upkeep.todo.lock();
+        let few = match std::mem::take(&mut todo.moved) {
+            true => todo.used.len(),
+            false => todo.used.len().min(spare::AT_REST),
+        };
+        todo.used.split_off(few)
+    };
+    let (disk, dir) = (&*shared.options.disk, shared.dir.join("log"));
+    if let Err(error) = spare::remove(disk, &dir, many.into_iter()) {
+        tracing::warn!(%error, "files of the log that are not needed could not be removed");
     }
 }
 

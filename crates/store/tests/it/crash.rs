@@ -102,7 +102,7 @@ impl Seen {
             reader.join().expect("what the child tells is right");
         });
         let drafts = std::fs::read_dir(dir.join("keyspaces")).is_ok_and(|mut names| {
-            names.any(|name| name.is_ok_and(|n| n.path().extension().is_some_and(|e| e == "new")))
+            names.any(|name| name.is_ok_and(|name| half_written(&name.path())))
         });
         self.drafts += u64::from(drafts);
     }
@@ -122,6 +122,17 @@ impl Seen {
         }
         self.opening += u64::from(!checked);
     }
+}
+
+/// Whether this is a draft, and newer than the checkpoint: else it is the one before.
+fn half_written(path: &Path) -> bool {
+    let modified = |path: &Path| {
+        std::fs::metadata(path)
+            .and_then(|meta| meta.modified())
+            .ok()
+    };
+    path.extension().is_some_and(|ending| ending == "new")
+        && modified(path) > modified(&path.with_extension("ckpt"))
 }
 
 fn kill(child: &mut Child, told: &Receiver<Sign>, wanted: Sign, time: Duration) {
