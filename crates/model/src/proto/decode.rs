@@ -126,7 +126,13 @@ impl<'c, 'b> Decoder<'c, 'b> {
 
     #[inline]
     fn count(&mut self, depth: usize) -> Result<(), Fail> {
-        self.nodes += 1;
+        self.count_all(1, depth)
+    }
+
+    /// Counts so many values of this depth.
+    #[inline]
+    fn count_all(&mut self, values: usize, depth: usize) -> Result<(), Fail> {
+        self.nodes += values;
         if self.nodes > limits::MAX_NODES {
             return Err(too_many());
         }
@@ -204,6 +210,7 @@ impl<'c, 'b> Decoder<'c, 'b> {
             _ => places.count_ones() as usize,
         };
         let entries = place.open_object(fields + room);
+        let mut leaves = 0;
         for (i, slot) in Places(places).zip_places(&plan.slots) {
             let value = slot.open(entries);
             if seen.places >> (i & 63) & 1 == 0 {
@@ -218,7 +225,7 @@ impl<'c, 'b> Decoder<'c, 'b> {
             };
             let keep = match (what, found.content(bytes)) {
                 (What::Text, Some(part)) if self.ascii.put(part, value) => {
-                    self.count(depth)?;
+                    leaves += 1;
                     !(slot.omit && part.is_empty())
                 }
                 (What::Struct, Some(content)) => {
@@ -226,18 +233,18 @@ impl<'c, 'b> Decoder<'c, 'b> {
                     !(slot.omit && matches!(value, Value::Object(map) if map.is_empty()))
                 }
                 (What::Bool, None) if found.kind() == VARINT => {
-                    self.count(depth)?;
+                    leaves += 1;
                     value.put(Value::Bool(found.content != 0));
                     !(slot.omit && found.content == 0)
                 }
                 // Go keeps the low half.
                 (What::Int32, None) if found.kind() == VARINT => {
-                    self.count(depth)?;
+                    leaves += 1;
                     value.put(Value::Int(i64::from(found.content as i32)));
                     !(slot.omit && found.content as i32 == 0)
                 }
                 (What::Int64, None) if found.kind() == VARINT => {
-                    self.count(depth)?;
+                    leaves += 1;
                     value.put(Value::Int(found.content.cast_signed()));
                     !(slot.omit && found.content == 0)
                 }
@@ -253,7 +260,10 @@ impl<'c, 'b> Decoder<'c, 'b> {
                 entries.pop();
             }
         }
-        Ok(())
+        match leaves {
+            0 => Ok(()),
+            _ => self.count_all(leaves, depth),
+        }
     }
 
     /// Reads a field that takes more than a look at what was found; `false` when Go leaves it out.
