@@ -22,6 +22,14 @@ impl<V> Default for Table<'_, V> {
 }
 
 impl<'a, V> Table<'a, V> {
+    /// With room for so many.
+    pub(crate) fn of(number: usize) -> Self {
+        Self {
+            few: Vec::with_capacity(number.min(FEW)),
+            many: HashMap::new(),
+        }
+    }
+
     pub(crate) fn get(&self, name: &str) -> Option<&V> {
         let few = self.few.iter().find(|(n, _)| same(n, name));
         match few {
@@ -39,7 +47,14 @@ impl<'a, V> Table<'a, V> {
     pub(crate) fn insert(&mut self, name: &'a str, value: V) {
         if let Some((_, old)) = self.few.iter_mut().find(|(n, _)| same(n, name)) {
             *old = value;
-        } else if self.few.len() < FEW {
+        } else {
+            self.add(name, value);
+        }
+    }
+
+    /// Adds what is not there.
+    pub(crate) fn add(&mut self, name: &'a str, value: V) {
+        if self.few.len() < FEW {
             self.few.push((name, value));
         } else {
             self.many.insert(name, value);
@@ -65,11 +80,16 @@ impl<'a, V> FromIterator<(&'a str, V)> for Table<'a, V> {
 pub(crate) struct Names<'a>(Table<'a, ()>);
 
 impl<'a> Names<'a> {
+    /// With room for so many.
+    pub(crate) fn of(number: usize) -> Self {
+        Self(Table::of(number))
+    }
+
     /// Whether it is new.
     pub(crate) fn insert(&mut self, name: &'a str) -> bool {
         let new = !self.contains(name);
         if new {
-            self.0.insert(name, ());
+            self.0.add(name, ());
         }
         new
     }

@@ -3,7 +3,7 @@
 use crate::field::{FieldError, Path};
 use crate::quantity::Quantity;
 use crate::rules::Problems;
-use crate::value::prefix;
+use crate::value::{Entry, prefix, same as same_text};
 use crate::{Map, Value};
 
 /// Fields as Go sees them: absent and null are the zero value.
@@ -39,35 +39,168 @@ pub(crate) trait Read {
     }
 }
 
+/// What a field of a struct that [`fields`] makes holds; [`NOTHING`] when it is not there.
+pub(crate) trait Given {
+    fn given(&self) -> Option<&Value>;
+    fn as_text(&self) -> &str;
+    fn as_list(&self) -> &[Value];
+    fn is_on(&self) -> bool;
+}
+
+impl Given for Value {
+    #[inline(always)]
+    fn given(&self) -> Option<&Value> {
+        Some(self).filter(|v| !v.is_null())
+    }
+
+    #[inline(always)]
+    fn as_text(&self) -> &str {
+        self.as_str().unwrap_or_default()
+    }
+
+    #[inline(always)]
+    fn as_list(&self) -> &[Value] {
+        self.as_array().unwrap_or_default()
+    }
+
+    #[inline(always)]
+    fn is_on(&self) -> bool {
+        self.as_bool().unwrap_or(false)
+    }
+}
+
+/// Goes through an object once, to fields that are asked for in ascending order.
+pub(crate) struct Walk<'a> {
+    rest: &'a [Entry],
+}
+
+impl<'a> Walk<'a> {
+    #[inline(always)]
+    pub(crate) fn over(object: &'a Value) -> Self {
+        Self {
+            rest: object.as_object().map_or(&[], Map::entries),
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn to(&mut self, key: &str) -> &'a Value {
+        let wanted = prefix(key);
+        while let [first, rest @ ..] = self.rest {
+            if first.prefix() < wanted {
+                self.rest = rest;
+                continue;
+            }
+            if first.prefix() == wanted {
+                // Short texts of one length and one prefix are the same.
+                let found = first.key();
+                if found.len() == key.len() && (key.len() <= 8 || same_text(found, key)) {
+                    self.rest = rest;
+                    return first.value();
+                }
+                if found < key {
+                    self.rest = rest;
+                    continue;
+                }
+            }
+            break;
+        }
+        &NOTHING
+    }
+}
+
+/// Whether texts ascend, as those must for which an object is gone through.
+pub(crate) const fn ascending(keys: &[&str]) -> bool {
+    let mut i = 1;
+    while i < keys.len() {
+        let (before, now) = (keys[i - 1].as_bytes(), keys[i].as_bytes());
+        let mut at = 0;
+        while at < before.len() && at < now.len() && before[at] == now[at] {
+            at += 1;
+        }
+        let less = at < now.len() && (at == before.len() || before[at] < now[at]);
+        if !less {
+            return false;
+        }
+        i += 1;
+    }
+    true
+}
+
+/// A struct of fields that are looked up together, in one walk over their object.
+macro_rules! fields {
+    ($(#[$doc:meta])* $name:ident { $($field:ident: $key:literal,)+ }) => {
+        $(#[$doc])*
+        struct $name<'a> {
+            $($field: &'a $crate::Value,)+
+        }
+
+        impl<'a> $name<'a> {
+            fn of(object: &'a $crate::Value) -> Self {
+                const { assert!($crate::validate::read::ascending(&[$($key),+])) }
+                let mut walk = $crate::validate::read::Walk::over(object);
+                Self { $($field: walk.to($key),)+ }
+            }
+        }
+    };
+}
+pub(crate) use fields;
+
+/// Looks through an object in its order, which says early that a field is not there.
+fn seek<'a>(map: &'a Map, wanted: u64, key: &str) -> Option<&'a Value> {
+    let entries = map.entries();
+    if entries.len() > 32 {
+        return map.get(key);
+    }
+    let start = entries.iter().position(|e| e.prefix() >= wanted)?;
+    for entry in &entries[start..] {
+        if entry.prefix() != wanted {
+            return None;
+        }
+        if same_text(entry.key(), key) {
+            return Some(entry.value());
+        }
+    }
+    None
+}
+
+#[inline(always)]
+fn find<'a>(object: &'a Value, key: &str) -> Option<&'a Value> {
+    object
+        .as_object()
+        .and_then(|map| seek(map, prefix(key), key))
+}
+
 impl Read for Value {
     #[inline]
     fn part(&self, key: &str) -> Option<&Value> {
-        self.get(key).filter(|v| !v.is_null())
+        find(self, key).filter(|v| !v.is_null())
     }
 
     #[inline]
     fn text(&self, key: &str) -> &str {
-        self.get(key).and_then(Value::as_str).unwrap_or_default()
+        find(self, key).and_then(Value::as_str).unwrap_or_default()
     }
 
     #[inline]
     fn list(&self, key: &str) -> &[Value] {
-        self.get(key).and_then(Value::as_array).unwrap_or_default()
+        find(self, key)
+            .and_then(Value::as_array)
+            .unwrap_or_default()
     }
 
     #[inline]
     fn map(&self, key: &str) -> Option<&Map> {
-        self.get(key).and_then(Value::as_object)
+        find(self, key).and_then(Value::as_object)
     }
 
     #[inline]
     fn int(&self, key: &str) -> Option<i64> {
-        self.get(key).and_then(Value::as_i64)
+        find(self, key).and_then(Value::as_i64)
     }
 
     #[inline]
     fn flag(&self, key: &str) -> bool {
-        self.get(key).and_then(Value::as_bool).unwrap_or(false)
+        find(self, key).and_then(Value::as_bool).unwrap_or(false)
     }
 }
 
@@ -359,8 +492,55 @@ fn equal(a: &Value, b: &Value, amounts: bool) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{Fields, Read as _, same};
+    use super::{Fields, Given as _, Read as _, ascending, same};
     use crate::{Map, Value, value};
+
+    fields! {
+        Several {
+            nothing: "",
+            policy: "restartPolicy",
+            rules: "restartPolicyRules",
+            grace: "terminationGracePeriodSeconds",
+            message: "terminationMessagePath",
+            z: "z",
+        }
+    }
+
+    #[test]
+    fn fields_are_found_in_one_walk_beside_others_that_begin_as_they_do() {
+        let keys = [
+            "",
+            "a",
+            "restartP",
+            "restartPolicies",
+            "restartPolicy",
+            "restartPolicyRules",
+            "terminationGracePeriodSeconds",
+            "terminationMessage",
+            "terminationMessagePath",
+            "terminationMessagePolicy",
+            "z",
+            "zz",
+        ];
+        assert!(ascending(&keys) && !ascending(&["a", "a"]) && !ascending(&["ab", "a"]));
+        for subset in 0..1_u32 << keys.len() {
+            let picked = (0..).zip(keys).filter(|(i, _)| subset >> i & 1 == 1);
+            let object = Value::Object(picked.map(|(_, key)| (key, key)).collect());
+            let several = Several::of(&object);
+            for (key, found) in [
+                ("", several.nothing),
+                ("restartPolicy", several.policy),
+                ("restartPolicyRules", several.rules),
+                ("terminationGracePeriodSeconds", several.grace),
+                ("terminationMessagePath", several.message),
+                ("z", several.z),
+            ] {
+                assert_eq!(found.given(), object.get(key), "{key} of {object:?}");
+                assert_eq!(object.part(key), object.get(key), "{key} of {object:?}");
+            }
+        }
+        assert!(Several::of(&Value::Null).z.given().is_none());
+    }
 
     #[test]
     fn an_index_of_fields_finds_what_the_object_has() {

@@ -4,7 +4,7 @@ use super::resources;
 use super::volumes::{Volumes, descending_path, no_backsteps};
 use crate::field::{FieldError, Path};
 use crate::validate::few::{Names, Table};
-use crate::validate::read::{Fields, NOTHING, Read, Report, quantity};
+use crate::validate::read::{Given, Read, Report, fields, quantity};
 use crate::{Value, rules};
 use std::cell::Cell;
 use std::collections::HashSet;
@@ -21,6 +21,115 @@ pub(super) struct Pod<'a> {
     pub(super) reads_files: Cell<bool>,
 }
 
+fields! {
+    Container {
+        env: "env",
+        env_from: "envFrom",
+        image: "image",
+        image_pull_policy: "imagePullPolicy",
+        lifecycle: "lifecycle",
+        liveness: "livenessProbe",
+        name: "name",
+        ports: "ports",
+        readiness: "readinessProbe",
+        resize_policy: "resizePolicy",
+        resources: "resources",
+        restart_policy: "restartPolicy",
+        restart_rules: "restartPolicyRules",
+        security_context: "securityContext",
+        startup: "startupProbe",
+        message_policy: "terminationMessagePolicy",
+        devices: "volumeDevices",
+        mounts: "volumeMounts",
+    }
+}
+
+fields! {
+    Port {
+        container_port: "containerPort",
+        host_port: "hostPort",
+        name: "name",
+        protocol: "protocol",
+    }
+}
+
+fields! {
+    Variable {
+        name: "name",
+        value: "value",
+        from: "valueFrom",
+    }
+}
+
+fields! {
+    Source {
+        config_map: "configMapKeyRef",
+        field: "fieldRef",
+        file: "fileKeyRef",
+        resource: "resourceFieldRef",
+        secret: "secretKeyRef",
+    }
+}
+
+fields! {
+    Mount {
+        path: "mountPath",
+        propagation: "mountPropagation",
+        name: "name",
+        read_only: "readOnly",
+        recursive: "recursiveReadOnly",
+        sub: "subPath",
+        expression: "subPathExpr",
+    }
+}
+
+fields! {
+    Probe {
+        exec: "exec",
+        failures: "failureThreshold",
+        grpc: "grpc",
+        http: "httpGet",
+        delay: "initialDelaySeconds",
+        period: "periodSeconds",
+        successes: "successThreshold",
+        tcp: "tcpSocket",
+        grace: "terminationGracePeriodSeconds",
+        timeout: "timeoutSeconds",
+    }
+}
+
+fields! {
+    Hook {
+        exec: "exec",
+        http: "httpGet",
+        sleep: "sleep",
+        tcp: "tcpSocket",
+    }
+}
+
+fields! {
+    HttpGet {
+        headers: "httpHeaders",
+        path: "path",
+        port: "port",
+        scheme: "scheme",
+    }
+}
+
+fields! {
+    SecurityContext {
+        escalation: "allowPrivilegeEscalation",
+        app_armor: "appArmorProfile",
+        capabilities: "capabilities",
+        privileged: "privileged",
+        proc_mount: "procMount",
+        group: "runAsGroup",
+        user: "runAsUser",
+        seccomp: "seccompProfile",
+        windows: "windowsOptions",
+    }
+}
+
 const PROTOCOLS: [&str; 3] = ["SCTP", "TCP", "UDP"];
 
 pub(super) fn containers(report: &mut Report, list: &[Value], pod: &Pod<'_>, path: Path<'_>) {
@@ -28,21 +137,25 @@ pub(super) fn containers(report: &mut Report, list: &[Value], pod: &Pod<'_>, pat
         report.required(path, "");
         return;
     }
-    let mut names = Names::default();
+    let mut names = Names::of(list.len());
+    let mut has_host_ports = false;
     for (i, given) in list.iter().enumerate() {
-        let container = &Fields::of(given);
+        let container = &Container::of(given);
         let at = path.index(i);
-        common(report, container, pod, at);
-        if !names.insert(given.text("name")) {
-            report.duplicate(at.child("name"), container.text("name"));
+        has_host_ports |= common(report, container, pod, at);
+        let name = container.name.as_text();
+        if !names.insert(name) {
+            report.duplicate(at.child("name"), name);
         }
-        if let Some(lifecycle) = container.part("lifecycle") {
+        if let Some(lifecycle) = container.lifecycle.given() {
             self::lifecycle(report, lifecycle, pod, at.child("lifecycle"));
         }
         probes(report, container, pod.grace, at);
         restart_policy(report, container, at);
     }
-    host_ports(report, list, path);
+    if has_host_ports {
+        host_ports(report, list, path);
+    }
 }
 
 pub(super) fn init_containers(
@@ -52,29 +165,34 @@ pub(super) fn init_containers(
     pod: &Pod<'_>,
     path: Path<'_>,
 ) {
+    if list.is_empty() {
+        return;
+    }
     let mut names: Names<'_> = regular.iter().map(|c| c.text("name")).collect();
     for (i, given) in list.iter().enumerate() {
-        let container = &Fields::of(given);
+        let container = &Container::of(given);
         let at = path.index(i);
-        common(report, container, pod, at);
-        match container.string("restartPolicy") {
-            None if !container.list("restartPolicyRules").is_empty() => {
+        let has_host_ports = common(report, container, pod, at);
+        match container.restart_policy.as_str() {
+            None if !container.restart_rules.as_list().is_empty() => {
                 let detail = "must specify restartPolicy when restart rules are used";
                 report.required(at.child("restartPolicy"), detail);
             }
             None => {}
             Some(_) => restart_policy(report, container, at),
         }
-        let sidecar = container.text("restartPolicy") == "Always";
-        let name = given.text("name");
+        let sidecar = container.restart_policy.as_text() == "Always";
+        let name = container.name.as_text();
         if names.contains(name) {
             report.duplicate(at.child("name"), name);
         } else if !name.is_empty() {
             names.insert(name);
         }
-        host_ports(report, std::slice::from_ref(given), path);
+        if has_host_ports {
+            host_ports(report, std::slice::from_ref(given), path);
+        }
         if sidecar {
-            if let Some(lifecycle) = container.part("lifecycle") {
+            if let Some(lifecycle) = container.lifecycle.given() {
                 self::lifecycle(report, lifecycle, pod, at.child("lifecycle"));
             }
             probes(report, container, pod.grace, at);
@@ -85,12 +203,12 @@ pub(super) fn init_containers(
                 "readinessProbe",
                 "startupProbe",
             ] {
-                if container.has(field) {
+                if given.has(field) {
                     let detail = "may not be set for init containers without restartPolicy=Always";
                     report.forbidden(at.child(field), detail);
                 }
             }
-            for (j, policy) in container.list("resizePolicy").iter().enumerate() {
+            for (j, policy) in container.resize_policy.as_list().iter().enumerate() {
                 if policy.text("restartPolicy") == "RestartContainer" {
                     let list = at.child("resizePolicy");
                     let item = list.index(j);
@@ -121,14 +239,15 @@ pub(super) fn ephemeral_containers(
         .collect();
     let mut names = others.clone();
     for (i, given) in list.iter().enumerate() {
-        let container = &Fields::of(given);
+        let container = &Container::of(given);
         let at = path.index(i);
         common(report, container, pod, at);
-        image_padding(report, container, at);
-        if !names.insert(given.text("name")) {
-            report.duplicate(at.child("name"), container.text("name"));
+        image_padding(report, given, at);
+        let name = container.name.as_text();
+        if !names.insert(name) {
+            report.duplicate(at.child("name"), name);
         }
-        let target = container.text("targetContainerName");
+        let target = given.text("targetContainerName");
         if !target.is_empty() && !others.contains(target) {
             report.errors.push(FieldError::not_found(
                 at.child("targetContainerName"),
@@ -146,18 +265,19 @@ pub(super) fn ephemeral_containers(
             "restartPolicy",
             "restartPolicyRules",
         ] {
-            if container
+            if given
                 .part(field)
                 .is_some_and(|v| v.as_array().is_none_or(|a| !a.is_empty()))
             {
                 report.forbidden(at.child(field), why);
             }
         }
-        if container.map("resources").is_some_and(|m| !m.is_empty()) {
+        let resources = container.resources.as_object();
+        if resources.is_some_and(|m| !m.is_empty()) {
             report.forbidden(at.child("resources"), why);
         }
         let mounts = at.child("volumeMounts");
-        for (j, mount) in container.list("volumeMounts").iter().enumerate() {
+        for (j, mount) in container.mounts.as_list().iter().enumerate() {
             for field in ["subPath", "subPathExpr"] {
                 if !mount.text(field).is_empty() {
                     report.forbidden(mounts.index(j).child(field), why);
@@ -168,7 +288,7 @@ pub(super) fn ephemeral_containers(
 }
 
 /// Only pods are held to this, templates are not.
-pub(super) fn image_padding(report: &mut Report, container: &impl Read, at: Path<'_>) {
+pub(super) fn image_padding(report: &mut Report, container: &Value, at: Path<'_>) {
     let image = container.text("image");
     if image.trim().len() != image.len() {
         report.invalid_str(
@@ -179,62 +299,52 @@ pub(super) fn image_padding(report: &mut Report, container: &impl Read, at: Path
     }
 }
 
-fn common(report: &mut Report, container: &Fields<'_>, pod: &Pod<'_>, at: Path<'_>) {
-    report.required_name(
-        at.child("name"),
-        container.text("name"),
-        rules::dns1123_label,
-    );
-    if container.text("image").is_empty() {
+/// Whether there are ports of the host to be looked at.
+fn common(report: &mut Report, container: &Container<'_>, pod: &Pod<'_>, at: Path<'_>) -> bool {
+    let name = container.name.as_text();
+    report.required_name(at.child("name"), name, rules::dns1123_label);
+    if container.image.as_text().is_empty() {
         report.required(at.child("image"), "");
     }
     let policies = ["File", "FallbackToLogsOnError"];
     report.one_of(
         at.child("terminationMessagePolicy"),
-        container.text("terminationMessagePolicy"),
+        container.message_policy.as_text(),
         &policies,
     );
-    ports(report, container, at.child("ports"));
-    env(report, container, pod, at.child("env"));
-    env_from(report, container, at.child("envFrom"));
-    let devices: Table<'_, &str> = container
-        .list("volumeDevices")
-        .iter()
-        .map(|d| (d.text("name"), d.text("devicePath")))
-        .collect();
-    volume_mounts(
-        report,
-        container,
-        &devices,
-        &pod.volumes,
-        at.child("volumeMounts"),
-    );
+    let has_host_ports = ports(report, container.ports.as_list(), at.child("ports"));
+    env(report, container.env.as_list(), pod, at.child("env"));
+    env_from(report, container.env_from.as_list(), at.child("envFrom"));
+    volume_mounts(report, container, &pod.volumes, at.child("volumeMounts"));
     volume_devices(report, container, &pod.volumes, at.child("volumeDevices"));
     report.one_of(
         at.child("imagePullPolicy"),
-        container.text("imagePullPolicy"),
+        container.image_pull_policy.as_text(),
         &["Always", "IfNotPresent", "Never"],
     );
     let resources_at = at.child("resources");
-    let given = container.part("resources").unwrap_or(&NOTHING);
+    let given = container.resources;
     resources::of_container(report, given, resources_at);
     resources::claims(report, given, &pod.claims, resources_at.child("claims"));
     resize_policy(
         report,
-        container,
+        container.resize_policy.as_list(),
         pod.restart_policy,
         at.child("resizePolicy"),
     );
-    if let Some(context) = container.part("securityContext") {
+    if let Some(context) = container.security_context.given() {
         security_context(report, context, pod.host_users, at.child("securityContext"));
     }
+    has_host_ports
 }
 
-fn ports(report: &mut Report, container: &Fields<'_>, path: Path<'_>) {
-    let mut names = Names::default();
-    for (i, given) in container.list("ports").iter().enumerate() {
-        let (at, port) = (path.index(i), &Fields::of(given));
-        let name = given.text("name");
+/// Whether some are ports of the host, too.
+fn ports(report: &mut Report, list: &[Value], path: Path<'_>) -> bool {
+    let mut has_host_ports = false;
+    let mut names = Names::of(list.len());
+    for (i, given) in list.iter().enumerate() {
+        let (at, port) = (path.index(i), Port::of(given));
+        let name = port.name.as_text();
         if !name.is_empty() {
             let problems = rules::port_name(name);
             if problems.is_empty() && !names.insert(name) {
@@ -242,7 +352,7 @@ fn ports(report: &mut Report, container: &Fields<'_>, path: Path<'_>) {
             }
             report.problems(at.child("name"), name, problems);
         }
-        match port.number("containerPort") {
+        match port.container_port.as_i64().unwrap_or(0) {
             0 => report.required(at.child("containerPort"), ""),
             number => report.int_problems(
                 at.child("containerPort"),
@@ -250,16 +360,18 @@ fn ports(report: &mut Report, container: &Fields<'_>, path: Path<'_>) {
                 rules::port_number(number),
             ),
         }
-        let host_port = port.number("hostPort");
+        let host_port = port.host_port.as_i64().unwrap_or(0);
         if host_port != 0 {
+            has_host_ports = true;
             report.int_problems(
                 at.child("hostPort"),
                 host_port,
                 rules::port_number(host_port),
             );
         }
-        report.one_of(at.child("protocol"), port.text("protocol"), &PROTOCOLS);
+        report.one_of(at.child("protocol"), port.protocol.as_text(), &PROTOCOLS);
     }
+    has_host_ports
 }
 
 fn host_ports(report: &mut Report, list: &[Value], path: Path<'_>) {
@@ -284,18 +396,19 @@ fn host_ports(report: &mut Report, list: &[Value], path: Path<'_>) {
     }
 }
 
-fn env(report: &mut Report, container: &Fields<'_>, pod: &Pod<'_>, path: Path<'_>) {
-    for (i, variable) in container.list("env").iter().enumerate() {
-        let (at, variable) = (path.index(i), &Fields::of(variable));
-        report.required_name(at.child("name"), variable.text("name"), rules::env_var_name);
-        if let Some(from) = variable.part("valueFrom") {
-            let value = variable.text("value");
-            value_from(report, &Fields::of(from), value, pod, at.child("valueFrom"));
+fn env(report: &mut Report, list: &[Value], pod: &Pod<'_>, path: Path<'_>) {
+    for (i, given) in list.iter().enumerate() {
+        let (at, variable) = (path.index(i), Variable::of(given));
+        let name = variable.name.as_text();
+        report.required_name(at.child("name"), name, rules::env_var_name);
+        if let Some(from) = variable.from.given() {
+            let value = variable.value.as_text();
+            value_from(report, &Source::of(from), value, pod, at.child("valueFrom"));
         }
     }
 }
 
-fn value_from(report: &mut Report, from: &Fields<'_>, value: &str, pod: &Pod<'_>, at: Path<'_>) {
+fn value_from(report: &mut Report, from: &Source<'_>, value: &str, pod: &Pod<'_>, at: Path<'_>) {
     const FIELDS: [&str; 9] = [
         "metadata.name",
         "metadata.namespace",
@@ -308,21 +421,24 @@ fn value_from(report: &mut Report, from: &Fields<'_>, value: &str, pod: &Pod<'_>
         "status.podIPs",
     ];
     let mut sources = 0;
-    if let Some(selector) = from.part("fieldRef") {
+    if let Some(selector) = from.field.given() {
         sources += 1;
         field_selector(report, selector, &FIELDS, at.child("fieldRef"));
     }
-    if let Some(selector) = from.part("resourceFieldRef") {
+    if let Some(selector) = from.resource.given() {
         sources += 1;
         resource_selector(report, selector, false, at.child("resourceFieldRef"));
     }
-    for kind in ["configMapKeyRef", "secretKeyRef"] {
-        if let Some(selector) = from.part(kind) {
+    for (kind, selector) in [
+        ("configMapKeyRef", from.config_map),
+        ("secretKeyRef", from.secret),
+    ] {
+        if let Some(selector) = selector.given() {
             sources += 1;
             key_selector(report, selector, at.child(kind));
         }
     }
-    if let Some(selector) = from.part("fileKeyRef") {
+    if let Some(selector) = from.file.given() {
         pod.reads_files.set(true);
         sources += 1;
         file_selector(report, selector, at.child("fileKeyRef"));
@@ -455,6 +571,8 @@ pub(super) fn resource_selector(
     }
     let Some(divisor) = selector
         .part("divisor")
+        // as it is by default
+        .filter(|given| given.as_text() != "0")
         .map(quantity)
         .filter(|q| !q.is_zero())
     else {
@@ -485,8 +603,8 @@ pub(super) fn resource_selector(
     }
 }
 
-fn env_from(report: &mut Report, container: &Fields<'_>, path: Path<'_>) {
-    for (i, source) in container.list("envFrom").iter().enumerate() {
+fn env_from(report: &mut Report, list: &[Value], path: Path<'_>) {
+    for (i, source) in list.iter().enumerate() {
         let at = path.index(i);
         let prefix = source.text("prefix");
         if !prefix.is_empty() {
@@ -521,15 +639,24 @@ fn env_from(report: &mut Report, container: &Fields<'_>, path: Path<'_>) {
 
 fn volume_mounts(
     report: &mut Report,
-    container: &Fields<'_>,
-    devices: &Table<'_, &str>,
+    container: &Container<'_>,
     volumes: &Volumes<'_>,
     path: Path<'_>,
 ) {
-    let mut points = Names::default();
-    for (i, given) in container.list("volumeMounts").iter().enumerate() {
-        let (at, mount) = (path.index(i), &Fields::of(given));
-        let (name, target) = (mount.text("name"), given.text("mountPath"));
+    let list = container.mounts.as_list();
+    if list.is_empty() {
+        return;
+    }
+    let devices: Table<'_, &str> = container
+        .devices
+        .as_list()
+        .iter()
+        .map(|d| (d.text("name"), d.text("devicePath")))
+        .collect();
+    let mut points = Names::of(list.len());
+    for (i, given) in list.iter().enumerate() {
+        let (at, mount) = (path.index(i), &Mount::of(given));
+        let (name, target) = (mount.name.as_text(), mount.path.as_text());
         if name.is_empty() {
             report.required(at.child("name"), "");
         }
@@ -558,7 +685,7 @@ fn volume_mounts(
                 "must not already exist as a path in volumeDevices",
             );
         }
-        let (sub, expression) = (mount.text("subPath"), mount.text("subPathExpr"));
+        let (sub, expression) = (mount.sub.as_text(), mount.expression.as_text());
         if !sub.is_empty() {
             descending_path(report, sub, path.child("subPath"));
         }
@@ -573,16 +700,14 @@ fn volume_mounts(
     }
 }
 
-fn propagation(report: &mut Report, mount: &Fields<'_>, container: &Fields<'_>, path: Path<'_>) {
-    if let Some(propagation) = mount.string("mountPropagation") {
+fn propagation(report: &mut Report, mount: &Mount<'_>, container: &Container<'_>, path: Path<'_>) {
+    if let Some(propagation) = mount.propagation.as_str() {
         let at = path.child("mountPropagation");
         let supported = ["Bidirectional", "HostToContainer", "None"];
         if !supported.contains(&propagation) {
             report.not_supported(at, propagation, &supported);
         }
-        let privileged = container
-            .part("securityContext")
-            .is_some_and(|c| c.flag("privileged"));
+        let privileged = container.security_context.flag("privileged");
         if propagation == "Bidirectional" && !privileged {
             report.forbidden(
                 at,
@@ -590,15 +715,15 @@ fn propagation(report: &mut Report, mount: &Fields<'_>, container: &Fields<'_>, 
             );
         }
     }
-    if let Some(recursive) = mount.string("recursiveReadOnly") {
+    if let Some(recursive) = mount.recursive.as_str() {
         let at = path.child("recursiveReadOnly");
         match recursive {
             "Disabled" => {}
             "Enabled" | "IfPossible" => {
-                if !mount.flag("readOnly") {
+                if !mount.read_only.is_on() {
                     report.forbidden(at, "may only be specified when readOnly is true");
                 }
-                if !matches!(mount.text("mountPropagation"), "" | "None") {
+                if !matches!(mount.propagation.as_text(), "" | "None") {
                     report.forbidden(
                         at,
                         "may only be specified when mountPropagation is None or not specified",
@@ -612,20 +737,21 @@ fn propagation(report: &mut Report, mount: &Fields<'_>, container: &Fields<'_>, 
 
 fn volume_devices(
     report: &mut Report,
-    container: &Fields<'_>,
+    container: &Container<'_>,
     volumes: &Volumes<'_>,
     path: Path<'_>,
 ) {
-    if container.list("volumeDevices").is_empty() {
+    if container.devices.as_list().is_empty() {
         return;
     }
     let mounts: Table<'_, &str> = container
-        .list("volumeMounts")
+        .mounts
+        .as_list()
         .iter()
         .map(|m| (m.text("name"), m.text("mountPath")))
         .collect();
     let (mut names, mut paths) = (Names::default(), Names::default());
-    for (i, device) in container.list("volumeDevices").iter().enumerate() {
+    for (i, device) in container.devices.as_list().iter().enumerate() {
         let at = path.index(i);
         let (name, target) = (device.text("name"), device.text("devicePath"));
         if name.is_empty() {
@@ -676,55 +802,62 @@ fn volume_devices(
     }
 }
 
-fn probes(report: &mut Report, container: &Fields<'_>, grace: Option<i64>, at: Path<'_>) {
-    for kind in ["livenessProbe", "readinessProbe", "startupProbe"] {
-        let Some(probe) = container.part(kind) else {
-            continue;
-        };
-        let probe = &Fields::of(probe);
-        let at = at.child(kind);
-        handler(
-            report,
-            probe,
-            grace,
-            &["exec", "httpGet", "tcpSocket", "grpc"],
-            at,
-        );
-        for field in [
-            "initialDelaySeconds",
-            "timeoutSeconds",
-            "periodSeconds",
-            "successThreshold",
-            "failureThreshold",
-        ] {
-            report.non_negative(at.child(field), probe.number(field));
-        }
-        if let Some(seconds) = probe.int("terminationGracePeriodSeconds") {
-            let here = at.child("terminationGracePeriodSeconds");
-            if seconds <= 0 {
-                report.invalid_int(here, seconds, "must be greater than 0");
-            }
-            if kind == "readinessProbe" {
-                report.invalid_int(here, seconds, "must not be set for readinessProbes");
-            }
-        }
-        let threshold = probe.number("successThreshold");
-        if kind != "readinessProbe" && threshold != 1 {
-            report.invalid_int(at.child("successThreshold"), threshold, "must be 1");
+fn probes(report: &mut Report, container: &Container<'_>, grace: Option<i64>, at: Path<'_>) {
+    for (kind, given) in [
+        ("livenessProbe", container.liveness),
+        ("readinessProbe", container.readiness),
+        ("startupProbe", container.startup),
+    ] {
+        if let Some(given) = given.given() {
+            probe(report, kind, &Probe::of(given), grace, at.child(kind));
         }
     }
 }
 
+fn probe(report: &mut Report, kind: &str, probe: &Probe<'_>, grace: Option<i64>, at: Path<'_>) {
+    let actions = [
+        ("exec", probe.exec),
+        ("httpGet", probe.http),
+        ("tcpSocket", probe.tcp),
+        ("grpc", probe.grpc),
+    ];
+    handler(report, actions, grace, at);
+    let threshold = probe.successes.as_i64().unwrap_or(0);
+    for (field, number) in [
+        ("initialDelaySeconds", probe.delay),
+        ("timeoutSeconds", probe.timeout),
+        ("periodSeconds", probe.period),
+        ("successThreshold", probe.successes),
+        ("failureThreshold", probe.failures),
+    ] {
+        report.non_negative(at.child(field), number.as_i64().unwrap_or(0));
+    }
+    let only_once = kind != "readinessProbe";
+    if let Some(seconds) = probe.grace.as_i64() {
+        let here = at.child("terminationGracePeriodSeconds");
+        if seconds <= 0 {
+            report.invalid_int(here, seconds, "must be greater than 0");
+        }
+        if !only_once {
+            report.invalid_int(here, seconds, "must not be set for readinessProbes");
+        }
+    }
+    if only_once && threshold != 1 {
+        report.invalid_int(at.child("successThreshold"), threshold, "must be 1");
+    }
+}
+
 fn lifecycle(report: &mut Report, lifecycle: &Value, pod: &Pod<'_>, at: Path<'_>) {
-    for hook in ["postStart", "preStop"] {
-        if let Some(given) = lifecycle.part(hook) {
-            handler(
-                report,
-                given,
-                pod.grace,
-                &["exec", "httpGet", "tcpSocket", "sleep"],
-                at.child(hook),
-            );
+    for kind in ["postStart", "preStop"] {
+        if let Some(given) = lifecycle.part(kind) {
+            let hook = Hook::of(given);
+            let actions = [
+                ("exec", hook.exec),
+                ("httpGet", hook.http),
+                ("tcpSocket", hook.tcp),
+                ("sleep", hook.sleep),
+            ];
+            handler(report, actions, pod.grace, at.child(kind));
         }
     }
     if lifecycle.has("stopSignal") && pod.os.is_empty() {
@@ -737,14 +870,13 @@ fn lifecycle(report: &mut Report, lifecycle: &Value, pod: &Pod<'_>, at: Path<'_>
 
 fn handler(
     report: &mut Report,
-    given: &impl Read,
+    actions: [(&'static str, &Value); 4],
     grace: Option<i64>,
-    kinds: &[&'static str],
     path: Path<'_>,
 ) {
     let mut found = false;
-    for kind in kinds {
-        let Some(action) = given.part(kind) else {
+    for (kind, action) in actions {
+        let Some(action) = action.given() else {
             continue;
         };
         let at = path.child(kind);
@@ -753,7 +885,7 @@ fn handler(
             continue;
         }
         found = true;
-        match *kind {
+        match kind {
             "exec" if action.list("command").is_empty() => report.required(at.child("command"), ""),
             "httpGet" => http_get(report, action, at),
             "tcpSocket" | "grpc" => port_or_name(report, action.part("port"), at.child("port")),
@@ -777,15 +909,16 @@ fn handler(
 }
 
 fn http_get(report: &mut Report, action: &Value, at: Path<'_>) {
-    if action.text("path").is_empty() {
+    let action = HttpGet::of(action);
+    if action.path.as_text().is_empty() {
         report.required(at.child("path"), "");
     }
-    port_or_name(report, action.part("port"), at.child("port"));
-    let scheme = action.text("scheme");
+    port_or_name(report, action.port.given(), at.child("port"));
+    let scheme = action.scheme.as_text();
     if !["HTTP", "HTTPS"].contains(&scheme) {
         report.not_supported(at.child("scheme"), scheme, &["HTTP", "HTTPS"]);
     }
-    for header in action.list("httpHeaders") {
+    for header in action.headers.as_list() {
         let name = header.text("name");
         report.problems(at.child("httpHeaders"), name, rules::http_header_name(name));
     }
@@ -802,9 +935,9 @@ pub(crate) fn port_or_name(report: &mut Report, port: Option<&Value>, at: Path<'
     }
 }
 
-fn restart_policy(report: &mut Report, container: &Fields<'_>, at: Path<'_>) {
-    let rules_list = container.list("restartPolicyRules");
-    match container.string("restartPolicy") {
+fn restart_policy(report: &mut Report, container: &Container<'_>, at: Path<'_>) {
+    let rules_list = container.restart_rules.as_list();
+    match container.restart_policy.as_str() {
         None if rules_list.is_empty() => return,
         None => report.required(
             at.child("restartPolicy"),
@@ -851,9 +984,12 @@ fn restart_policy(report: &mut Report, container: &Fields<'_>, at: Path<'_>) {
     }
 }
 
-fn resize_policy(report: &mut Report, container: &Fields<'_>, restart: &str, at: Path<'_>) {
-    let mut seen = Names::default();
-    for (i, policy) in container.list("resizePolicy").iter().enumerate() {
+fn resize_policy(report: &mut Report, list: &[Value], restart: &str, at: Path<'_>) {
+    if list.is_empty() {
+        return;
+    }
+    let mut seen = Names::of(list.len());
+    for (i, policy) in list.iter().enumerate() {
         let (name, action) = (policy.text("resourceName"), policy.text("restartPolicy"));
         if !seen.insert(name) {
             report.duplicate(at.index(i), name);
@@ -870,18 +1006,18 @@ fn resize_policy(report: &mut Report, container: &Fields<'_>, restart: &str, at:
     }
 }
 
-/// Ids, profiles and the like of a pod's or a container's security context.
-pub(super) fn identity(report: &mut Report, context: &Value, at: Path<'_>) {
-    for field in ["runAsUser", "runAsGroup"] {
-        if let Some(id) = context.int(field) {
+/// Ids of a pod's or a container's security context.
+pub(super) fn identity(report: &mut Report, user: &Value, group: &Value, at: Path<'_>) {
+    for (field, id) in [("runAsUser", user), ("runAsGroup", group)] {
+        if let Some(id) = id.as_i64() {
             report.int_problems(at.child(field), id, rules::unix_id(id));
         }
     }
 }
 
-pub(super) fn profiles(report: &mut Report, context: &Value, at: Path<'_>) {
+pub(super) fn profiles(report: &mut Report, seccomp: &Value, app_armor: &Value, at: Path<'_>) {
     let kinds = ["Localhost", "RuntimeDefault", "Unconfined"];
-    if let Some(seccomp) = context.part("seccompProfile") {
+    if let Some(seccomp) = seccomp.given() {
         let at = at.child("seccompProfile");
         match seccomp.text("type") {
             "" => report.required(
@@ -907,7 +1043,7 @@ pub(super) fn profiles(report: &mut Report, context: &Value, at: Path<'_>) {
             _ => {}
         }
     }
-    if let Some(armor) = context.part("appArmorProfile") {
+    if let Some(armor) = app_armor.given() {
         let at = at.child("appArmorProfile");
         let here = at.child("localhostProfile");
         let profile = armor.string("localhostProfile");
@@ -936,12 +1072,13 @@ pub(super) fn profiles(report: &mut Report, context: &Value, at: Path<'_>) {
     }
 }
 
-fn security_context(report: &mut Report, context: &Value, host_users: bool, at: Path<'_>) {
-    if let Some(options) = context.part("windowsOptions") {
+fn security_context(report: &mut Report, given: &Value, host_users: bool, at: Path<'_>) {
+    let context = SecurityContext::of(given);
+    if let Some(options) = context.windows.given() {
         super::windows::options(report, options, at.child("windowsOptions"));
     }
-    identity(report, context, at);
-    let mount = context.string("procMount");
+    identity(report, context.user, context.group, at);
+    let mount = context.proc_mount.as_str();
     report.one_of_pointer(at.child("procMount"), mount, &["Default", "Unmasked"]);
     if let Some(mount @ "Unmasked") = mount
         && host_users
@@ -952,16 +1089,16 @@ fn security_context(report: &mut Report, context: &Value, host_users: bool, at: 
             "`hostUsers` must be false to use `Unmasked`",
         );
     }
-    if context.part("allowPrivilegeEscalation") == Some(&Value::Bool(false)) {
-        if context.flag("privileged") {
+    if *context.escalation == Value::Bool(false) {
+        if context.privileged.is_on() {
             let detail = "cannot set `allowPrivilegeEscalation` to false and `privileged` to true";
-            report.invalid(at, context, detail);
+            report.invalid(at, given, detail);
         }
-        let added = context.part("capabilities").unwrap_or(&NOTHING);
+        let added = context.capabilities;
         if added.texts("add").any(|c| c == "CAP_SYS_ADMIN") {
             let detail = "cannot set `allowPrivilegeEscalation` to false and `capabilities.Add` CAP_SYS_ADMIN";
-            report.invalid(at, context, detail);
+            report.invalid(at, given, detail);
         }
     }
-    profiles(report, context, at);
+    profiles(report, context.seccomp, context.app_armor, at);
 }

@@ -4,7 +4,7 @@ use super::{containers, resources, scheduling, volumes};
 use crate::field::{FieldError, Path};
 use crate::meta;
 use crate::validate::net;
-use crate::validate::read::{Fields, NOTHING, Read, Report, same};
+use crate::validate::read::{Fields, Given, NOTHING, Read, Report, fields, same};
 use crate::{Value, rules};
 use std::cell::Cell;
 use std::collections::BTreeSet;
@@ -334,13 +334,30 @@ fn host_network(report: &mut Report, spec: &Fields<'_>, is_pod: bool, path: Path
     }
 }
 
-fn security_context(report: &mut Report, context: &Value, spec: &Fields<'_>, at: Path<'_>) {
-    if let Some(group) = context.int("fsGroup") {
+fields! {
+    SecurityContext {
+        app_armor: "appArmorProfile",
+        fs_group: "fsGroup",
+        fs_group_policy: "fsGroupChangePolicy",
+        group: "runAsGroup",
+        user: "runAsUser",
+        se_linux_policy: "seLinuxChangePolicy",
+        seccomp: "seccompProfile",
+        groups: "supplementalGroups",
+        groups_policy: "supplementalGroupsPolicy",
+        sysctls: "sysctls",
+        windows: "windowsOptions",
+    }
+}
+
+fn security_context(report: &mut Report, given: &Value, spec: &Fields<'_>, at: Path<'_>) {
+    let context = SecurityContext::of(given);
+    if let Some(group) = context.fs_group.as_i64() {
         report.int_problems(at.child("fsGroup"), group, rules::unix_id(group));
     }
-    containers::identity(report, context, at);
+    containers::identity(report, context.user, context.group, at);
     let groups = at.child("supplementalGroups");
-    for (i, group) in context.list("supplementalGroups").iter().enumerate() {
+    for (i, group) in context.groups.as_list().iter().enumerate() {
         let group = group.as_i64().unwrap_or(0);
         report.int_problems(groups.index(i), group, rules::unix_id(group));
     }
@@ -352,20 +369,28 @@ fn security_context(report: &mut Report, context: &Value, spec: &Fields<'_>, at:
             detail,
         );
     }
-    sysctls(report, context, spec, at.child("sysctls"));
-    for (field, supported) in [
-        ("fsGroupChangePolicy", ["Always", "OnRootMismatch"]),
-        ("supplementalGroupsPolicy", ["Merge", "Strict"]),
+    sysctls(report, context.sysctls.as_list(), spec, at.child("sysctls"));
+    for (field, policy, supported) in [
+        (
+            "fsGroupChangePolicy",
+            context.fs_group_policy,
+            ["Always", "OnRootMismatch"],
+        ),
+        (
+            "supplementalGroupsPolicy",
+            context.groups_policy,
+            ["Merge", "Strict"],
+        ),
     ] {
-        report.one_of_pointer(at.child(field), context.string(field), &supported);
+        report.one_of_pointer(at.child(field), policy.as_str(), &supported);
     }
     // The other value needs a feature that is off by default.
-    let policy = context.string("seLinuxChangePolicy");
+    let policy = context.se_linux_policy.as_str();
     report.one_of_pointer(at.child("seLinuxChangePolicy"), policy, &["Recursive"]);
-    if let Some(options) = context.part("windowsOptions") {
+    if let Some(options) = context.windows.given() {
         super::windows::options(report, options, at.child("windowsOptions"));
     }
-    containers::profiles(report, context, at);
+    containers::profiles(report, context.seccomp, context.app_armor, at);
 }
 
 fn is_sysctl(name: &str) -> bool {
@@ -380,9 +405,9 @@ fn is_sysctl(name: &str) -> bool {
     name.len() <= 253 && name.split(['.', '/']).all(part)
 }
 
-fn sysctls(report: &mut Report, context: &Value, spec: &Fields<'_>, path: Path<'_>) {
+fn sysctls(report: &mut Report, list: &[Value], spec: &Fields<'_>, path: Path<'_>) {
     let mut seen: Vec<&str> = Vec::new();
-    for (i, sysctl) in context.list("sysctls").iter().enumerate() {
+    for (i, sysctl) in list.iter().enumerate() {
         let at = path.index(i);
         let name = sysctl.text("name");
         if name.is_empty() {

@@ -72,6 +72,29 @@ fn is_compute(name: &str) -> bool {
     matches!(name, "cpu" | "memory" | "ephemeral-storage")
 }
 
+/// What a pod as a whole may ask for, too.
+#[inline]
+fn is_basic(name: &str) -> bool {
+    matches!(name, "cpu" | "memory")
+}
+
+/// What may be asked for.
+struct ResourceNames {
+    /// what needs no look: its amounts may be fractions and more than there is
+    are_fine: fn(&str) -> bool,
+    check: fn(&mut Report, &str, Path<'_>),
+}
+
+const OF_CONTAINERS: ResourceNames = ResourceNames {
+    are_fine: is_compute,
+    check: container_resource_name,
+};
+
+const OF_PODS: ResourceNames = ResourceNames {
+    are_fine: is_basic,
+    check: pod_resource_name,
+};
+
 /// A name that containers may ask for.
 pub(crate) fn container_resource_name(report: &mut Report, name: &str, path: Path<'_>) {
     if is_compute(name) {
@@ -157,7 +180,7 @@ pub(crate) fn of_pod(report: &mut Report, spec: &Value, claims: &[&str], path: P
             "claims may not be set for Resources at pod-level",
         );
     }
-    requirements(report, given, pod_resource_name, path);
+    requirements(report, given, &OF_PODS, path);
     self::claims(report, given, claims, claims_at);
     if let Some(spec) = spec.as_object() {
         pod_consistency(report, spec, given, path);
@@ -202,43 +225,37 @@ fn pod_consistency(report: &mut Report, spec: &Map, given: &Value, path: Path<'_
 
 /// `resources` of a container.
 pub(crate) fn of_container(report: &mut Report, given: &Value, path: Path<'_>) {
-    requirements(report, given, container_resource_name, path);
+    requirements(report, given, &OF_CONTAINERS, path);
 }
 
-fn requirements(
-    report: &mut Report,
-    given: &Value,
-    check_name: fn(&mut Report, &str, Path<'_>),
-    path: Path<'_>,
-) {
+fn requirements(report: &mut Report, given: &Value, names: &ResourceNames, path: Path<'_>) {
     let (limits_at, requests_at) = (path.child("limits"), path.child("requests"));
     let (mut compute, mut huge) = (false, false);
     let nothing = Map::new();
     let limits = given.map("limits").unwrap_or(&nothing);
     // Of what nearly everybody writes only the limit is to be compared with.
-    let usual = |name, amount: &Value| {
-        matches!(name, "cpu" | "memory") && amount.as_str().is_some_and(is_plain)
-    };
+    let usual =
+        |name, amount: &Value| (names.are_fine)(name) && amount.as_str().is_some_and(is_plain);
     for (name, amount) in limits.iter() {
-        compute |= matches!(name, "cpu" | "memory");
+        compute |= is_basic(name);
         if usual(name, amount) {
             continue;
         }
         let at = limits_at.key(name);
         let amount = quantity(amount);
-        check_name(report, name, at);
+        (names.check)(report, name, at);
         resource_quantity(report, name, &amount, at);
         huge |= huge_pages(report, name, &amount, at);
     }
     for (name, amount) in given.map("requests").iter().flat_map(|m| m.iter()) {
-        compute |= matches!(name, "cpu" | "memory");
+        compute |= is_basic(name);
         let limit = limits.get(name);
         if usual(name, amount) && limit.is_none_or(|limit| limit == amount) {
             continue;
         }
         let at = requests_at.key(name);
         let amount = quantity(amount);
-        check_name(report, name, at);
+        (names.check)(report, name, at);
         resource_quantity(report, name, &amount, at);
         match limit.map(quantity) {
             Some(limit) if !is_overcommit_allowed(name) && amount != limit => {

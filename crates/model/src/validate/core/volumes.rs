@@ -2,11 +2,12 @@
 
 use crate::Value;
 use crate::field::Path;
+use crate::quantity::is_plain;
 use crate::rules;
 use crate::validate::core::plugins::{self, Place};
 use crate::validate::core::storage;
 use crate::validate::few::{Names, Table};
-use crate::validate::read::{Read, Report};
+use crate::validate::read::{Given, Read, Report, fields};
 use crate::value::same;
 use std::collections::HashSet;
 
@@ -50,6 +51,14 @@ const SOURCES: [&str; 31] = [
     "",
 ];
 
+fields! {
+    Volume {
+        image: "image",
+        name: "name",
+        claim: "persistentVolumeClaim",
+    }
+}
+
 /// `pod_name`: none for templates.
 pub(crate) fn volumes<'a>(
     report: &mut Report,
@@ -57,7 +66,7 @@ pub(crate) fn volumes<'a>(
     pod_name: Option<&str>,
     path: Path<'_>,
 ) -> Volumes<'a> {
-    let mut good = Volumes::default();
+    let mut good = Volumes::of(list.len());
     let is_pod = pod_name.is_some();
     let pod_name = pod_name.unwrap_or_default();
     let created: HashSet<String> = list
@@ -68,9 +77,10 @@ pub(crate) fn volumes<'a>(
     for (i, volume) in list.iter().enumerate() {
         let path = path.index(i);
         let before = report.errors.len();
-        let name = volume.text("name");
+        let fields = Volume::of(volume);
+        let name = fields.name.as_text();
         source(report, volume, pod_name, path);
-        if let (true, Some(image)) = (is_pod, volume.part("image"))
+        if let (true, Some(image)) = (is_pod, fields.image.given())
             && is_first(volume, "image")
             && image.text("reference").is_empty()
         {
@@ -81,9 +91,10 @@ pub(crate) fn volumes<'a>(
             report.duplicate(path.child("name"), name);
         }
         if report.errors.len() == before {
-            good.insert(name, volume);
+            good.add(name, volume);
         }
-        if let Some(claim) = volume.part("persistentVolumeClaim")
+        if let Some(claim) = fields.claim.given()
+            && !created.is_empty()
             && created.contains(claim.text("claimName"))
         {
             let at = path.child("persistentVolumeClaim");
@@ -106,7 +117,7 @@ fn source(report: &mut Report, volume: &Value, pod_name: &str, path: Path<'_>) {
         .as_object()
         .into_iter()
         .flat_map(|v| v.keys())
-        .filter(|k| *k != "name");
+        .filter(|k| !same(k, "name"));
     let only = others.next().filter(|_| others.next().is_none());
     let only = only.map(|only| SOURCES.iter().position(|kind| same(kind, only)));
     let candidates = match only {
@@ -161,6 +172,7 @@ fn one_source(report: &mut Report, kind: &'static str, source: &Value, path: Pat
         "emptyDir"
             if source
                 .part("sizeLimit")
+                .filter(|q| !q.as_str().is_some_and(is_plain))
                 .is_some_and(|q| crate::validate::read::quantity(q).sign() < 0) =>
         {
             report.forbidden(
