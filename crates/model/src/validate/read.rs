@@ -69,6 +69,9 @@ impl Given for Value {
     }
 }
 
+/// Up to this many fields are looked through from the front.
+const FEW: usize = 32;
+
 /// Goes through an object once, to fields that are asked for in ascending order.
 pub(crate) struct Walk<'a> {
     rest: &'a [Entry],
@@ -146,17 +149,17 @@ macro_rules! fields {
 pub(crate) use fields;
 
 /// Looks through an object in its order, which says early that a field is not there.
-fn seek<'a>(map: &'a Map, wanted: u64, key: &str) -> Option<&'a Value> {
-    let entries = map.entries();
-    if entries.len() > 32 {
-        return map.get(key);
-    }
-    let start = entries.iter().position(|e| e.prefix() >= wanted)?;
-    for entry in &entries[start..] {
-        if entry.prefix() != wanted {
+fn seek<'a>(entries: &'a [Entry], wanted: u64, key: &str) -> Option<&'a Value> {
+    for entry in entries {
+        if entry.prefix() < wanted {
+            continue;
+        }
+        if entry.prefix() > wanted {
             return None;
         }
-        if same_text(entry.key(), key) {
+        // Short texts of one length and one prefix are the same.
+        let found = entry.key();
+        if found.len() == key.len() && (key.len() <= 8 || same_text(found, key)) {
             return Some(entry.value());
         }
     }
@@ -165,9 +168,11 @@ fn seek<'a>(map: &'a Map, wanted: u64, key: &str) -> Option<&'a Value> {
 
 #[inline(always)]
 fn find<'a>(object: &'a Value, key: &str) -> Option<&'a Value> {
-    object
-        .as_object()
-        .and_then(|map| seek(map, prefix(key), key))
+    let map = object.as_object()?;
+    if map.len() > FEW {
+        return map.get(key);
+    }
+    seek(map.entries(), prefix(key), key)
 }
 
 impl Read for Value {

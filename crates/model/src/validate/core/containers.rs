@@ -72,6 +72,13 @@ fields! {
 }
 
 fields! {
+    FieldRef {
+        version: "apiVersion",
+        path: "fieldPath",
+    }
+}
+
+fields! {
     Mount {
         path: "mountPath",
         propagation: "mountPropagation",
@@ -500,12 +507,13 @@ pub(super) fn field_selector(report: &mut Report, selector: &Value, fields: &[&s
         "status.podIPs",
         "spec.host",
     ];
-    let version = selector.text("apiVersion");
+    let selector = FieldRef::of(selector);
+    let version = selector.version.as_text();
     if version.is_empty() {
         report.required(at.child("apiVersion"), "");
         return;
     }
-    let given = selector.text("fieldPath");
+    let given = selector.path.as_text();
     if given.is_empty() {
         report.required(at.child("fieldPath"), "");
         return;
@@ -1019,14 +1027,15 @@ pub(super) fn profiles(report: &mut Report, seccomp: &Value, app_armor: &Value, 
     let kinds = ["Localhost", "RuntimeDefault", "Unconfined"];
     if let Some(seccomp) = seccomp.given() {
         let at = at.child("seccompProfile");
-        match seccomp.text("type") {
+        let kind = seccomp.text("type");
+        match kind {
             "" => report.required(
                 at.child("type"),
                 "type is required when seccompProfile is set",
             ),
             kind => report.one_of_if_set(at.child("type"), kind, &kinds),
         }
-        match (seccomp.text("type"), seccomp.string("localhostProfile")) {
+        match (kind, seccomp.string("localhostProfile")) {
             ("Localhost", None) => {
                 report.required(
                     at.child("localhostProfile"),

@@ -3,7 +3,7 @@
 
 use crate::field::Path;
 use crate::meta::check_label_selector;
-use crate::validate::read::{NOTHING, Read, Report};
+use crate::validate::read::{Given, NOTHING, Read, Report, fields};
 use crate::{Value, rules};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -203,18 +203,29 @@ fn keys_selected_twice(report: &mut Report, term: &Value, at: Path<'_>) {
     }
 }
 
+fields! {
+    Toleration {
+        effect: "effect",
+        key: "key",
+        operator: "operator",
+        seconds: "tolerationSeconds",
+        value: "value",
+    }
+}
+
 pub(crate) fn tolerations(report: &mut Report, list: &[Value], path: Path<'_>) {
     for (i, toleration) in list.iter().enumerate() {
         let at = path.index(i);
-        let (key, operator) = (toleration.text("key"), toleration.text("operator"));
-        let (value, effect) = (toleration.text("value"), toleration.text("effect"));
+        let given = Toleration::of(toleration);
+        let (key, operator) = (given.key.as_text(), given.operator.as_text());
+        let (value, effect) = (given.value.as_text(), given.effect.as_text());
         if !key.is_empty() {
             report.problems(at.child("key"), key, rules::qualified_name(key));
         } else if operator != "Exists" {
             let detail = "operator must be Exists when `key` is empty, which means \"match all values and all keys\"";
             report.invalid_str(at.child("operator"), operator, detail);
         }
-        if toleration.has("tolerationSeconds") && effect != "NoExecute" {
+        if given.seconds.given().is_some() && effect != "NoExecute" {
             let detail = "effect must be 'NoExecute' when `tolerationSeconds` is set";
             report.invalid_str(at.child("effect"), effect, detail);
         }

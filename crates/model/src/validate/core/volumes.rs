@@ -7,8 +7,9 @@ use crate::rules;
 use crate::validate::core::plugins::{self, Place};
 use crate::validate::core::storage;
 use crate::validate::few::{Names, Table};
-use crate::validate::read::{Given, Read, Report, fields};
+use crate::validate::read::{Given, NOTHING, Read, Report, fields};
 use crate::value::same;
+use std::cell::LazyCell;
 use std::collections::HashSet;
 
 const MODE: &str = "must be a number between 0 and 0777 (octal), both inclusive";
@@ -69,11 +70,12 @@ pub(crate) fn volumes<'a>(
     let mut good = Volumes::of(list.len());
     let is_pod = pod_name.is_some();
     let pod_name = pod_name.unwrap_or_default();
-    let created: HashSet<String> = list
-        .iter()
-        .filter(|v| !pod_name.is_empty() && v.has("ephemeral"))
-        .map(|v| format!("{pod_name}-{}", v.text("name")))
-        .collect();
+    let created: LazyCell<HashSet<String>, _> = LazyCell::new(|| {
+        list.iter()
+            .filter(|v| !pod_name.is_empty() && v.has("ephemeral"))
+            .map(|v| format!("{pod_name}-{}", v.text("name")))
+            .collect()
+    });
     for (i, volume) in list.iter().enumerate() {
         let path = path.index(i);
         let before = report.errors.len();
@@ -94,7 +96,6 @@ pub(crate) fn volumes<'a>(
             good.add(name, volume);
         }
         if let Some(claim) = fields.claim.given()
-            && !created.is_empty()
             && created.contains(claim.text("claimName"))
         {
             let at = path.child("persistentVolumeClaim");
@@ -192,13 +193,23 @@ fn one_source(report: &mut Report, kind: &'static str, source: &Value, path: Pat
         "nfs" => nfs(report, source, at),
         "persistentVolumeClaim" => need(&["claimName"]),
         "downwardAPI" => {
-            mode(report, source, "defaultMode", at);
+            mode(
+                report,
+                source.get("defaultMode").unwrap_or(&NOTHING),
+                "defaultMode",
+                at,
+            );
             for file in source.list("items") {
                 downward_file(report, file, at);
             }
         }
         "projected" => {
-            mode(report, source, "defaultMode", at);
+            mode(
+                report,
+                source.get("defaultMode").unwrap_or(&NOTHING),
+                "defaultMode",
+                at,
+            );
             projections(report, source, at);
         }
         "ephemeral" => match source.part("volumeClaimTemplate") {
@@ -264,8 +275,24 @@ pub(crate) fn nfs(report: &mut Report, source: &Value, at: Path<'_>) {
     }
 }
 
-fn mode(report: &mut Report, source: &Value, key: &'static str, at: Path<'_>) {
-    if let Some(mode) = source.int(key)
+fields! {
+    /// Of a secret or config map.
+    Items {
+        mode: "defaultMode",
+        list: "items",
+    }
+}
+
+fields! {
+    Item {
+        key: "key",
+        mode: "mode",
+        path: "path",
+    }
+}
+
+fn mode(report: &mut Report, mode: &Value, key: &'static str, at: Path<'_>) {
+    if let Some(mode) = mode.as_i64()
         && !(0..=0o777).contains(&mode)
     {
         report.invalid_int(at.child(key), mode, MODE);
@@ -274,21 +301,23 @@ fn mode(report: &mut Report, source: &Value, key: &'static str, at: Path<'_>) {
 
 /// `defaultMode` and `items` of a secret or config map.
 fn items(report: &mut Report, source: &Value, at: Path<'_>) {
-    mode(report, source, "defaultMode", at);
+    let given = Items::of(source);
+    mode(report, given.mode, "defaultMode", at);
     let list = at.child("items");
-    for (i, item) in source.list("items").iter().enumerate() {
+    for (i, item) in given.list.as_list().iter().enumerate() {
         key_to_path(report, item, list.index(i));
     }
 }
 
 fn key_to_path(report: &mut Report, item: &Value, at: Path<'_>) {
-    for field in ["key", "path"] {
-        if item.text(field).is_empty() {
+    let item = Item::of(item);
+    for (field, text) in [("key", item.key), ("path", item.path)] {
+        if text.as_text().is_empty() {
             report.required(at.child(field), "");
         }
     }
-    local_path(report, item.text("path"), at.child("path"));
-    mode(report, item, "mode", at);
+    local_path(report, item.path.as_text(), at.child("path"));
+    mode(report, item.mode, "mode", at);
 }
 
 pub(crate) fn no_backsteps(report: &mut Report, path: &str, at: Path<'_>) {
@@ -345,7 +374,7 @@ fn downward_file(report: &mut Report, file: &Value, at: Path<'_>) {
         }
         (None, None) => report.required(at, "one of fieldRef and resourceFieldRef is required"),
     }
-    mode(report, file, "mode", at);
+    mode(report, file.get("mode").unwrap_or(&NOTHING), "mode", at);
 }
 
 fn projections(report: &mut Report, volume: &Value, at: Path<'_>) {
