@@ -2,6 +2,7 @@
 
 mod config;
 mod containers;
+mod env;
 mod events;
 mod misc;
 mod nodes;

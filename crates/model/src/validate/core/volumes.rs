@@ -355,7 +355,7 @@ fn downward_file(report: &mut Report, file: &Value, at: Path<'_>) {
     local_path(report, path, at.child("path"));
     match (file.part("fieldRef"), file.part("resourceFieldRef")) {
         (Some(field), resource) => {
-            super::containers::field_selector(report, field, &FIELDS, at.child("fieldRef"));
+            super::env::field_selector(report, field, &FIELDS, at.child("fieldRef"));
             if resource.is_some() {
                 report.invalid_str(
                     at,
@@ -365,12 +365,7 @@ fn downward_file(report: &mut Report, file: &Value, at: Path<'_>) {
             }
         }
         (None, Some(resource)) => {
-            super::containers::resource_selector(
-                report,
-                resource,
-                true,
-                at.child("resourceFieldRef"),
-            );
+            super::env::resource_selector(report, resource, true, at.child("resourceFieldRef"));
         }
         (None, None) => report.required(at, "one of fieldRef and resourceFieldRef is required"),
     }
