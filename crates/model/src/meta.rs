@@ -156,7 +156,7 @@ fn name_rule(resource: &Resource, object: &Value) -> NameRule {
             let signer = object.str_at(&["spec", "signerName"]);
             NameRule::TrustBundle(signer.unwrap_or_default().into())
         }
-        ("resource.k8s.io", "DeviceClass") => NameRule::OnlyName,
+        ("resource.k8s.io", "DeviceClass") | ("", "ReplicationController") => NameRule::OnlyName,
         ("networking.k8s.io", "IPAddress") => NameRule::Address,
         ("apiextensions.k8s.io", "CustomResourceDefinition") => {
             let spec = |path: &[&str]| object.str_at(path).unwrap_or_default();
