@@ -14,6 +14,8 @@ use std::ops::Range;
 use std::path::Path;
 
 const SLOT: usize = 512;
+/// Bytes that are read at once.
+const PIECE: usize = 128 * SLOT;
 /// Where in a slot the key is, behind magic and number.
 const KEY: Range<usize> = 16..20 + SEALED;
 const MAGIC: &[u8; 8] = b"FHKS\0\0\0\x02";
@@ -47,22 +49,30 @@ pub(crate) struct Catalog {
 impl Catalog {
     pub(crate) fn open(dir: &Path, disk: &dyn Disk) -> Result<(Self, Vec<CatalogEntry>)> {
         let path = dir.join("catalog");
-        let file = disk.open(&path).map_err(|e| unavailable(&e))?;
+        let mut file = disk.open(&path).map_err(|e| unavailable(&e))?;
         disk.sync_dir(dir).map_err(|e| unavailable(&e))?;
-        let data = disk.read(&path).map_err(|e| unavailable(&e))?;
-        let mut entries = Vec::new();
-        let mut slots = Vec::new();
-        for (n, slot) in data.chunks(SLOT).enumerate() {
-            if slot.iter().all(|b| *b == 0) {
-                slots.push(None);
-                continue;
+        let len = file.size().map_err(|e| unavailable(&e))?;
+        // In pieces and without room to grow: of ten thousand keyspaces it is five megabytes.
+        let count = usize::try_from(len).map_or(0, |len| len.div_ceil(SLOT));
+        let (mut slots, mut entries) = (Vec::with_capacity(count), Vec::with_capacity(count));
+        let mut piece = vec![0; PIECE];
+        for at in (0..len).step_by(PIECE) {
+            let piece = &mut piece[..usize::try_from(len - at).map_or(PIECE, |n| n.min(PIECE))];
+            let read = file.read_at(piece, at);
+            read.map_err(|e| unavailable(&e))?;
+            for slot in piece.chunks(SLOT) {
+                if slot.iter().all(|b| *b == 0) {
+                    slots.push(None);
+                    continue;
+                }
+                let (entry, key) = decode(slot).ok_or_else(|| {
+                    let n = slots.len();
+                    Error::Corrupt(format!("the keyspace catalog, slot {n}: bad checksum"))
+                })?;
+                let number = entry.number;
+                slots.push(Some(Held { number, key }));
+                entries.push(entry);
             }
-            let (entry, key) = decode(slot).ok_or_else(|| {
-                Error::Corrupt(format!("the keyspace catalog, slot {n}: bad checksum"))
-            })?;
-            let number = entry.number;
-            slots.push(Some(Held { number, key }));
-            entries.push(entry);
         }
         Ok((Self { file, slots }, entries))
     }
