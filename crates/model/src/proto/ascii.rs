@@ -7,6 +7,8 @@ use crate::value::{Entry, WINDOW};
 /// as the document, so is that.
 pub(super) struct Ascii {
     text: String,
+    /// nothing is beyond
+    plain: bool,
     /// by byte of the document, a bit where it is no ASCII
     beyond: Vec<u64>,
     /// of the document: only ever subtracted from the address of a part of it
@@ -15,10 +17,24 @@ pub(super) struct Ascii {
 
 impl Ascii {
     pub(super) fn of(document: &[u8]) -> Self {
+        let plain = document.is_ascii();
         let mut text = Vec::with_capacity(document.len() + WINDOW);
-        text.extend(document.iter().map(|b| b & 0x7f));
+        if plain {
+            text.extend_from_slice(document);
+        } else {
+            text.extend(document.iter().map(|b| b & 0x7f));
+        }
         // so that short pieces are taken with what is behind them
         text.extend([0; WINDOW]);
+        let address = document.as_ptr().addr();
+        if plain {
+            return Self {
+                text: String::from_utf8(text).unwrap_or_default(),
+                plain,
+                beyond: Vec::new(),
+                address,
+            };
+        }
         let (chunks, rest) = document.as_chunks::<64>();
         let mut last = [0; 64];
         last[..rest.len()].copy_from_slice(rest);
@@ -27,8 +43,9 @@ impl Ascii {
         beyond.extend([highest_bits(&last), 0]);
         Self {
             text: String::from_utf8(text).unwrap_or_default(),
+            plain,
             beyond,
-            address: document.as_ptr().addr(),
+            address,
         }
     }
 
@@ -40,6 +57,10 @@ impl Ascii {
     /// Whether a part of the document is ASCII.
     #[inline(always)]
     fn has(&self, start: usize, part: &[u8]) -> bool {
+        if self.plain {
+            // Parts of something else there are none.
+            return start < self.text.len() && part.len() <= self.text.len() - start;
+        }
         if part.len() > WINDOW {
             let text = self.text.as_bytes().get(start..start + part.len());
             return text.is_some_and(|text| text == part);
