@@ -2,13 +2,16 @@
 //! (`Resource`) that built-in kinds and CRDs are both compiled to.
 
 use crate::defaults::{self, Plans};
-use crate::proto;
 use crate::value::{Entry, Str, Value, prefix, same, suffix};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 mod builtin;
+pub(crate) mod decoding;
+mod per_type;
 mod text;
+
+pub(crate) use per_type::{Lazy, PerType};
 
 /// Index of a type in a [`Types`] arena.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -164,7 +167,7 @@ pub struct Types {
     /// what defaulting found out about the nodes
     pub(crate) plans: Plans,
     /// … and what decoding did
-    pub(crate) decoding: proto::Plans,
+    pub(crate) decoding: PerType<decoding::Plan>,
 }
 
 impl Types {
@@ -185,7 +188,7 @@ impl Types {
 
     pub fn push(&mut self, shape: Shape) -> TypeId {
         self.plans = Plans::default();
-        self.decoding = proto::Plans::default();
+        self.decoding = PerType::default();
         self.nodes.push(Arc::new(shape.indexed()));
         TypeId((self.nodes.len() - 1) as u32)
     }
@@ -193,7 +196,7 @@ impl Types {
     /// Replaces a node (recursive types: push a placeholder first).
     pub fn set(&mut self, id: TypeId, shape: Shape) {
         self.plans = Plans::default();
-        self.decoding = proto::Plans::default();
+        self.decoding = PerType::default();
         self.nodes[id.0 as usize] = Arc::new(shape.indexed());
     }
 

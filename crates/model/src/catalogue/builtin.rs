@@ -1,12 +1,12 @@
 //! The catalogue of one minor version, put together from the generated text.
 
+use super::PerType;
 use super::text::{Parsed, Range};
 use super::{
     Catalogue, Column, Group, NEWEST_MINOR, OLDEST_MINOR, Resource, Subresource, TypeId, Types,
     text,
 };
 use crate::defaults::Plans;
-use crate::proto;
 use crate::value::{Str, prefix, suffix};
 use std::mem::take;
 use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError};
@@ -116,7 +116,7 @@ fn build(minor: u8, git_version: &str) -> Catalogue {
         minor,
         nodes: TYPES.nodes.iter().map(pick).collect(),
         plans: Plans::default(),
-        decoding: proto::Plans::default(),
+        decoding: PerType::default(),
     });
     let mut catalogue = Catalogue {
         minor,

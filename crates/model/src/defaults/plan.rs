@@ -3,31 +3,16 @@
 
 use super::{RULE_NAMES, RULES, Rule, Walk, is_zero_scalar, pods, zero};
 use crate::Value;
-use crate::catalogue::{Field, Shape, Struct, TypeId, Types};
+use crate::catalogue::{Field, PerType, Shape, Struct, TypeId, Types};
 use crate::value::{Str, prefix, same, suffix};
 use std::collections::HashMap;
-use std::sync::{LazyLock, OnceLock};
+use std::sync::LazyLock;
 
-/// The plans of an arena, by type, each made when it is first asked for.
-#[derive(Default)]
+/// The plans of an arena, by type.
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Plans {
-    with_defaults: OnceLock<Box<[Place]>>,
-    form_only: OnceLock<Box<[Place]>>,
-}
-
-type Place = OnceLock<Box<Plan>>;
-
-/// A copy of an arena is made to be changed.
-impl Clone for Plans {
-    fn clone(&self) -> Self {
-        Self::default()
-    }
-}
-
-impl std::fmt::Debug for Plans {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Plans")
-    }
+    with_defaults: PerType<Plan>,
+    form_only: PerType<Plan>,
 }
 
 /// What comes into a field by itself.
@@ -105,7 +90,7 @@ impl Types {
         } else {
             &self.plans.form_only
         };
-        let all = of_kind.get_or_init(|| (0..self.len()).map(|_| Place::new()).collect());
+        let all = of_kind.all(self.len());
         all[id.0 as usize].get_or_init(|| Box::new(Plan::new(self, id, s, defaults)))
     }
 

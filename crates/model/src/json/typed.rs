@@ -3,8 +3,8 @@
 
 use super::Parser;
 use super::tape::Tape;
-use crate::catalogue::{Places, Shape, Struct, TypeId, Types};
-use crate::proto::plan::{Place, What};
+use crate::catalogue::decoding::{Plan, What};
+use crate::catalogue::{Lazy, Places, Shape, Struct, TypeId, Types};
 use crate::value::{Entry, Map};
 use crate::{Value, limits, quantity, strict};
 
@@ -29,7 +29,7 @@ pub(crate) fn parse(types: &Types, root: TypeId, bytes: &[u8]) -> Option<Value> 
 struct Reader<'a, 't> {
     tape: Tape<'a>,
     types: &'t Types,
-    plans: &'t [Place],
+    plans: &'t [Lazy<Plan>],
     /// tokens of the values of all open objects, the innermost last
     fields: Vec<u32>,
     /// for what is rare

@@ -1,12 +1,14 @@
 //! Protobuf to [`Value`].
 
 use super::ascii::Ascii;
-use super::plan::{Place, Plan, Slot, What};
 use super::wire::{
     BYTES, FIXED32, FIXED64, Fail, Reader, VARINT, Wire, cut_short, malformed, no_varint, varint,
 };
 use super::{MAGIC, unwrap};
-use crate::catalogue::{Catalogue, Field, List, Places, Shape, Struct, Tagged, TypeId, Types};
+use crate::catalogue::decoding::{Plan, Slot, What};
+use crate::catalogue::{
+    Catalogue, Field, Lazy, List, Places, Shape, Struct, Tagged, TypeId, Types,
+};
 use crate::strict::{unset, zero_of};
 use crate::time::{self, Instant};
 use crate::value::Entry;
@@ -19,7 +21,7 @@ pub(super) struct Decoder<'c, 'b> {
     pub(super) catalogue: Option<&'c Catalogue>,
     pub(super) nodes: usize,
     ascii: &'b Ascii,
-    plans: &'c [Place],
+    plans: &'c [Lazy<Plan>],
     /// the fields of all open messages as they are on the wire, the innermost last
     found: Vec<Found>,
 }

@@ -5,13 +5,11 @@
 mod ascii;
 mod decode;
 mod encode;
-pub(crate) mod plan;
 mod wire;
 
 use crate::catalogue::{Catalogue, TypeId, Types};
 use crate::{ApiError, Str, Value, limits};
 use ascii::Ascii;
-pub(crate) use plan::Plans;
 use std::sync::Arc;
 use wire::{Reader, malformed, put_bytes, put_message};
 

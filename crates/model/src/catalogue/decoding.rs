@@ -1,30 +1,11 @@
 //! What decoding knows of a struct before it sees a message of it: which bytes begin which of its
 //! fields, and what is to be made of them.
 
+use super::per_type::Lazy;
+use super::{Shape, Struct, TypeId, Types};
 use crate::Value;
-use crate::catalogue::{Shape, Struct, TypeId, Types};
 use crate::strict::unset;
 use crate::value::{Entry, Str, prefix};
-use std::sync::OnceLock;
-
-/// The plans of an arena, by type, each made when it is first asked for.
-#[derive(Default)]
-pub(crate) struct Plans(OnceLock<Box<[Place]>>);
-
-pub(crate) type Place = OnceLock<Box<Plan>>;
-
-/// A copy of an arena is made to be changed.
-impl Clone for Plans {
-    fn clone(&self) -> Self {
-        Self::default()
-    }
-}
-
-impl std::fmt::Debug for Plans {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Plans")
-    }
-}
 
 pub(crate) struct Plan {
     /// by a field's first byte on the wire: one more than its place, 0 for what takes more to know; of
@@ -73,16 +54,15 @@ pub(crate) enum What {
 pub(crate) const MAX_FIELDS: usize = 64;
 
 impl Types {
-    /// The plan of the struct at `id`, of these places.
+    /// The plan of the struct at `id`, of all.
     #[inline]
-    pub(crate) fn decoding_of<'t>(&self, places: &'t [Place], id: TypeId) -> &'t Plan {
-        places[id.0 as usize].get_or_init(|| Box::new(Plan::of(self, id)))
+    pub(crate) fn decoding_of<'t>(&self, all: &'t [Lazy<Plan>], id: TypeId) -> &'t Plan {
+        all[id.0 as usize].get_or_init(|| Box::new(Plan::of(self, id)))
     }
 
-    /// The places of the plans.
-    pub(crate) fn decoding(&self) -> &[Place] {
-        let Plans(all) = &self.decoding;
-        all.get_or_init(|| (0..self.len()).map(|_| Place::new()).collect())
+    /// The plans of all types.
+    pub(crate) fn decoding(&self) -> &[Lazy<Plan>] {
+        self.decoding.all(self.len())
     }
 }
 
