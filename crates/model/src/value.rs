@@ -3,7 +3,10 @@
 //! Maps are vectors sorted by key: encoding is deterministic, lookups are a binary search, and a
 //! hostile document of many keys costs O(n log n) because decoders collect first and sort once.
 
+mod walk;
+
 use std::cmp::Ordering;
+pub(crate) use walk::Walk;
 
 /// Strings up to 24 bytes (most field names and values) live inline.
 pub type Str = compact_str::CompactString;
@@ -172,12 +175,6 @@ impl Entry {
         &self.key
     }
 
-    /// Of the key, see [`prefix`].
-    #[inline(always)]
-    pub(crate) fn prefix(&self) -> u64 {
-        self.prefix
-    }
-
     #[inline(always)]
     pub(crate) fn value(&self) -> &Value {
         &self.value
@@ -216,6 +213,15 @@ impl Entry {
     #[inline(never)]
     fn open_slowly(entries: &mut Vec<Self>, prefix: u64, key: &Str) {
         entries.push(Self::known(prefix, key.clone(), Value::Null));
+    }
+
+    /// Whether this is the key, whose prefix is known. Short texts of one length and one prefix are the
+    /// same.
+    #[inline(always)]
+    fn is(&self, prefix: u64, key: &str) -> bool {
+        self.prefix == prefix
+            && self.key.len() == key.len()
+            && (key.len() <= 8 || same(&self.key, key))
     }
 
     #[inline]
@@ -319,11 +325,19 @@ impl Map {
         if self.0.len() > SMALL {
             return self.find(key).ok();
         }
-        // Short texts of one length and one prefix are the same.
-        let fits = |e: &Entry| {
-            e.prefix == wanted && e.key.len() == key.len() && (key.len() <= 8 || same(&e.key, key))
-        };
-        self.0.iter().position(fits)
+        for (i, entry) in self.0.iter().enumerate() {
+            if entry.prefix < wanted {
+                continue;
+            }
+            // Their order says early that a key is not there.
+            if entry.prefix > wanted {
+                return None;
+            }
+            if entry.is(wanted, key) {
+                return Some(i);
+            }
+        }
+        None
     }
 
     #[must_use]

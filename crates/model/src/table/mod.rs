@@ -8,7 +8,6 @@
 mod access;
 mod core;
 mod custom;
-mod fields;
 mod json_path;
 mod network;
 mod pods;
@@ -21,8 +20,8 @@ mod workloads;
 use crate::catalogue::{Column, Resource};
 use crate::select::LabelSelector;
 use crate::time::Instant;
+use crate::value::Walk;
 use crate::{Map, Str, Value};
-use fields::Fields;
 use sheet::Sheet;
 pub use text::human_duration;
 
@@ -145,7 +144,7 @@ struct Row<'a> {
 
 impl<'a> Row<'a> {
     fn new(object: &'a Value, now: i64, minor: u8) -> Self {
-        let mut metadata = Fields::of(object.get("metadata"));
+        let mut metadata = Walk::over(object.get("metadata"));
         Self {
             object,
             created: metadata.next("creationTimestamp"),

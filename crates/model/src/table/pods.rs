@@ -1,11 +1,10 @@
 //! Rows of pods, of which lists are the longest: each object is gone through once, in the order of
 //! its fields.
 
-use super::fields::Fields;
 use super::sheet::Sheet;
 use super::text::{duration, fraction, number};
 use super::{Row, seconds};
-use crate::value::same;
+use crate::value::{Walk, same};
 use crate::{Str, Value};
 use std::borrow::Cow;
 
@@ -72,9 +71,9 @@ struct State<'a> {
 }
 
 pub(super) fn put(row: &Row<'_>, sheet: &mut Sheet<'_>) {
-    let mut object = Fields::of(Some(row.object));
-    let mut spec = Fields::of(object.next("spec"));
-    let mut status = Fields::of(object.next("status"));
+    let mut object = Walk::over(Some(row.object));
+    let mut spec = Walk::over(object.next("spec"));
+    let mut status = Walk::over(object.next("status"));
     let containers = list(spec.next("containers"));
     let init_containers = list(spec.next("initContainers"));
     let node = spec.next("nodeName");
@@ -121,14 +120,14 @@ pub(super) fn put(row: &Row<'_>, sheet: &mut Sheet<'_>) {
     *sheet.text(status) = Str::from(&*state.reason);
     restarts(sheet.text(restarted), &state, row.now);
     row.put_age(sheet.text(age));
-    *sheet.text(ip) = or_none(Fields::of(ips.first()).next("ip"));
+    *sheet.text(ip) = or_none(Walk::over(ips.first()).next("ip"));
     *sheet.text(on) = or_none(node);
     *sheet.text(nominee) = or_none(nominated);
     pod.readiness(sheet.text(open), gates);
 }
 
 fn is_gated(condition: &Value) -> bool {
-    let mut fields = Fields::of(Some(condition));
+    let mut fields = Walk::over(Some(condition));
     word(fields.next("reason")) == "SchedulingGated" && word(fields.next("type")) == "PodScheduled"
 }
 
@@ -157,7 +156,7 @@ fn later(last_state: Option<&Value>, latest: Option<i64>) -> Option<i64> {
 
 /// `Error`, `Signal:9` or `ExitCode:1`, and the exit code.
 fn terminated(state: &Value) -> (Cow<'_, str>, i64) {
-    let mut fields = Fields::of(Some(state));
+    let mut fields = Walk::over(Some(state));
     let code = integer(fields.next("exitCode"));
     let text = match (word(fields.next("reason")), integer(fields.next("signal"))) {
         ("", 0) => format!("ExitCode:{code}").into(),
@@ -171,7 +170,7 @@ impl<'a> Pod<'a> {
     /// Whether the condition `kind` holds.
     fn is(&self, kind: &str) -> bool {
         for condition in self.conditions {
-            let mut fields = Fields::of(Some(condition));
+            let mut fields = Walk::over(Some(condition));
             let status = word(fields.next("status"));
             if word(fields.next("type")) == kind {
                 return status == "True";
@@ -185,13 +184,13 @@ impl<'a> Pod<'a> {
         let (mut sidecar_restarts, mut sidecar_last) = (0, None);
         let mut initializing = false;
         for (i, container) in self.init_statuses.iter().enumerate() {
-            let mut fields = Fields::of(Some(container));
+            let mut fields = Walk::over(Some(container));
             let last_state = fields.next("lastState");
             let name = word(fields.next("name"));
             let ready = is_true(fields.next("ready"));
             let restarts = integer(fields.next("restartCount"));
             let started = is_true(fields.next("started"));
-            let mut now = Fields::of(fields.next("state"));
+            let mut now = Walk::over(fields.next("state"));
             state.restarts += restarts;
             state.last = later(last_state, state.last);
             let named = |c: &&Value| same(c.str_at(&["name"]).unwrap_or_default(), name);
@@ -210,7 +209,7 @@ impl<'a> Pod<'a> {
                 state.ready += i64::from(ready);
                 continue;
             }
-            let waiting = word(Fields::of(now.next("waiting")).next("reason"));
+            let waiting = word(Walk::over(now.next("waiting")).next("reason"));
             state.reason = Cow::Owned(match ended {
                 Some((ended, _)) => format!("Init:{ended}"),
                 None if !waiting.is_empty() && waiting != "PodInitializing" => {
@@ -232,14 +231,14 @@ impl<'a> Pod<'a> {
     fn run(&self, state: &mut State<'a>) {
         let (mut running, mut error) = (false, Cow::Borrowed(""));
         for container in self.statuses.iter().rev() {
-            let mut fields = Fields::of(Some(container));
+            let mut fields = Walk::over(Some(container));
             state.last = later(fields.next("lastState"), state.last);
             let ready = is_true(fields.next("ready"));
             state.restarts += integer(fields.next("restartCount"));
-            let mut now = Fields::of(fields.next("state"));
+            let mut now = Walk::over(fields.next("state"));
             let runs = now.next("running").is_some_and(|v| !v.is_null());
             let ended = now.next("terminated").filter(|v| !v.is_null());
-            let waiting = word(Fields::of(now.next("waiting")).next("reason"));
+            let waiting = word(Walk::over(now.next("waiting")).next("reason"));
             if !waiting.is_empty() {
                 state.reason = waiting.into();
             } else if let Some(ended) = ended {

@@ -1,7 +1,7 @@
 //! Short texts of cells: ages, fractions. Rows are made by the thousand, and formatting would be most
 //! of them: texts are put together where they stay.
 
-use crate::Str;
+use crate::{Str, json};
 
 /// `5s`, `3m20s`, `7d2h` as apimachinery `pkg/util/duration/duration.go` prints ages.
 #[must_use]
@@ -14,23 +14,11 @@ pub fn human_duration(seconds: i64) -> String {
 /// Appends a number.
 #[inline]
 pub(super) fn number(text: &mut Str, number: i64) {
-    if number < 0 {
-        text.push('-');
+    if let 0..10 = number {
+        return ascii(text, &[b'0' + number as u8]);
     }
-    digits(text, number.unsigned_abs());
-}
-
-/// The numbers below a hundred, two digits each.
-const PAIRS: &str = "0001020304050607080910111213141516171819202122232425262728293031323334353637383940414243444546474849\
-                     5051525354555657585960616263646566676869707172737475767778798081828384858687888990919293949596979899";
-
-fn digits(text: &mut Str, number: u64) {
-    if number >= 100 {
-        digits(text, number / 100);
-    }
-    let at = 2 * (number % 100) as usize;
-    let one = usize::from(number < 10);
-    text.push_str(&PAIRS[at + one..at + 2]);
+    let mut room = [0; 20];
+    ascii(text, json::digits(number, &mut room));
 }
 
 /// Appends a few ASCII characters at once.

@@ -3,7 +3,7 @@
 use crate::field::{FieldError, Path};
 use crate::quantity::Quantity;
 use crate::rules::Problems;
-use crate::value::{Entry, prefix, same as same_text};
+use crate::value::prefix;
 use crate::{Map, Value};
 
 /// Fields as Go sees them: absent and null are the zero value.
@@ -69,48 +69,6 @@ impl Given for Value {
     }
 }
 
-/// Up to this many fields are looked through from the front.
-const FEW: usize = 32;
-
-/// Goes through an object once, to fields that are asked for in ascending order.
-pub(crate) struct Walk<'a> {
-    rest: &'a [Entry],
-}
-
-impl<'a> Walk<'a> {
-    #[inline(always)]
-    pub(crate) fn over(object: &'a Value) -> Self {
-        Self {
-            rest: object.as_object().map_or(&[], Map::entries),
-        }
-    }
-
-    #[inline(always)]
-    pub(crate) fn to(&mut self, key: &str) -> &'a Value {
-        let wanted = prefix(key);
-        while let [first, rest @ ..] = self.rest {
-            if first.prefix() < wanted {
-                self.rest = rest;
-                continue;
-            }
-            if first.prefix() == wanted {
-                // Short texts of one length and one prefix are the same.
-                let found = first.key();
-                if found.len() == key.len() && (key.len() <= 8 || same_text(found, key)) {
-                    self.rest = rest;
-                    return first.value();
-                }
-                if found < key {
-                    self.rest = rest;
-                    continue;
-                }
-            }
-            break;
-        }
-        &NOTHING
-    }
-}
-
 /// Whether texts ascend, as those must for which an object is gone through.
 pub(crate) const fn ascending(keys: &[&str]) -> bool {
     let mut i = 1;
@@ -140,72 +98,44 @@ macro_rules! fields {
         impl<'a> $name<'a> {
             fn of(object: &'a $crate::Value) -> Self {
                 const { assert!($crate::validate::read::ascending(&[$($key),+])) }
-                let mut walk = $crate::validate::read::Walk::over(object);
-                Self { $($field: walk.to($key),)+ }
+                let mut walk = $crate::value::Walk::over(Some(object));
+                let nothing = &$crate::validate::read::NOTHING;
+                Self { $($field: walk.next($key).unwrap_or(nothing),)+ }
             }
         }
     };
 }
 pub(crate) use fields;
 
-/// Looks through an object in its order, which says early that a field is not there.
-fn seek<'a>(entries: &'a [Entry], wanted: u64, key: &str) -> Option<&'a Value> {
-    for entry in entries {
-        if entry.prefix() < wanted {
-            continue;
-        }
-        if entry.prefix() > wanted {
-            return None;
-        }
-        // Short texts of one length and one prefix are the same.
-        let found = entry.key();
-        if found.len() == key.len() && (key.len() <= 8 || same_text(found, key)) {
-            return Some(entry.value());
-        }
-    }
-    None
-}
-
-#[inline(always)]
-fn find<'a>(object: &'a Value, key: &str) -> Option<&'a Value> {
-    let map = object.as_object()?;
-    if map.len() > FEW {
-        return map.get(key);
-    }
-    seek(map.entries(), prefix(key), key)
-}
-
 impl Read for Value {
     #[inline]
     fn part(&self, key: &str) -> Option<&Value> {
-        find(self, key).filter(|v| !v.is_null())
+        self.get(key).filter(|v| !v.is_null())
     }
 
     #[inline]
     fn text(&self, key: &str) -> &str {
-        find(self, key).and_then(Value::as_str).unwrap_or_default()
+        self.get(key).and_then(Value::as_str).unwrap_or_default()
     }
 
     #[inline]
     fn list(&self, key: &str) -> &[Value] {
-        find(self, key)
-            .and_then(Value::as_array)
-            .unwrap_or_default()
+        self.get(key).and_then(Value::as_array).unwrap_or_default()
     }
 
     #[inline]
     fn map(&self, key: &str) -> Option<&Map> {
-        find(self, key).and_then(Value::as_object)
+        self.get(key).and_then(Value::as_object)
     }
 
     #[inline]
     fn int(&self, key: &str) -> Option<i64> {
-        find(self, key).and_then(Value::as_i64)
+        self.get(key).and_then(Value::as_i64)
     }
 
     #[inline]
     fn flag(&self, key: &str) -> bool {
-        find(self, key).and_then(Value::as_bool).unwrap_or(false)
+        self.get(key).and_then(Value::as_bool).unwrap_or(false)
     }
 }
 
