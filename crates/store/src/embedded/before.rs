@@ -26,9 +26,13 @@ pub(crate) struct Prepared {
 impl Prepared {
     /// Where the first batch goes.
     pub(crate) fn start(self) -> u64 {
-        let (sectors, _) = self.table;
-        (SECTOR as u64 + u64::from(sectors) * ENTRY as u64).next_multiple_of(SECTOR as u64)
+        behind_table(self.table.0)
     }
+}
+
+/// Where the first batch goes behind a table of so many sectors.
+pub(crate) fn behind_table(sectors: u32) -> u64 {
+    (SECTOR as u64 + u64::from(sectors) * ENTRY as u64).next_multiple_of(SECTOR as u64)
 }
 
 /// What was in the sectors of a segment.

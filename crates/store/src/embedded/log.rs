@@ -12,7 +12,7 @@
 //!
 //! [`before`]: super::before
 
-use super::before::{Before, Prepared, SECTOR};
+use super::before::{self, Before, Prepared, SECTOR};
 use super::disk::{Disk, DiskFile};
 use super::record::Reader;
 use super::toc::{self, Toc};
@@ -455,11 +455,7 @@ pub(crate) struct Header {
 impl Header {
     /// Where the first batch is.
     fn start(&self) -> u64 {
-        Prepared {
-            table: self.table,
-            len: 0,
-        }
-        .start()
+        before::behind_table(self.table.0)
     }
 }
 
@@ -581,6 +577,7 @@ mod tests {
     const SEGMENT_BYTES: u64 = 32 << 10;
     /// What stands behind the end of a log in these tests.
     const BEHIND: usize = 2 * SECTOR;
+    const THREE: [u64; 3] = [700, 1400, 2100];
 
     fn log(dir: &Path, segment: u64, batch: u64) -> Log {
         Log::start(dir, Arc::new(RealDisk), SEGMENT_BYTES, segment, batch).expect("log")
@@ -605,26 +602,27 @@ mod tests {
         starts
     }
 
+    /// Adds the three batches twice, behind the room that a table would take.
+    fn fill_as_if_reused(log: &mut Log) {
+        let sectors = SEGMENT_BYTES / SECTOR as u64;
+        log.pos = before::behind_table(u32::try_from(sectors).expect("small"));
+        log.zeroed = log.pos;
+        fill(log, &[THREE, THREE].concat());
+    }
+
     /// A segment with three batches, over zeroes or over an old log with batches at the same
     /// places; returns its number, its bytes with some behind the end, and where each batch starts.
     fn three_batches(dir: &Path, reused: bool) -> (u64, Vec<u8>, Vec<usize>) {
-        let sizes = [700, 1400, 2100];
         let mut log = log(dir, 1, 0);
         if reused {
-            let start = Prepared {
-                table: (u32::try_from(SEGMENT_BYTES / 512).expect("small"), 0),
-                len: 0,
-            };
-            log.pos = start.start();
-            log.zeroed = log.pos;
-            fill(&mut log, &[sizes, sizes].concat());
+            fill_as_if_reused(&mut log);
             let name = spare::set_aside(&RealDisk, dir, 1).expect("set aside");
             let prepared = spare::prepare(&RealDisk, dir, SEGMENT_BYTES, Some(&name));
             log.has_spare(prepared.expect("prepared"));
             log.pos = SEGMENT_BYTES;
             log.make_room(0).expect("the next segment");
         }
-        let starts = fill(&mut log, &sizes);
+        let starts = fill(&mut log, &THREE);
         let mut data = std::fs::read(segment_path(dir, log.segment)).expect("segment");
         let end = usize::try_from(log.pos).expect("small");
         assert_eq!(data[end..end + BEHIND].iter().any(|b| *b != 0), reused);
@@ -674,13 +672,7 @@ mod tests {
         }
         let dir = tempfile::tempdir().expect("dir");
         let mut log = log(dir.path(), 1, 0);
-        log.pos = Prepared {
-            table: (u32::try_from(SEGMENT_BYTES / 512).expect("small"), 0),
-            len: 0,
-        }
-        .start();
-        log.zeroed = log.pos;
-        fill(&mut log, &[700, 1400, 2100, 700, 1400, 2100]);
+        fill_as_if_reused(&mut log);
         let mut old = std::fs::read(segment_path(dir.path(), 1)).expect("segment");
         old.truncate(data.len());
         old

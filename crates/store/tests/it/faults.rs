@@ -2,7 +2,7 @@
 
 use crate::random::Random;
 use crate::sim_disk::SimDisk;
-use crate::support::{all, delete, next, put, put_if, until, value, watch_all};
+use crate::support::{all, delete, next, put, put_if, put_until_full, until, value, watch_all};
 use freehold_store::embedded::{Embedded, Limits, Options};
 use freehold_store::{Error, Keyspaces, WatchItem};
 use std::sync::Arc;
@@ -73,17 +73,8 @@ async fn on_a_full_disk_reads_deletions_and_compaction_still_work() {
     let disk = SimDisk::default();
     let engine = Embedded::open(dir.path(), on(&disk)).await.expect("open");
     let store = engine.open("one").await.expect("keyspace");
-    let large = "x".repeat(100 << 10);
     disk.full(true);
-    let mut n = 0;
-    let refused = loop {
-        match put_if(&*store, &format!("k{n:03}"), 0, &large).await {
-            Ok(_) => n += 1,
-            Err(error) => break error,
-        }
-        assert!(n < 100, "the disk is full");
-    };
-    assert!(matches!(refused, Error::NoSpace(_)), "{refused}");
+    let n = put_until_full(&*store, "k", 100 << 10, 100).await;
     assert!(matches!(
         store.lease_grant(10).await,
         Err(Error::NoSpace(_))

@@ -2,10 +2,10 @@
 
 use crate::random::Random;
 use crate::sim_disk::SimDisk;
-use crate::support::{all, delete, put, put_if, until, value};
+use crate::support::{all, delete, put, put_until_full, until, value};
 use freehold_store::embedded::disk::{Disk, RealDisk};
 use freehold_store::embedded::{Embedded, Options};
-use freehold_store::{Error, Keyspaces, Store};
+use freehold_store::{Keyspaces, Store};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -129,16 +129,7 @@ async fn on_a_full_disk_what_is_kept_is_given_back_and_deletions_go_on() {
     let store = engine.open("one").await.expect("keyspace");
     write_until_kept(&*store, &disk, dir.path(), 0).await;
     disk.full(true);
-    let large = "x".repeat(32 << 10);
-    let mut n = 0;
-    let refused = loop {
-        match put_if(&*store, &format!("new{n:03}"), 0, &large).await {
-            Ok(_) => n += 1,
-            Err(error) => break error,
-        }
-        assert!(n < 1000, "the disk is full");
-    };
-    assert!(matches!(refused, Error::NoSpace(_)), "{refused}");
+    put_until_full(&*store, "new", 32 << 10, 1000).await;
     let few = || std::future::ready(kept(&disk, dir.path()) <= 1);
     until("files are given back", few).await;
     delete(&*store, "k000").await;

@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use freehold_store::{
-    Compare, KeyValue, Op, Range, RangeReply, Result, Store, Txn, TxnReply, Watch, WatchItem,
-    WatchStream,
+    Compare, Error, KeyValue, Op, Range, RangeReply, Result, Store, Txn, TxnReply, Watch,
+    WatchItem, WatchStream,
 };
 use futures::StreamExt;
 use std::time::Duration;
@@ -22,6 +22,21 @@ pub(crate) async fn put(store: &dyn Store, key: &str, value: &str) -> u64 {
         ..Txn::default()
     };
     store.txn(txn).await.expect("put").rev
+}
+
+/// Creates keys with large values until the disk is full; how many there came to be, fewer than `most`.
+pub(crate) async fn put_until_full(store: &dyn Store, name: &str, bytes: usize, most: u64) -> u64 {
+    let large = "x".repeat(bytes);
+    let mut n = 0;
+    let refused = loop {
+        match put_if(store, &format!("{name}{n:03}"), 0, &large).await {
+            Ok(_) => n += 1,
+            Err(error) => break error,
+        }
+        assert!(n < most, "the disk is full");
+    };
+    assert!(matches!(refused, Error::NoSpace(_)), "{refused}");
+    n
 }
 
 pub(crate) async fn put_if(
