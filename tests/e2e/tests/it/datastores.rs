@@ -186,6 +186,13 @@ fn may_not_be_used_by_others(sandbox: &Sandbox, kubeconfig: &Path) {
     sandbox.kubectl(&admin, &delete).done();
 }
 
+fn in_etcd(etcd: &RealEtcd) -> String {
+    format!(
+        "apiVersion: freehold.dev/v1alpha1\nkind: DataStore\nmetadata:\n  name: db\nspec:\n  tenants: {{selector: {{}}}}\n  driver: etcd\n  endpoints: [\"127.0.0.1:{}\"]\n",
+        etcd.port()
+    )
+}
+
 #[test]
 fn a_control_plane_lives_in_etcd() {
     needs_kubectl!();
@@ -193,10 +200,7 @@ fn a_control_plane_lives_in_etcd() {
         return;
     };
     let mut sandbox = Sandbox::with_host();
-    let datastore = format!(
-        "apiVersion: freehold.dev/v1alpha1\nkind: DataStore\nmetadata:\n  name: db\nspec:\n  tenants: {{selector: {{}}}}\n  driver: etcd\n  endpoints: [\"127.0.0.1:{}\"]\n",
-        etcd.port()
-    );
+    let datastore = in_etcd(&etcd);
     lives(&mut sandbox, &datastore);
     let wrong = datastore
         .replace("name: db", "name: wrong")
@@ -218,51 +222,75 @@ fn goes_but(sandbox: &Sandbox, other: &str) {
     assert_eq!(left["items"].as_array().map(Vec::len), Some(0));
 }
 
-#[test]
-fn a_full_control_plane_says_so_and_its_tenant_cannot_give_itself_more() {
-    needs_kubectl!();
-    let sandbox = Sandbox::with_host();
-    let admin = sandbox.admin();
-    sandbox.freehold(&["create", "tenant", "acme"]).done();
-    let given = r#"{"spec":{"controlPlanes":{"storage":{"bytes":"4Mi","objects":5000}}}}"#;
-    let args = ["patch", "fht", "acme", "--type=merge", "-p", given];
-    sandbox.kubectl(&admin, &args).done();
-    let asks = plane("dev", "embedded") + "  storage: {bytes: 8Gi, watches: 100}\n";
-    sandbox.apply(&admin, &asks).done();
-    ready(&sandbox, "dev");
-    let kubeconfig = sandbox.kubeconfig("acme", "dev");
+const DEV: &str = "controlplanes.freehold.dev/dev";
+
+/// What the tenant of a control plane of 4 MiB is given, and one that asks for more.
+const GIVEN: &str = r#"{"spec":{"controlPlanes":{"storage":{"bytes":"4Mi","objects":5000}}}}"#;
+
+fn asks(datastore: &str) -> String {
+    plane("dev", datastore) + "  storage: {bytes: 8Gi, watches: 100}\n"
+}
+
+fn give(sandbox: &Sandbox, limits: &str) {
+    let args = ["patch", "fht", "acme", "--type=merge", "-p", limits];
+    sandbox.kubectl(&sandbox.admin(), &args).done();
+}
+
+/// Creates a configmap of 100 kB; what is said when it is refused.
+fn large(sandbox: &Sandbox, kubeconfig: &Path, name: &str) -> Result<(), String> {
     let value = format!("--from-literal=v={}", "x".repeat(100_000));
+    let run = sandbox.kubectl(kubeconfig, &["create", "configmap", name, &value]);
+    match run.code {
+        Some(0) => Ok(()),
+        _ => Err(run.stderr),
+    }
+}
+
+/// The first part of every story: a control plane that gets full.
+fn gets_full(sandbox: &Sandbox, datastore: &str) -> std::path::PathBuf {
+    sandbox.freehold(&["create", "tenant", "acme"]).done();
+    give(sandbox, GIVEN);
+    sandbox.apply(&sandbox.admin(), &asks(datastore)).done();
+    ready(sandbox, "dev");
+    let kubeconfig = sandbox.kubeconfig("acme", "dev");
     let mut count = 0;
     let refused = loop {
-        let name = format!("large{count}");
-        let run = sandbox.kubectl(&kubeconfig, &["create", "configmap", &name, &value]);
-        if run.code != Some(0) {
-            break run.stderr;
+        if let Err(refused) = large(sandbox, &kubeconfig, &format!("large{count}")) {
+            break refused;
         }
         count += 1;
         assert!(count < 100, "4 MiB hold no 10 MB");
     };
     assert!(refused.contains("bytes"), "{refused}");
     assert!(count > 5, "{count}");
-    let what = "controlplanes.freehold.dev/dev";
     sandbox.until("that it is full is said", || {
-        let said = condition(&sandbox, what, "StorageAvailable");
+        let said = condition(sandbox, DEV, "StorageAvailable");
         said.starts_with("False") && said.contains("of 4194304 bytes are used")
     });
-    assert!(names(&sandbox, &kubeconfig).is_some(), "it is read");
+    assert!(names(sandbox, &kubeconfig).is_some(), "it is read");
     let delete = ["delete", "configmap", "large0"];
     sandbox.kubectl(&kubeconfig, &delete).done();
-    // More from who may give more; at once, without a restart.
-    let more = given.replace("4Mi", "64Mi");
-    let args = ["patch", "fht", "acme", "--type=merge", "-p", &more];
-    sandbox.kubectl(&admin, &args).done();
+    kubeconfig
+}
+
+/// More from who may give more; at once, without a restart.
+fn gets_more(sandbox: &Sandbox, kubeconfig: &Path) {
+    give(sandbox, &GIVEN.replace("4Mi", "64Mi"));
     sandbox.until("it can be written to", || {
-        let args = ["create", "configmap", "more", &value];
-        sandbox.kubectl(&kubeconfig, &args).code == Some(0)
+        large(sandbox, kubeconfig, "more").is_ok()
     });
     sandbox.until("that is said, too", || {
-        condition(&sandbox, what, "StorageAvailable").starts_with("True")
+        condition(sandbox, DEV, "StorageAvailable").starts_with("True")
     });
+}
+
+#[test]
+fn a_full_control_plane_says_so_and_its_tenant_cannot_give_itself_more() {
+    needs_kubectl!();
+    let sandbox = Sandbox::with_host();
+    let kubeconfig = gets_full(&sandbox, "embedded");
+    gets_more(&sandbox, &kubeconfig);
+    let admin = sandbox.admin();
     let metrics = sandbox.kubectl(&admin, &["get", "--raw", "/metrics"]).ok();
     assert!(
         metrics.contains("freehold_store_quota_bytes{keyspace=\"cp-")
@@ -274,9 +302,35 @@ fn a_full_control_plane_says_so_and_its_tenant_cannot_give_itself_more() {
         !theirs.stdout.contains("freehold_store_"),
         "a tenant learns nothing of the node"
     );
-    let wrong = asks.replace("8Gi", "1Mi");
+    let wrong = asks("embedded").replace("8Gi", "1Mi");
     sandbox.apply(&admin, &wrong).done();
     sandbox.until("too little is refused by name", || {
-        condition(&sandbox, what, "Serving") == "False: spec.storage.bytes: at least 4Mi are needed"
+        condition(&sandbox, DEV, "Serving") == "False: spec.storage.bytes: at least 4Mi are needed"
     });
+}
+
+#[test]
+fn a_control_plane_in_an_etcd_is_full_by_a_limit_of_its_own() {
+    needs_kubectl!();
+    let Some(etcd) = RealEtcd::start() else {
+        return;
+    };
+    let mut sandbox = Sandbox::with_host();
+    sandbox.apply(&sandbox.admin(), &in_etcd(&etcd)).done();
+    let kubeconfig = gets_full(&sandbox, "db");
+    // What is deleted makes room at once: an etcd's history is no tenant's.
+    sandbox.until("there is room for as much as was deleted", || {
+        large(&sandbox, &kubeconfig, "instead").is_ok()
+    });
+    let refused = large(&sandbox, &kubeconfig, "too-much");
+    assert!(refused.is_err_and(|said| said.contains("bytes")));
+    // Who counts is new, and counts what is there.
+    sandbox.kill();
+    sandbox.up_with(&[]);
+    sandbox.until("it is there again", || {
+        names(&sandbox, &kubeconfig).is_some_and(|all| all.contains("configmap/instead"))
+    });
+    let refused = large(&sandbox, &kubeconfig, "too-much");
+    assert!(refused.is_err_and(|said| said.contains("bytes")));
+    gets_more(&sandbox, &kubeconfig);
 }
