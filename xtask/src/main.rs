@@ -47,6 +47,9 @@ fn task() -> Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let rest: Vec<&str> = args.iter().skip(1).map(String::as_str).collect();
     std::env::set_current_dir(sh::root())?;
+    if rest.iter().any(|arg| matches!(*arg, "--help" | "-h")) {
+        return sh::say(HELP);
+    }
     match args.first().map(String::as_str) {
         Some("check") => check::run(),
         Some("test") => test::run(&rest),
