@@ -220,7 +220,7 @@ fn disk_usage(dir: &Path) -> Result<u64> {
 /// Makes many keyspaces, or tells what they cost when they are there: in a process of its own.
 pub(crate) async fn many(dir: &Path) -> Result<()> {
     let fresh = !dir.join("catalog").exists();
-    if !fresh {
+    {
         // What the engine takes by itself is there with a single keyspace, too.
         let alone = tempfile::tempdir()?;
         let engine = Embedded::open(alone.path(), Options::default()).await?;
@@ -246,7 +246,8 @@ pub(crate) async fn many(dir: &Path) -> Result<()> {
             engine.sleep(&name(n)).await?;
         }
         let grown = disk_usage(dir)?.saturating_sub(base);
-        return say(&format!("{}", grown / MANY));
+        let made = resident()?.saturating_sub(before) / MANY;
+        return say(&format!("{} {made}", grown / MANY));
     }
     let asleep = resident()?.saturating_sub(before) / MANY;
     let fds = std::fs::read_dir("/proc/self/fd")?.count();
@@ -275,17 +276,19 @@ pub(crate) fn many_keyspaces(table: &mut Table) -> Result<()> {
         let text = String::from_utf8(out.stdout)?;
         text.split_whitespace().map(|n| Ok(n.parse()?)).collect()
     };
-    let disk = run()?;
+    let [disk, made] = run()?[..] else {
+        anyhow::bail!("two figures are told");
+    };
     let [asleep, fds, awake, wake] = run()?[..] else {
         anyhow::bail!("four figures are told");
     };
-    let disk = disk.first().copied().context("one figure is told")?;
     table.add(Row::alone(
         "10,000 asleep: memory of one",
         asleep,
         "B",
         1024.0,
     ))?;
+    table.add(Row::alone("... made and put to sleep", made, "B", 1024.0))?;
     table.add(Row::alone("10,000 asleep: file descriptors", fds, "", 64.0))?;
     table.add(Row::alone(
         "1,000 awake: memory of one",

@@ -1,6 +1,6 @@
 //! Backups of single keyspaces while they are used, restoring them, and checking a directory.
 
-use super::catalog::{self, Catalog, CatalogEntry};
+use super::catalog::{self, Catalog, CatalogEntry, Saved};
 use super::checkpoint::{self, Keep, Pace, Seal, Source, Target};
 use super::index::{Entry, Version};
 use super::keyring::Keyring;
@@ -237,11 +237,12 @@ impl Shared {
             }
         }
         let entry = CatalogEntry {
-            id: id.to_owned(),
+            id: id.into(),
             number: u64::from_le_bytes(random()?),
-            checkpointed: true,
-            covered: 0,
-            deadline_ms: 0,
+            saved: Saved {
+                checkpointed: true,
+                ..Saved::default()
+            },
         };
         let source = Source::of(&mut state);
         let slot = Arc::new(Slot::new(entry.clone(), Vec::new()));
@@ -269,7 +270,7 @@ impl Shared {
             }
             return Err(error);
         }
-        self.slots.lock().insert(id.to_owned(), slot);
+        self.slots.lock().insert(slot.id.clone(), slot);
         drop(busy);
         if let Some(old) = old {
             old.deleted.store(true, Ordering::Release);
@@ -288,7 +289,7 @@ fn check(dir: &Path, options: &Options) -> Result<Checked> {
     }
     let _lock = lock_dir(dir)?;
     let mut found = Checked::default();
-    let mut records = match log::scan(&*options.disk, &dir.join("log"), false) {
+    let mut records = match log::scan(&*options.disk, &dir.join("log"), false, &|_, _| true) {
         Ok(scan) => scan.records,
         Err(Error::Corrupt(text)) => {
             found.damage.push(text);
@@ -366,7 +367,8 @@ fn check_values(
     Ok(())
 }
 
-/// Removes checkpoints that belong to no keyspace: remains of deletions and of crashes.
+/// Removes checkpoints that belong to no keyspace: remains of deletions and of crashes. The entries
+/// are in the order of their numbers.
 pub(super) fn remove_strays(
     dir: &Path,
     options: &Options,
@@ -374,10 +376,13 @@ pub(super) fn remove_strays(
     ciphers: &dyn Fn(u64) -> Result<Ciphers>,
 ) -> Result<()> {
     let folder = dir.join("keyspaces");
-    let known: BTreeMap<_, _> = entries
-        .iter()
-        .map(|entry| (format!("{:016x}", entry.number), entry))
-        .collect();
+    let known = |name: &str| {
+        let number = u64::from_str_radix(name, 16).ok()?;
+        let found = entries.binary_search_by_key(&number, |entry| entry.number);
+        // Others spell a number differently.
+        let found = found.ok().filter(|_| name == format!("{number:016x}"))?;
+        entries.get(found)
+    };
     let remove = |name: &str| {
         let removed = options.disk.remove(&folder.join(name));
         removed.map_err(|e| unavailable(&e))
@@ -391,7 +396,7 @@ pub(super) fn remove_strays(
         let generation = generation.and_then(|text| u16::from_str_radix(text, 16).ok());
         let ours = ending == "ckpt" || ending == checkpoint::DRAFT || generation.is_some();
         // The draft of one that is known is written over by its next checkpoint.
-        match (known.get(number), generation) {
+        match (known(number), generation) {
             (None, _) if ours => remove(&name)?,
             (Some(entry), Some(generation)) => {
                 generations

@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use std::collections::BTreeSet;
 use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
 
 const SLOT: usize = 512;
 /// Bytes that are read at once.
@@ -24,11 +25,17 @@ pub(crate) const MAX_ID: usize = 255;
 
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct CatalogEntry {
-    pub(crate) id: String,
+    pub(crate) id: Arc<str>,
     pub(crate) number: u64,
-    /// whether a checkpoint file must exist
+    pub(crate) saved: Saved,
+}
+
+/// What is said of a keyspace's checkpoint.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Saved {
+    /// whether the file must exist
     pub(crate) checkpointed: bool,
-    /// last batch of the log that its checkpoint holds; may be behind
+    /// last batch of the log that it holds; may be behind
     pub(crate) covered: u64,
     /// when its first lease ends, as far as its checkpoint knows; 0: never
     pub(crate) deadline_ms: u64,
@@ -203,11 +210,11 @@ fn encode(entry: &CatalogEntry, key: &SealedKey) -> [u8; SLOT] {
     bytes.extend_from_slice(&entry.number.to_le_bytes());
     bytes.extend_from_slice(&key.with.to_le_bytes());
     bytes.extend_from_slice(&key.bytes);
-    bytes.push(u8::from(entry.checkpointed));
+    bytes.push(u8::from(entry.saved.checkpointed));
     bytes.push(u8::try_from(entry.id.len()).expect("ids are checked when opened"));
     bytes.extend_from_slice(entry.id.as_bytes());
-    bytes.extend_from_slice(&entry.covered.to_le_bytes());
-    bytes.extend_from_slice(&entry.deadline_ms.to_le_bytes());
+    bytes.extend_from_slice(&entry.saved.covered.to_le_bytes());
+    bytes.extend_from_slice(&entry.saved.deadline_ms.to_le_bytes());
     bytes.resize(SLOT - 4, 0);
     let crc = crc32fast::hash(&bytes);
     bytes.extend_from_slice(&crc.to_le_bytes());
@@ -230,13 +237,15 @@ fn decode(slot: &[u8]) -> Option<(CatalogEntry, SealedKey)> {
     };
     let checkpointed = reader.u8()? != 0;
     let len = usize::from(reader.u8()?);
-    let id = String::from_utf8(reader.take(len)?.to_vec()).ok()?;
+    let id = std::str::from_utf8(reader.take(len)?).ok()?.into();
     let entry = CatalogEntry {
         id,
         number,
-        checkpointed,
-        covered: reader.u64()?,
-        deadline_ms: reader.u64()?,
+        saved: Saved {
+            checkpointed,
+            covered: reader.u64()?,
+            deadline_ms: reader.u64()?,
+        },
     };
     Some((entry, key))
 }

@@ -114,7 +114,7 @@ fn save(shared: &Shared, slot: &Arc<Slot>) -> bool {
     match saved {
         Ok(()) => true,
         Err(error) => {
-            tracing::warn!(keyspace = slot.id(), %error, "a checkpoint could not be written");
+            tracing::warn!(keyspace = &*slot.id, %error, "a checkpoint could not be written");
             false
         }
     }
@@ -163,7 +163,7 @@ pub(crate) fn checkpoint(shared: &Shared, slot: &Arc<Slot>, then: Option<Phase>)
         let (mut state, values) = slot.read(&shared.dir, disk, &ciphers, super::now_ms())?;
         let source = Source::take(&mut state, last.batch, None);
         shared.save((slot, &ciphers, &values), &source, false)?;
-        slot.pending.lock().clear();
+        slot.nothing_pending();
         return Ok(());
     };
     let source = shared.snapshot_blocking(&loaded, then)?;

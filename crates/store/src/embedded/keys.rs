@@ -1,7 +1,7 @@
 //! Data keys of keyspaces: made and sealed, opened when they are used, sealed anew.
 
 use super::Shared;
-use super::catalog::{self, Catalog, CatalogEntry};
+use super::catalog::{self, Catalog, CatalogEntry, Saved};
 use super::keyring::{self, SealedKey, Wrapping};
 use super::keyspace::Slot;
 use super::record::{Ciphers, random};
@@ -41,11 +41,9 @@ impl Shared {
             return Err(error);
         }
         let entry = CatalogEntry {
-            id: id.to_owned(),
+            id: id.into(),
             number: u64::from_le_bytes(random()?),
-            checkpointed: false,
-            covered: 0,
-            deadline_ms: 0,
+            saved: Saved::default(),
         };
         self.register(entry.number, &random()?, |catalog, key| {
             // Somebody else may have been faster.
@@ -54,7 +52,7 @@ impl Shared {
             }
             catalog.add(&entry, key)?;
             let slot = Arc::new(Slot::new(entry.clone(), Vec::new()));
-            self.slots.lock().insert(id.to_owned(), slot.clone());
+            self.slots.lock().insert(slot.id.clone(), slot.clone());
             Ok(slot)
         })
     }

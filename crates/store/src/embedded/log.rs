@@ -268,7 +268,7 @@ pub(crate) struct Scan {
     /// segments in order
     pub(crate) segments: Vec<u64>,
     pub(crate) last_batch: u64,
-    /// records by keyspace, in order
+    /// records by keyspace, in order, that are needed
     pub(crate) records: std::collections::BTreeMap<u64, Vec<Place>>,
     /// the last segment, and where its last good batch ends
     pub(crate) end: Option<(u64, u64)>,
@@ -279,8 +279,14 @@ pub(crate) struct Scan {
 }
 
 /// Finds out what is in every segment. With `trust`, a complete segment is not read when there
-/// is a table of what is in it: its records are authenticated when they are used.
-pub(crate) fn scan(disk: &dyn Disk, dir: &Path, trust: bool) -> Result<Scan> {
+/// is a table of what is in it: its records are authenticated when they are used. Kept are the
+/// records that are `needed`, by keyspace and batch: of ten thousand that sleep there are none.
+pub(crate) fn scan(
+    disk: &dyn Disk,
+    dir: &Path,
+    trust: bool,
+    needed: &dyn Fn(u64, u64) -> bool,
+) -> Result<Scan> {
     let mut scan = Scan {
         segments: list_segments(disk, dir)?,
         ..Scan::default()
@@ -301,13 +307,15 @@ pub(crate) fn scan(disk: &dyn Disk, dir: &Path, trust: bool) -> Result<Scan> {
                 toc
             }
             None => {
-                let found = Found::read(disk, dir, segment).map_err(|e| unavailable(&e))?;
+                let found = Found::open(disk, dir, segment).map_err(|e| unavailable(&e))?;
                 let first = previous.is_none();
-                scan_segment(&mut scan, &found, Some(segment) == last, first)?
+                scan_segment(&mut scan, found, Some(segment) == last, first)?
             }
         };
         for (keyspace, place) in &toc.records {
-            scan.records.entry(*keyspace).or_default().push(*place);
+            if needed(*keyspace, place.batch) {
+                scan.records.entry(*keyspace).or_default().push(*place);
+            }
         }
         if !toc.known {
             scan.read.push(toc);
@@ -357,18 +365,26 @@ fn list_segments(disk: &dyn Disk, dir: &Path) -> Result<Vec<u64>> {
     Ok(segments)
 }
 
+/// Bytes of a segment that are read at once: a whole one is memory that nobody needs later.
+const PIECE: usize = 256 << 10;
+
 /// A segment as it is on the disk.
 struct Found {
     segment: u64,
-    /// up to the last sector that is not as it was before
-    data: Vec<u8>,
+    file: Box<dyn DiskFile>,
+    magic: Option<[u8; 8]>,
     header: Option<Header>,
     /// what was in it before; `None`: nobody can say any more
     before: Option<Before>,
+    /// where the last sector ends that is not as it was before
+    end: usize,
+    /// what was read last, and where that is
+    piece: Vec<u8>,
+    at: usize,
 }
 
 impl Found {
-    fn read(disk: &dyn Disk, dir: &Path, segment: u64) -> io::Result<Self> {
+    fn open(disk: &dyn Disk, dir: &Path, segment: u64) -> io::Result<Self> {
         let mut file = disk.open_existing(&segment_path(dir, segment))?;
         let len = file.size()?;
         let mut start = vec![0; SEGMENT_HEADER.min(usize::try_from(len).unwrap_or(SEGMENT_HEADER))];
@@ -382,29 +398,49 @@ impl Found {
             Some(before) => before.end_of_changes(&mut *file, len)?,
             None => len,
         };
-        let mut data = vec![0; usize::try_from(end).map_err(io::Error::other)?];
-        file.read_at(&mut data, 0)?;
         Ok(Self {
             segment,
-            data,
+            file,
+            magic: start.first_chunk().copied(),
             header,
             before,
+            end: usize::try_from(end).map_err(io::Error::other)?,
+            piece: Vec::new(),
+            at: 0,
         })
+    }
+
+    /// So many bytes from there on; `None` if fewer are left.
+    fn bytes(&mut self, from: usize, len: usize) -> io::Result<Option<&[u8]>> {
+        let left = self.end.saturating_sub(from);
+        if len > left {
+            return Ok(None);
+        }
+        if from < self.at || from + len > self.at + self.piece.len() {
+            self.piece.resize(len.max(PIECE).min(left), 0);
+            self.at = from;
+            if let Err(error) = self.file.read_at(&mut self.piece, from as u64) {
+                self.piece.clear();
+                return Err(error);
+            }
+        }
+        Ok(self.piece[from - self.at..].get(..len))
     }
 }
 
-fn scan_segment(scan: &mut Scan, found: &Found, last: bool, first: bool) -> Result<Toc> {
+fn scan_segment(scan: &mut Scan, mut found: Found, last: bool, first: bool) -> Result<Toc> {
     let segment = found.segment;
     let damaged = |what: &str, offset: usize| damage(segment, offset, what);
+    let failed = |error: io::Error| unavailable(&error);
     let Some(header) = &found.header else {
-        if let Some([magic @ .., version]) = found.data.first_chunk::<8>()
-            && SEGMENT_MAGIC.starts_with(magic)
-            && !SEGMENT_MAGIC.ends_with(&[*version])
+        if let Some([magic @ .., version]) = found.magic
+            && SEGMENT_MAGIC.starts_with(&magic)
+            && !SEGMENT_MAGIC.ends_with(&[version])
         {
             return Err(damaged("written by another version of this program", 0));
         }
         // Only the newest segment can have been in the making when the machine stopped.
-        if last && !found.holds_batch_after(0, 0) {
+        if last && !found.holds_batch_after(0, 0).map_err(failed)? {
             scan.end = Some((segment, 0));
             scan.torn = true;
             return Ok(Toc::new(segment, 0));
@@ -419,24 +455,27 @@ fn scan_segment(scan: &mut Scan, found: &Found, last: bool, first: bool) -> Resu
     scan.last_batch = header.first - 1;
     let mut toc = Toc::new(segment, header.first);
     let mut offset = usize::try_from(header.start()).expect("segments are small");
-    while offset < found.data.len() {
-        match found.parse_batch(offset) {
-            Parsed::Batch {
-                number,
-                payload,
-                size,
-            } if number == scan.last_batch + 1 => {
-                collect(&mut toc, number, offset + BATCH_HEADER, payload)
+    while offset < found.end {
+        match found.parse_batch(offset).map_err(failed)? {
+            Parsed::Batch { number, len } if number == scan.last_batch + 1 => {
+                let from = offset + BATCH_HEADER;
+                let payload = found.bytes(from, len).map_err(failed)?;
+                payload
+                    .and_then(|payload| collect(&mut toc, number, from, payload))
                     .ok_or_else(|| damaged("malformed batch", offset))?;
                 scan.last_batch = number;
-                offset += size;
+                offset += batch_size(len);
             }
             Parsed::Batch { .. } => return Err(damaged("batch out of order", offset)),
-            Parsed::Torn if last && !found.holds_batch_after(offset, scan.last_batch) => {
+            torn => {
+                let torn = matches!(torn, Parsed::Torn) && last;
+                let newer = |found: &mut Found| found.holds_batch_after(offset, scan.last_batch);
+                if !torn || newer(&mut found).map_err(failed)? {
+                    return Err(damaged("bad checksum", offset));
+                }
                 scan.torn = true;
                 break;
             }
-            Parsed::Torn | Parsed::Damaged => return Err(damaged("bad checksum", offset)),
         }
     }
     toc.last = scan.last_batch;
@@ -474,12 +513,9 @@ pub(crate) fn segment_header(segment: u64, data: &[u8]) -> Option<Header> {
     .then_some(Header { first, table })
 }
 
-enum Parsed<'a> {
-    Batch {
-        number: u64,
-        payload: &'a [u8],
-        size: usize,
-    },
+enum Parsed {
+    /// its number, and the length of its payload
+    Batch { number: u64, len: usize },
     /// not completely written
     Torn,
     /// completely written, changed since
@@ -487,9 +523,14 @@ enum Parsed<'a> {
 }
 
 impl Found {
-    fn parse_batch(&self, offset: usize) -> Parsed<'_> {
-        let Some((number, len, frame)) = batch_frame(self.segment, &self.data[offset..]) else {
-            return Parsed::Torn;
+    fn parse_batch(&mut self, offset: usize) -> io::Result<Parsed> {
+        let segment = self.segment;
+        let header = self.bytes(offset, BATCH_HEADER)?;
+        let Some((number, len)) = header.and_then(|header| batch_header(segment, header)) else {
+            return Ok(Parsed::Torn);
+        };
+        let Some(frame) = self.bytes(offset, batch_size(len))? else {
+            return Ok(Parsed::Torn);
         };
         let mut digest = crc32fast::Hasher::new();
         digest.update(&frame[..24]);
@@ -497,16 +538,13 @@ impl Found {
         digest.update(&frame[28..]);
         let expected = u32::from_le_bytes([frame[24], frame[25], frame[26], frame[27]]);
         if digest.finalize() == expected {
-            Parsed::Batch {
-                number,
-                payload: &frame[BATCH_HEADER..BATCH_HEADER + len],
-                size: frame.len(),
-            }
-        } else if self.torn(frame, offset) {
-            Parsed::Torn
-        } else {
-            Parsed::Damaged
+            return Ok(Parsed::Batch { number, len });
         }
+        let frame = &self.piece[offset - self.at..][..batch_size(len)];
+        Ok(match self.torn(frame, offset) {
+            true => Parsed::Torn,
+            false => Parsed::Damaged,
+        })
     }
 
     /// What was in each sector before is known: what a crash kept from the disk shows as a missing
@@ -522,20 +560,29 @@ impl Found {
 
     /// Whether a good batch newer than `number` starts behind `offset`: then what is at `offset`
     /// was acknowledged, because a batch is written only when the one before it is durable.
-    fn holds_batch_after(&self, offset: usize, number: u64) -> bool {
+    fn holds_batch_after(&mut self, offset: usize, number: u64) -> io::Result<bool> {
         let magic = BATCH_MAGIC.to_le_bytes();
-        let sectors = self.data.chunks(SECTOR).enumerate();
-        sectors.skip(offset / SECTOR + 1).any(|(n, sector)| {
-            sector.starts_with(&magic)
-                && matches!(self.parse_batch(n * SECTOR), Parsed::Batch { number: n, .. } if n > number)
-        })
+        let next = (offset / SECTOR + 1) * SECTOR;
+        for at in (next..self.end).step_by(SECTOR) {
+            let begins = self.bytes(at, magic.len())? == Some(&magic[..]);
+            if begins
+                && matches!(self.parse_batch(at)?, Parsed::Batch { number: n, .. } if n > number)
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 }
 
-/// The number, payload length and bytes of a batch whose header is plausible and that is inside
-/// the file.
-fn batch_frame(segment: u64, data: &[u8]) -> Option<(u64, usize, &[u8])> {
-    let mut reader = Reader(data);
+/// Bytes that a batch takes whose payload is so long.
+fn batch_size(len: usize) -> usize {
+    (len + BATCH_EXTRA).next_multiple_of(SECTOR)
+}
+
+/// The number and payload length of a batch whose header is plausible.
+fn batch_header(segment: u64, header: &[u8]) -> Option<(u64, usize)> {
+    let mut reader = Reader(header);
     if reader.u32()? != BATCH_MAGIC {
         return None;
     }
@@ -543,9 +590,7 @@ fn batch_frame(segment: u64, data: &[u8]) -> Option<(u64, usize, &[u8])> {
     if reader.u64()? != segment {
         return None;
     }
-    let number = reader.u64()?;
-    let size = len.checked_add(BATCH_EXTRA)?.next_multiple_of(SECTOR);
-    Some((number, len, data.get(..size)?))
+    Some((reader.u64()?, len))
 }
 
 fn collect(toc: &mut Toc, batch: u64, base: usize, payload: &[u8]) -> Option<()> {
@@ -632,7 +677,7 @@ mod tests {
 
     fn scan_of(dir: &Path, segment: u64, data: &[u8]) -> Result<Scan> {
         std::fs::write(segment_path(dir, segment), data).expect("write");
-        scan(&RealDisk, dir, false)
+        scan(&RealDisk, dir, false, &|_, _| true)
     }
 
     #[test]
@@ -752,7 +797,7 @@ mod tests {
         std::fs::write(segment_path(dir.path(), segment), &data).expect("write");
         log(dir.path(), 3, 3);
         assert!(matches!(
-            scan(&RealDisk, dir.path(), false),
+            scan(&RealDisk, dir.path(), false, &|_, _| true),
             Err(Error::Corrupt(_))
         ));
     }

@@ -105,7 +105,7 @@ impl Embedded {
             (state.head(), state.tail_bytes)
         };
         KeyspaceMetrics {
-            id: slot.id(),
+            id: slot.id.to_string(),
             rev: head.rev,
             compact_rev: head.compact_rev,
             bytes: head.bytes,

@@ -44,7 +44,7 @@ pub use options::{Limits, Options};
 
 use crate::{Error, Image, Imported, Keyspaces, Quota, Result, Store};
 use async_trait::async_trait;
-use catalog::{Catalog, MAX_ID};
+use catalog::{Catalog, CatalogEntry, MAX_ID, Saved};
 use checkpoint::{Pace, Source, Target};
 use checkpointer::Checkpoints;
 use commit::{Committer, Queue, Refused, Request, Work};
@@ -81,7 +81,7 @@ pub(crate) struct Shared {
     upkeep: Upkeep,
     checkpoints: Checkpoints,
     failed: OnceLock<String>,
-    slots: Mutex<BTreeMap<String, Arc<Slot>>>,
+    slots: Mutex<BTreeMap<Arc<str>, Arc<Slot>>>,
     catalog: Mutex<Catalog>,
     keyring: Keyring,
     /// first and current segment of the log
@@ -119,24 +119,28 @@ impl Embedded {
             options.disk.create_dir(part).map_err(|e| unavailable(&e))?;
         }
         let lock = lock_dir(&dir)?;
-        let (catalog, entries) = Catalog::open(&dir, &*options.disk)?;
+        let (catalog, mut entries) = Catalog::open(&dir, &*options.disk)?;
         let catalog = Mutex::new(catalog);
+        entries.sort_unstable_by_key(|entry| entry.number);
         let keyring = Keyring::open(&dir, options.disk.clone(), entries.is_empty())?;
         let ciphers = |number| catalog::ciphers(&catalog, &keyring, number);
         backup::remove_strays(&dir, &options, &entries, &ciphers)?;
-        let mut scan = log::scan(&*options.disk, &log_dir, true)?;
+        // Records of keyspaces that are not in the catalog are remains of deleted ones.
+        let needed = |number, batch| {
+            let found = entries.binary_search_by_key(&number, |entry| entry.number);
+            found.is_ok_and(|found| batch > entries[found].saved.covered)
+        };
+        let mut scan = log::scan(&*options.disk, &log_dir, true, &needed)?;
         cut_tail(&*options.disk, &log_dir, &mut scan)?;
         let active = scan.segments.last().map_or(1, |last| last + 1);
         let started = start_log(&log_dir, &options, active, &scan);
         let (log, kept) = started.map_err(|e| unavailable(&e))?;
-        let mut slots = BTreeMap::new();
-        for entry in entries {
-            // Records of keyspaces that are not in the catalog are remains of deleted ones.
-            let mut pending = scan.records.remove(&entry.number).unwrap_or_default();
-            pending.retain(|place| place.batch > entry.covered);
-            pending.shrink_to_fit();
-            slots.insert(entry.id.clone(), Arc::new(Slot::new(entry, pending)));
-        }
+        let slots = entries.into_iter().map(|entry| {
+            let pending = scan.records.remove(&entry.number).unwrap_or_default();
+            (entry.id.clone(), Arc::new(Slot::new(entry, pending)))
+        });
+        // Made of all at once, the map has no empty places.
+        let slots: BTreeMap<_, _> = slots.collect();
         let shared = Arc::new(Shared {
             dir,
             options,
@@ -179,7 +183,7 @@ impl Embedded {
     pub fn limit(&self, id: &str, limits: Limits) -> Result<()> {
         let slot = self.shared.slots.lock().get(id).cloned();
         let slot = slot.ok_or_else(|| Error::Invalid(format!("there is no keyspace {id}")))?;
-        *slot.limits.lock() = Some(limits);
+        *slot.limits.lock() = Some(limits.into());
         Ok(())
     }
 
@@ -431,18 +435,24 @@ impl Shared {
         checkpoint::write(&target, source, &mut pace)?;
         // Whoever else writes this slot of the catalog waits.
         let mut catalog = self.catalog.lock();
-        let mut entry = slot.entry.lock().clone();
-        let first = !entry.checkpointed;
-        entry.checkpointed = true;
-        entry.covered = source.batch;
         let deadlines = source.leases.values().map(|lease| lease.deadline_ms);
-        entry.deadline_ms = deadlines.min().unwrap_or(0);
+        let saved = Saved {
+            checkpointed: true,
+            covered: source.batch,
+            deadline_ms: deadlines.min().unwrap_or(0),
+        };
+        let entry = CatalogEntry {
+            id: slot.id.clone(),
+            number: slot.number,
+            saved,
+        };
+        let first = !slot.saved.lock().checkpointed;
         if first {
             catalog.write(&entry)?;
         } else {
             catalog.hint(&entry)?;
         }
-        *slot.entry.lock() = entry;
+        *slot.saved.lock() = saved;
         Ok(())
     }
 
@@ -512,7 +522,7 @@ impl Shared {
     /// The keyspace is in memory from now on. The caller holds `busy`.
     fn admit(&self, slot: &Slot, loaded: &Arc<Loaded>) {
         *slot.loaded.write() = Some(loaded.clone());
-        slot.pending.lock().clear();
+        slot.nothing_pending();
         upkeep::watch_leases(self, loaded);
     }
 
@@ -533,14 +543,14 @@ impl Shared {
         }
         erased?;
         slot.deleted.store(true, Ordering::Release);
-        self.slots.lock().remove(&slot.id());
+        self.slots.lock().remove(&slot.id);
         self.forget(slot)
     }
 
     /// Drops what is left of a keyspace that is no longer in the catalog.
     fn forget(&self, slot: &Slot) -> Result<()> {
         let loaded = slot.loaded.write().take();
-        slot.pending.lock().clear();
+        slot.nothing_pending();
         if let Some(loaded) = loaded {
             for watcher in std::mem::take(&mut loaded.state.write().watchers) {
                 watcher.finish(Error::Deleted);
@@ -643,6 +653,7 @@ impl Keyspaces for Embedded {
     }
 
     async fn list(&self) -> Result<Vec<String>> {
-        Ok(self.shared.slots.lock().keys().cloned().collect())
+        let slots = self.shared.slots.lock();
+        Ok(slots.keys().map(|id| id.to_string()).collect())
     }
 }

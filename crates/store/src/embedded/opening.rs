@@ -23,13 +23,13 @@ pub(crate) fn read(
     cipher: &Cipher,
 ) -> Result<(State, Values, u64)> {
     let path = path(dir, slot.number);
-    let expected = slot.entry.lock().checkpointed;
+    let expected = slot.saved.lock().checkpointed;
     let seal = Seal {
         cipher,
         number: slot.number,
     };
     let damaged =
-        |what: &str| Error::Corrupt(format!("the checkpoint of keyspace {} {what}", slot.id()));
+        |what: &str| Error::Corrupt(format!("the checkpoint of keyspace {} {what}", slot.id));
     let (mut state, sums, extent, batch) = match decode(seal, &|| disk.open_existing(&path)) {
         Ok(decoded) => decoded,
         Err(error) => match error.kind() {

@@ -13,6 +13,9 @@ use std::path::{Path, PathBuf};
 
 const MAGIC: &[u8; 8] = b"FHTOC\0\0\x01";
 
+/// Bytes of a record's line.
+const RECORD: usize = 32;
+
 /// What is in one segment.
 pub(crate) struct Toc {
     pub(crate) segment: u64,
@@ -100,7 +103,9 @@ fn decode(data: &[u8]) -> Option<Toc> {
         records: Vec::new(),
         known: true,
     };
-    for _ in 0..reader.u64()? {
+    let count = reader.u64()?;
+    toc.records.reserve_exact(reader.0.len() / RECORD);
+    for _ in 0..count {
         let (keyspace, batch, counter) = (reader.u64()?, reader.u64()?, reader.u64()?);
         let at = reader.u64()?;
         let place = Place {

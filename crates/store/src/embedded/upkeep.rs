@@ -339,7 +339,7 @@ pub(crate) fn expect_deadlines(shared: &Arc<Shared>) {
     for slot in shared.all_slots() {
         // What the log says of a keyspace is known when it is read: that is soon enough.
         let unread = !slot.pending.lock().is_empty();
-        let deadline = slot.entry.lock().deadline_ms;
+        let deadline = slot.saved.lock().deadline_ms;
         if unread {
             shared.upkeep.wake_at(super::now_ms() + SURVEY_MS, &slot);
         } else if deadline != 0 {
@@ -359,7 +359,7 @@ fn wake(shared: &Shared, slot: &Weak<Slot>) {
     match shared.load_blocking(&slot) {
         Ok(_) => shared.upkeep.doze_soon(&slot),
         Err(error) => {
-            tracing::warn!(keyspace = slot.id(), %error, "its leases could not be looked at");
+            tracing::warn!(keyspace = &*slot.id, %error, "its leases could not be looked at");
             if matches!(error, crate::Error::Unavailable(_)) {
                 let later = super::now_ms() + WAKE_AGAIN_MS;
                 shared.upkeep.wake_at(later, &slot);
@@ -377,7 +377,7 @@ fn doze(shared: &Shared, slot: &Weak<Slot>) {
         !loaded.used.load(Ordering::Acquire) && loaded.state.read().watchers.is_empty()
     });
     if unused && let Err(error) = shared.sleep(&slot) {
-        tracing::warn!(keyspace = slot.id(), %error, "it could not be put to sleep again");
+        tracing::warn!(keyspace = &*slot.id, %error, "it could not be put to sleep again");
     }
 }
 
