@@ -4,6 +4,7 @@ mod check;
 mod directions;
 mod oracle;
 mod sh;
+mod skips;
 mod soak;
 mod test;
 mod tidy;
@@ -16,7 +17,8 @@ const HELP: &str = "\
 cargo xtask <task>
 
   check      format, clippy, licences and bans, dependency directions, tidy rules, generated files
-  test       check, then every test (installs Debian packages it needs when run as root)
+  test       check, then every test (installs Debian packages it needs when run as root); `test WORD…`:
+             those whose names contain a word; --whole: a test that is skipped fails
   tidy       only the tidy rules
   upstream   build upstream's kube-apiserver, etcd, kubectl … into the user cache (needs Go);
              `upstream kine` builds kine, for `bench postgres`

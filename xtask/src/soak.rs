@@ -11,7 +11,7 @@ pub(crate) fn run(args: &[&str]) -> Result<()> {
     let ["store", rest @ ..] = args else {
         bail!(USAGE)
     };
-    let (mut kills, mut steps, mut seed) = (10_000_u64, 0_u64, None);
+    let (mut kills, mut steps, mut seed) = (10_000_u64, 5_000_000_u64, None);
     let mut rest = rest.iter();
     while let Some(option) = rest.next() {
         let number = rest.next().context(USAGE)?;

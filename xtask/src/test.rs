@@ -1,22 +1,29 @@
 //! `cargo xtask test`, `fuzz` and `bench`.
 
-use crate::{check, sh, tools};
+use crate::{check, sh, skips, tools};
 use anyhow::{Context as _, Result, bail};
 use std::process::Command;
 use std::time::Instant;
 
-/// Check, then every test; with words, only the tests whose names contain them.
-pub(crate) fn run(filters: &[&str]) -> Result<()> {
+/// Check, then every test; with words, only the tests whose names contain them. With `--whole` a test
+/// that is skipped fails.
+pub(crate) fn run(args: &[&str]) -> Result<()> {
     let start = Instant::now();
+    let (options, filters): (Vec<&str>, Vec<&str>) = args.iter().partition(|a| a.starts_with('-'));
+    let whole = match &options[..] {
+        [] => false,
+        ["--whole"] => true,
+        _ => bail!("usage: cargo xtask test [--whole] [PART-OF-A-NAME…]"),
+    };
     tools::install_missing()?;
     if filters.is_empty() {
         check::run()?;
     }
     // The end-to-end tests run the real binary, so it is built first.
     sh::run("cargo", &["build", "--workspace", "--quiet"])?;
-    let mut args = vec!["test", "--workspace", "--no-fail-fast", "--"];
-    args.extend(filters);
-    sh::run("cargo", &args)?;
+    let mut command = Command::new("cargo");
+    command.args(["test", "--workspace", "--no-fail-fast", "--"]);
+    skips::run(command.arg("--show-output").args(filters), whole)?;
     sh::say(format!(
         "all passed in {:.0} s",
         start.elapsed().as_secs_f32()
