@@ -13,6 +13,9 @@ pub const MAX_OPS: usize = 10_000;
 /// Most bytes of keys and values in a transaction.
 pub const MAX_TXN: usize = 8 * 1024 * 1024;
 
+/// Watches of a keyspace at once.
+pub const MAX_WATCHES: usize = 10_000;
+
 /// How deep transactions may nest.
 pub const MAX_DEPTH: usize = 32;
 /// Most keys that the ranges of a transaction may return together.

@@ -255,7 +255,7 @@ impl Client {
         };
         match tokio::time::timeout(self.timeout, call).await {
             Ok(answer) => answer.map(|a| a.ttl).map_err(|s| plain(self.failure(s))),
-            Err(_) => Err(Error::Unavailable("etcd: no answer in time".into())),
+            Err(_) => Err(self.late()),
         }
     }
 
@@ -298,7 +298,7 @@ impl Client {
                 }
                 plain(self.failure(s))
             }),
-            Err(_) => Err(Error::Unavailable("etcd: no answer in time".into())),
+            Err(_) => Err(self.late()),
         }
     }
 
@@ -396,8 +396,18 @@ impl Client {
         })
     }
 
+    fn late(&self) -> Error {
+        Error::Unavailable(format!(
+            "etcd at {} gave no answer in time: check the address, that it runs and that most of its members do",
+            self.at
+        ))
+    }
+
     /// Why no answer came, in one sentence with what to check.
     fn unreachable(&self, status: &Status) -> Error {
+        if status.message() == LATE {
+            return self.late();
+        }
         let (at, why) = (&self.at, chain(status));
         let why = why.replace(
             "code: 'The service is currently unavailable', message: ",

@@ -4,7 +4,7 @@ use super::client::{Client, Failure, plain};
 use super::compaction::History;
 use super::prefix_end;
 use super::quota::{self, Amount, Meter};
-use super::watch::{self, Progress};
+use super::watch::{self, Watches};
 use crate::proto::{
     self, DeleteRangeRequest, PutRequest, RangeRequest, Request, RequestOp, Response, TargetUnion,
     TxnRequest, TxnResponse, int, rev,
@@ -16,11 +16,13 @@ use crate::{
 use async_trait::async_trait;
 use bytes::{BufMut, Bytes, BytesMut};
 use parking_lot::Mutex;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 /// Keys per page of a long range.
 const PAGE: usize = 2000;
+/// Attempts when a transaction's leases are granted and end meanwhile.
+const ATTEMPTS: u32 = 5;
 /// How long the size of the database is believed.
 const SIZE_AGE: Duration = Duration::from_secs(10);
 
@@ -30,7 +32,7 @@ pub(super) struct EtcdStore {
     leases: Bytes,
     history: History,
     size: Mutex<Option<(Instant, u64)>>,
-    progress: Progress,
+    watches: Watches,
     meter: Meter,
 }
 
@@ -42,7 +44,7 @@ impl EtcdStore {
             leases,
             history,
             size: Mutex::new(None),
-            progress: Progress::default(),
+            watches: Watches::default(),
             meter: Meter::default(),
         }
     }
@@ -134,18 +136,69 @@ impl EtcdStore {
         Ok(sizes)
     }
 
+    /// Leases are the etcd's, for all keyspaces alike: a transaction that names some is carried out
+    /// only where they are this keyspace's.
     async fn run(&self, txn: &Txn) -> Result<TxnReply> {
-        let request = self.request(txn);
-        let reply = match self.client.txn(request).await {
-            Ok(reply) => reply,
+        let mut own = BTreeSet::new();
+        leases_of(txn, &mut own);
+        if own.is_empty() {
+            let reply = self.send(self.request(txn), txn).await?;
+            let rev = reply.header.as_ref().map_or(0, |h| rev(h.revision));
+            return self.reply(txn, reply, rev);
+        }
+        let mut asked = txn.clone();
+        for _ in 0..ATTEMPTS {
+            let reply = self.send(self.guarded(&asked, &own), txn).await?;
+            let rev = reply.header.as_ref().map_or(0, |h| rev(h.revision));
+            if reply.succeeded {
+                let inner = reply.responses.into_iter().next();
+                return match inner.and_then(|inner| inner.response) {
+                    Some(Response::Txn(inner)) => self.reply(txn, inner, rev),
+                    _ => Err(unknown()),
+                };
+            }
+            // Whoever uses what is not there, or not this keyspace's, is refused; but a branch that
+            // is not taken uses nothing.
+            let mut foreign = BTreeSet::new();
+            for lease in &own {
+                match self.check_lease(*lease).await {
+                    Err(Error::LeaseNotFound(_)) => drop(foreign.insert(*lease)),
+                    other => other?,
+                }
+            }
+            own.retain(|lease| !foreign.contains(lease));
+            forget_leases(&mut asked, &foreign);
+        }
+        Err(Error::Throttled("the leases came and went".into()))
+    }
+
+    async fn send(&self, request: TxnRequest, txn: &Txn) -> Result<TxnResponse> {
+        match self.client.txn(request).await {
+            Ok(reply) => Ok(reply),
             Err(Failure::Error(Error::LeaseNotFound(_))) => {
                 let lease = first_lease(txn);
-                return Err(Error::LeaseNotFound(lease.unwrap_or(0)));
+                Err(Error::LeaseNotFound(lease.unwrap_or(0)))
             }
-            Err(failure) => return Err(self.explain(failure).await),
+            Err(failure) => Err(self.explain(failure).await),
+        }
+    }
+
+    /// A transaction, inside one that fails unless all these leases are this keyspace's.
+    fn guarded(&self, txn: &Txn, leases: &BTreeSet<LeaseId>) -> TxnRequest {
+        let is_own = |lease: &LeaseId| proto::Compare {
+            result: 1,
+            target: 0,
+            key: self.marker(*lease),
+            target_union: Some(TargetUnion::Version(0)),
+            ..Default::default()
         };
-        let rev = reply.header.as_ref().map_or(0, |h| rev(h.revision));
-        self.reply(txn, reply, rev)
+        TxnRequest {
+            compare: leases.iter().map(is_own).collect(),
+            success: vec![RequestOp {
+                request: Some(Request::Txn(self.request(txn))),
+            }],
+            failure: Vec::new(),
+        }
     }
 
     /// Reads a range page by page, all of it at the first page's revision. The answer has no keys
@@ -379,9 +432,7 @@ impl EtcdStore {
                 OpResult::Txn(self.reply(inner, reply, txn_rev)?)
             }
             _ => {
-                return Err(Error::Unavailable(
-                    "etcd answered with an operation unknown here".into(),
-                ));
+                return Err(unknown());
             }
         })
     }
@@ -513,7 +564,7 @@ impl Store for EtcdStore {
             prev_kv: watch.prev_kv,
             strip: self.prefix.len(),
         };
-        Ok(watch::start(self.client.clone(), wanted, &self.progress))
+        watch::start(self.client.clone(), wanted, &self.watches)
     }
 
     async fn compact(&self, to: u64) -> Result<()> {
@@ -587,8 +638,41 @@ impl Store for EtcdStore {
     }
 
     async fn progress(&self) -> Result<()> {
-        self.progress.ask(self.client.head(&self.prefix).await?);
+        self.watches.ask(self.client.head(&self.prefix).await?);
         Ok(())
+    }
+}
+
+fn unknown() -> Error {
+    Error::Unavailable("etcd answered with an operation unknown here".into())
+}
+
+/// A lease that no etcd has.
+const NO_LEASE: LeaseId = -1;
+
+/// The leases that a transaction may put keys under.
+fn leases_of(txn: &Txn, leases: &mut BTreeSet<LeaseId>) {
+    for op in txn.then.iter().chain(&txn.otherwise) {
+        match op {
+            Op::Put { lease, .. } => drop(leases.insert(*lease)),
+            Op::Update { lease, .. } => leases.extend(*lease),
+            Op::Txn(inner) => leases_of(inner, leases),
+            _ => {}
+        }
+    }
+    leases.remove(&0);
+}
+
+fn forget_leases(txn: &mut Txn, foreign: &BTreeSet<LeaseId>) {
+    for op in txn.then.iter_mut().chain(&mut txn.otherwise) {
+        match op {
+            Op::Put { lease, .. }
+            | Op::Update {
+                lease: Some(lease), ..
+            } if foreign.contains(lease) => *lease = NO_LEASE,
+            Op::Txn(inner) => forget_leases(inner, foreign),
+            _ => {}
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 //! directly; those of others are read when they are heard of.
 
 use super::batch::{Commit, Planned};
+use crate::{Error, Result, limits};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -59,8 +60,11 @@ pub(super) struct Place {
 
 impl Hub {
     /// A new watch; true when nobody feeds the hub yet.
-    pub(super) fn enter(&self) -> (Place, bool) {
+    pub(super) fn enter(&self) -> Result<(Place, bool)> {
         let mut state = self.state.lock();
+        if state.cursors.len() >= limits::MAX_WATCHES {
+            return Err(Error::Throttled("too many watches".into()));
+        }
         if state.cursors.is_empty() {
             state.head = 0;
             state.recent.clear();
@@ -74,7 +78,7 @@ impl Hub {
             next: 0,
             granted: None,
         };
-        (place, !std::mem::replace(&mut state.feeding, true))
+        Ok((place, !std::mem::replace(&mut state.feeding, true)))
     }
 
     /// Where the watch starts, now that the revision of the database is known.
@@ -260,10 +264,19 @@ mod tests {
     }
 
     #[test]
+    fn watches_are_bounded_and_one_that_ends_makes_room() {
+        let hub = Hub::default();
+        let places: Vec<_> = (0..limits::MAX_WATCHES).map(|_| hub.enter()).collect();
+        assert!(matches!(hub.enter(), Err(Error::Throttled(_))));
+        hub.leave(&places[7].as_ref().expect("room").0);
+        assert!(hub.enter().is_ok());
+    }
+
+    #[test]
     fn a_watch_gets_every_commit_and_gaps_are_never_passed_over() {
         let hub = Hub::default();
-        let (mut place, first) = hub.enter();
-        assert!(first && !hub.enter().1);
+        let (mut place, first) = hub.enter().expect("room");
+        assert!(first && !hub.enter().expect("room").1);
         hub.settle(&mut place, 4, 5);
         assert_eq!(found(hub.look(&mut place)), "behind");
         hub.moved(&mut place, 6);

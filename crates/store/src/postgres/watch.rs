@@ -54,7 +54,7 @@ impl Drop for Cursor {
 }
 
 pub(super) async fn start(store: Arc<Inner>, watch: Watch) -> Result<WatchStream> {
-    let (place, first) = store.hub.enter();
+    let (place, first) = store.hub.enter()?;
     let mut cursor = Cursor {
         changed: store.hub.changes(),
         hi: upper(&watch.lo, &watch.hi),

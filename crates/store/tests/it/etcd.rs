@@ -83,6 +83,20 @@ async fn tls_is_checked_on_both_sides_and_what_is_wrong_is_said() {
     );
 }
 
+#[tokio::test]
+async fn several_endpoints_that_are_down_are_said_with_what_to_check() {
+    let mut options = options("http://127.0.0.1:1");
+    options.endpoints = [free_port(), free_port()]
+        .map(|port| format!("http://127.0.0.1:{port}"))
+        .into();
+    let names = options.endpoints.join(", ");
+    let text = refused(options).await;
+    assert!(
+        text.contains(&names) && text.contains("check the address"),
+        "{text}"
+    );
+}
+
 /// Switches an etcd's authentication on; nothing when there is no etcdctl.
 fn with_users() -> Option<RealEtcd> {
     let etcd = RealEtcd::start()?;

@@ -438,6 +438,35 @@ pub(super) async fn keyspaces_never_see_each_other(fixture: Fixture) {
         two.lease_revoke(lease).await,
         Err(Error::LeaseNotFound(lease))
     );
+    // Nor can one put a key under it, and so learn that it is there.
+    let under = |lease| Op::Put {
+        key: key("under"),
+        value: key("v"),
+        lease,
+    };
+    let update = Op::Update {
+        key: key("a"),
+        value: None,
+        lease: Some(lease),
+    };
+    let inner = Txn {
+        then: vec![under(lease)],
+        ..Txn::default()
+    };
+    for op in [under(lease), update, Op::Txn(Box::new(inner))] {
+        let txn = Txn {
+            then: vec![op],
+            ..Txn::default()
+        };
+        let refused = two.txn(txn).await.map(|_| ());
+        assert_eq!(refused, Err(Error::LeaseNotFound(lease)));
+    }
+    let own = Txn {
+        then: vec![under(lease)],
+        ..Txn::default()
+    };
+    one.txn(own).await.expect("under its own");
+    one.lease_revoke(lease).await.expect("revoke");
     assert_eq!(two.head().await.expect("head").keys, 1);
 }
 

@@ -73,7 +73,8 @@ cases! {
         progress_follows_everything_before_it
         a_start_in_the_future_is_waited_for
         a_watch_from_now_sees_nothing_older
-        many_watchers_see_the_same;
+        many_watchers_see_the_same
+        a_slow_watcher_costs_nobody_else_anything;
     lease: keys_vanish_when_their_lease_ends
         revoking_deletes_all_keys_in_one_revision
         unknown_leases_are_refused

@@ -1,9 +1,10 @@
 //! Watches: ordered, unique, atomic, reliable, resumable, filtered, with previous values.
 
 use super::Fixture;
-use crate::support::{delete, everything, next, next_events, put, put_op, watch_all};
+use crate::support::{all, delete, everything, next, next_events, put, put_op, watch_all};
 use bytes::Bytes;
-use freehold_store::{Event, Op, Store, Txn, Watch, WatchItem, WatchStream};
+use freehold_store::{Error, Event, Op, Store, Txn, Watch, WatchItem, WatchStream};
+use std::time::Duration;
 
 /// Writes a mix of puts, deletions and larger transactions; returns the revisions.
 async fn write_some(store: &dyn Store, count: u32) -> Vec<u64> {
@@ -298,4 +299,58 @@ pub(super) async fn many_watchers_see_the_same(fixture: Fixture) {
     }
     assert_eq!(all[0].len(), 41);
     assert!(all.iter().all(|found| *found == all[0]));
+}
+
+/// Watchers of one keyspace that nobody reads, while much happens: other watchers of the keyspace
+/// and all other keyspaces go on. Whoever reads then gets everything, or is told that it was cut
+/// off.
+pub(super) async fn a_slow_watcher_costs_nobody_else_anything(fixture: Fixture) {
+    const WRITES: usize = 480;
+    let (busy, other) = (fixture.fresh().await, fixture.fresh().await);
+    put(&*other, "a", "1").await;
+    let mut slow = Vec::new();
+    for _ in 0..6 {
+        slow.push(watch_all(&*busy, 0).await);
+    }
+    let mut quick = watch_all(&*busy, 0).await;
+    let reader = tokio::spawn(async move {
+        let mut seen = 0;
+        while seen < WRITES {
+            next_events(&mut quick).await.expect("events");
+            seen += 1;
+        }
+    });
+    let large = "x".repeat(16 << 10);
+    let writers = (0..8).map(|_| async {
+        let mut revs = Vec::new();
+        for _ in 0..WRITES / 8 {
+            revs.push(put(&*busy, "k", &large).await);
+        }
+        revs
+    });
+    let mut revs = futures::future::join_all(writers).await.concat();
+    revs.sort_unstable();
+    let in_time = async {
+        reader.await.expect("the watcher that reads");
+        let mut stream = watch_all(&*other, 0).await;
+        let rev = put(&*other, "a", "2").await;
+        assert_eq!(next_events(&mut stream).await.expect("events").0, rev);
+        assert_eq!(all(&*other, 0).await.expect("range").count, 1);
+        assert_eq!(all(&*busy, 0).await.expect("range").kvs[0].value, large);
+    };
+    let in_time = tokio::time::timeout(Duration::from_secs(20), in_time).await;
+    in_time.expect("the others wait for the slow watchers");
+    for mut stream in slow {
+        let mut seen = Vec::new();
+        while seen.len() < revs.len() {
+            match next_events(&mut stream).await {
+                Ok((rev, _)) => seen.push(rev),
+                Err(error) => {
+                    assert_eq!(error, Error::SlowWatcher);
+                    break;
+                }
+            }
+        }
+        assert_eq!(seen, revs[..seen.len()], "no gap before the end");
+    }
 }
