@@ -25,6 +25,9 @@ pub fn random_key() -> Result<[u8; 32]> {
 
 /// Most parts of a backup behind the first.
 const MOST_PARTS: u32 = 16;
+/// Further revisions that a keyspace may have had which cannot be read; as etcd's own guide to
+/// restoring says.
+const UNKNOWN: u64 = 1_000_000_000;
 /// Revisions that a part may miss at its end.
 const CLOSE: u64 = 256;
 
@@ -87,17 +90,10 @@ impl Embedded {
         .await
     }
 
-    /// Makes a keyspace what a backup says. One that exists is replaced, in one step; its
-    /// revision only grows, and whoever watches it is told to start anew.
+    /// Makes a keyspace what a backup says. One that exists is replaced, in one step, also when it
+    /// is damaged; its revision only grows, and whoever watches it is told to start anew.
     pub async fn restore(&self, id: &str, source: &Path, key: &[u8; 32]) -> Result<Head> {
-        let known = self.shared.slots.lock().get(id).cloned();
-        let old = match known {
-            Some(slot) => {
-                self.shared.load(&slot).await?;
-                Some(slot)
-            }
-            None => None,
-        };
+        let old = self.shared.slots.lock().get(id).cloned();
         let (shared, id, source) = (self.shared.clone(), id.to_owned(), source.to_owned());
         let ciphers = Ciphers::new(key);
         blocking(move || shared.restore(&id, old, &source, &ciphers)).await
@@ -106,9 +102,6 @@ impl Embedded {
     /// Makes a new keyspace with exactly this content.
     pub(super) async fn install(&self, id: &str, image: &Image) -> Result<Head> {
         let known = self.shared.slots.lock().get(id).cloned();
-        if let Some(slot) = &known {
-            self.shared.load(slot).await?;
-        }
         let mut state = State::new();
         state.applied = image.rev;
         state.compacted = image.rev;
@@ -176,7 +169,6 @@ impl Shared {
     /// A consistent copy that is not for a checkpoint: the log is needed as before.
     fn copy(&self, slot: &Slot, loaded: &Arc<Loaded>) -> Result<Source> {
         let _busy = slot.busy.blocking_lock();
-        let tail_bytes = loaded.state.read().tail_bytes;
         let source = self.snapshot_blocking(loaded, None);
         let mut state = loaded.state.write();
         if state.phase != Phase::Open {
@@ -184,9 +176,7 @@ impl Shared {
             return Ok(Source::last(&state));
         }
         let source = source?;
-        let kept = state.saving.take();
-        state.dirty_from = kept.into_iter().chain(state.dirty_from).min();
-        state.tail_bytes += tail_bytes;
+        source.give_back(&mut state);
         Ok(source)
     }
 
@@ -214,28 +204,48 @@ impl Shared {
         mut state: State,
         over: bool,
     ) -> Result<Head> {
-        let busy = old.as_ref().map(|slot| slot.busy.blocking_lock());
-        let replaced = match &old {
-            Some(slot) => slot.loaded.read().clone(),
-            None => None,
+        let Some(old) = old else {
+            return self.place(id, None, &mut state);
         };
-        if let Some(loaded) = &replaced {
+        let head = {
+            let _busy = old.busy.blocking_lock();
+            let loaded = match self.load_alone(&old) {
+                Err(Error::Corrupt(_)) if over => None,
+                loaded => Some(loaded?),
+            };
             // From here on nobody writes to what is replaced.
-            let last = self.snapshot_blocking(loaded, Some(Phase::Deleted))?;
-            if last.rev > 1 && !over {
-                let mut kept = loaded.state.write();
-                kept.phase = Phase::Open;
-                // This was no checkpoint: the log is needed as before.
-                kept.dirty_from = kept.saving.take().into_iter().chain(kept.dirty_from).min();
-                return Err(not_empty(id));
+            let last = match &loaded {
+                Some(loaded) => Some(self.snapshot_blocking(loaded, Some(Phase::Deleted))?),
+                None => None,
+            };
+            let rev = match &last {
+                Some(last) => last.rev,
+                None => state.visible.saturating_add(UNKNOWN),
+            };
+            let placed = if rev > 1 && !over {
+                Err(not_empty(id))
+            } else {
+                // What a client has seen of a revision must not change under it.
+                if rev > 1 {
+                    state.visible = state.visible.max(rev) + 1;
+                    state.applied = state.visible;
+                    state.compacted = state.visible;
+                }
+                self.place(id, Some(&old), &mut state)
+            };
+            if let (Err(_), Some(loaded), Some(last)) = (&placed, &loaded, &last) {
+                last.give_back(&mut loaded.state.write());
             }
-            // What a client has seen of a revision must not change under it.
-            if last.rev > 1 {
-                state.visible = state.visible.max(last.rev) + 1;
-                state.applied = state.visible;
-                state.compacted = state.visible;
-            }
-        }
+            placed?
+        };
+        old.deleted.store(true, Ordering::Release);
+        self.forget(&old);
+        Ok(head)
+    }
+
+    /// Writes a state as a keyspace that is new, or in the place of another. The caller holds
+    /// `busy` of that.
+    fn place(&self, id: &str, old: Option<&Slot>, state: &mut State) -> Result<Head> {
         let entry = CatalogEntry {
             id: id.into(),
             number: u64::from_le_bytes(random()?),
@@ -244,7 +254,7 @@ impl Shared {
                 ..Saved::default()
             },
         };
-        let source = Source::of(&mut state);
+        let source = Source::of(state);
         let slot = Arc::new(Slot::new(entry.clone(), Vec::new()));
         let data_key = random()?;
         let (new_ciphers, values) = (Ciphers::new(&data_key), Values::default());
@@ -259,22 +269,20 @@ impl Shared {
         };
         let written =
             checkpoint::write(&target, &source, &mut Pace::new(&|| true)).and_then(|()| {
-                self.register(entry.number, &data_key, |catalog, key| match &old {
-                    Some(old) => catalog.replace(old.number, &entry, key),
-                    None => catalog.add(&entry, key),
+                self.register(entry.number, &data_key, |catalog, key| {
+                    match old {
+                        Some(old) => catalog.replace(old.number, &entry, key)?,
+                        // Somebody else may have been faster.
+                        None if self.slots.lock().contains_key(id) => return Err(not_empty(id)),
+                        None => catalog.add(&entry, key)?,
+                    }
+                    self.slots.lock().insert(slot.id.clone(), slot.clone());
+                    Ok(())
                 })
             });
         if let Err(error) = written {
-            if let Some(loaded) = &replaced {
-                loaded.state.write().phase = Phase::Open;
-            }
+            self.remove_files(entry.number);
             return Err(error);
-        }
-        self.slots.lock().insert(slot.id.clone(), slot);
-        drop(busy);
-        if let Some(old) = old {
-            old.deleted.store(true, Ordering::Release);
-            self.forget(&old)?;
         }
         Ok(source.head())
     }

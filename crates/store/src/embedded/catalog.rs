@@ -10,6 +10,7 @@ use super::record::{Ciphers, Reader};
 use crate::{Error, Result};
 use parking_lot::Mutex;
 use std::collections::BTreeSet;
+use std::io;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
@@ -51,6 +52,8 @@ struct Held {
 pub(crate) struct Catalog {
     file: Box<dyn DiskFile>,
     slots: Vec<Option<Held>>,
+    /// why nobody knows what a slot says on the disk
+    unsure: Option<io::Error>,
 }
 
 impl Catalog {
@@ -81,7 +84,12 @@ impl Catalog {
                 entries.push(entry);
             }
         }
-        Ok((Self { file, slots }, entries))
+        let catalog = Self {
+            file,
+            slots,
+            unsure: None,
+        };
+        Ok((catalog, entries))
     }
 
     fn find(&self, number: u64) -> Result<(usize, Held)> {
@@ -123,9 +131,7 @@ impl Catalog {
     /// Rewrites what is said of a keyspace without waiting for the disk: the old says enough.
     pub(crate) fn hint(&mut self, entry: &CatalogEntry) -> Result<()> {
         let (slot, held) = self.find(entry.number)?;
-        self.file
-            .write_at(&encode(entry, &held.key), (slot * SLOT) as u64)
-            .map_err(|e| unavailable(&e))
+        self.change(slot, &encode(entry, &held.key), false)
     }
 
     /// The data key of a keyspace, as it is kept.
@@ -149,19 +155,15 @@ impl Catalog {
         anew: impl Fn(u64, &SealedKey) -> Result<SealedKey>,
     ) -> Result<u64> {
         let mut count = 0;
-        for (n, held) in self.slots.iter_mut().enumerate() {
-            let Some(held) = held else { continue };
+        for n in 0..self.slots.len() {
+            let Some(held) = self.slots[n] else { continue };
             let key = anew(held.number, &held.key)?;
-            let at = (n * SLOT) as u64;
-            let mut slot = [0; SLOT];
-            let read = self.file.read_at(&mut slot, at);
-            read.map_err(|e| unavailable(&e))?;
+            let mut slot = self.read(n)?;
             slot[KEY].copy_from_slice(&[&key.with.to_le_bytes()[..], &key.bytes].concat());
             let crc = crc32fast::hash(&slot[..SLOT - 4]);
             slot[SLOT - 4..].copy_from_slice(&crc.to_le_bytes());
-            let written = self.file.write_at(&slot, at);
-            written.map_err(|e| unavailable(&e))?;
-            held.key = key;
+            self.change(n, &slot, false)?;
+            self.slots[n] = Some(Held { key, ..held });
             count += 1;
         }
         self.sync()?;
@@ -182,10 +184,44 @@ impl Catalog {
     }
 
     fn store(&mut self, slot: usize, bytes: &[u8; SLOT]) -> Result<()> {
-        self.file
-            .write_at(bytes, (slot * SLOT) as u64)
-            .map_err(|e| unavailable(&e))?;
-        self.sync()
+        self.change(slot, bytes, true)
+    }
+
+    fn read(&mut self, slot: usize) -> Result<[u8; SLOT]> {
+        let mut bytes = [0; SLOT];
+        let read = self.file.read_at(&mut bytes, (slot * SLOT) as u64);
+        read.map_err(|e| unavailable(&e))?;
+        Ok(bytes)
+    }
+
+    /// Writes a slot; one that cannot be written is put back as it was.
+    fn change(&mut self, slot: usize, bytes: &[u8; SLOT], durable: bool) -> Result<()> {
+        let at = (slot * SLOT) as u64;
+        let old = match slot < self.slots.len() {
+            true => Some(self.read(slot)?),
+            false => None,
+        };
+        let written = self.file.write_at(bytes, at);
+        let written = written.and_then(|()| match durable {
+            true => self.file.sync_data(),
+            false => Ok(()),
+        });
+        let Err(error) = written else {
+            return Ok(());
+        };
+        let back = match old {
+            Some(old) => self.file.write_at(&old, at),
+            None => self.file.set_len(at),
+        };
+        if let Err(worse) = back.and_then(|()| self.file.sync_data()) {
+            self.unsure = Some(worse);
+        }
+        Err(unavailable(&error))
+    }
+
+    /// Why it must not be trusted that it is on the disk as it was, if it could not be put back.
+    pub(crate) fn unsure(&self) -> Option<&io::Error> {
+        self.unsure.as_ref()
     }
 }
 

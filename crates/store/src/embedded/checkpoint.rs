@@ -49,6 +49,8 @@ pub(crate) struct Source {
     pub(crate) batch: u64,
     /// whether anything has changed since the last checkpoint
     pub(crate) dirty: bool,
+    /// bytes in the log that the last checkpoint does not hold
+    pub(crate) tail_bytes: u64,
 }
 
 impl Source {
@@ -57,7 +59,6 @@ impl Source {
             state.phase = phase;
         }
         state.saving = state.dirty_from.take();
-        state.tail_bytes = 0;
         Self {
             index: state.index.clone(),
             rev: state.visible,
@@ -65,11 +66,22 @@ impl Source {
             leases: state.leases.clone(),
             batch,
             dirty: state.saving.is_some(),
+            tail_bytes: std::mem::take(&mut state.tail_bytes),
         }
     }
-}
 
-impl Source {
+    /// What was taken is in no checkpoint: the log is needed as before, and the keyspace goes on.
+    pub(crate) fn give_back(&self, state: &mut State) {
+        state.phase = Phase::Open;
+        state.dirty_from = state
+            .saving
+            .take()
+            .into_iter()
+            .chain(state.dirty_from)
+            .min();
+        state.tail_bytes += self.tail_bytes;
+    }
+
     /// What is durable and visible, without a place in the log.
     pub(crate) fn last(state: &State) -> Self {
         Self {
@@ -79,6 +91,7 @@ impl Source {
             leases: state.leases.clone(),
             batch: 0,
             dirty: false,
+            tail_bytes: 0,
         }
     }
 }

@@ -173,12 +173,12 @@ pub(crate) fn checkpoint(shared: &Shared, slot: &Arc<Slot>, then: Option<Phase>)
     let of = (&**slot, &loaded.ciphers, &loaded.values);
     let saved = shared.save(of, &source, then.is_some());
     let mut state = loaded.state.write();
-    let kept = state.saving.take();
     if saved.is_err() {
-        state.dirty_from = kept.into_iter().chain(state.dirty_from).min();
-        if then.is_some() {
-            state.phase = Phase::Open;
-        }
+        source.give_back(&mut state);
+        // It is tried again when as much has been written, not at once.
+        state.tail_bytes -= source.tail_bytes;
+    } else {
+        state.saving = None;
     }
     saved
 }

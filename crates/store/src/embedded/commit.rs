@@ -298,7 +298,7 @@ impl Committer {
                 if is_full(&error) {
                     self.shared.upkeep.tighten();
                 } else {
-                    self.shared.fail(&error);
+                    self.shared.fail("the log", &error);
                 }
                 true
             }
@@ -506,7 +506,7 @@ impl Committer {
         {
             self.batch.undo(body);
             if !is_full(&error) {
-                self.shared.fail(&error);
+                self.shared.fail("the log", &error);
             }
             return Err(Refused::Error(super::log::unavailable(&error)));
         }
@@ -564,7 +564,7 @@ impl Committer {
             && let Err(error) = self.log.append(&mut self.batch)
         {
             // Nobody knows what a failed fsync left on the disk: no further write is taken.
-            self.shared.fail(&error);
+            self.shared.fail("the log", &error);
             failed = self.shared.failed();
         }
         if failed.is_none() {

@@ -28,7 +28,7 @@ impl Shared {
             let sealed = key.seal(number, data_key)?;
             let mut catalog = self.catalog.lock();
             if sealed.with == self.keyring.newest() {
-                return write(&mut catalog, sealed);
+                return self.in_catalog(&mut catalog, |catalog| write(catalog, sealed));
             }
         }
     }
@@ -74,12 +74,13 @@ impl Shared {
                 continue;
             }
             let newest = self.keyring.key(id)?;
-            let count = catalog.reseal(|number, sealed| {
+            let reseal = |number, sealed: &SealedKey| {
                 let data_key = keys
                     .get(&sealed.with)
                     .and_then(|key| key.open(number, sealed));
                 newest.seal(number, &data_key.ok_or_else(keyring::other_key)?)
-            })?;
+            };
+            let count = self.in_catalog(&mut catalog, |catalog| catalog.reseal(reseal))?;
             self.keyring.keep(id)?;
             return Ok(count);
         }

@@ -350,10 +350,13 @@ impl Shared {
             .map(|text| Error::Unavailable(text.clone()))
     }
 
-    fn fail(&self, error: &std::io::Error) {
-        let text = format!("writing the log failed, no further write is taken: {error}");
-        tracing::error!(%error, "writing the log failed, no further write is taken");
-        self.failed.get_or_init(|| text);
+    fn fail(&self, what: &str, error: &std::io::Error) {
+        let text = || {
+            let text = format!("writing {what} failed, no further write is taken: {error}");
+            tracing::error!("{text}");
+            text
+        };
+        self.failed.get_or_init(text);
     }
 
     /// The log goes on in another segment.
@@ -433,8 +436,6 @@ impl Shared {
         let crowded = || self.queue.crowded();
         let mut pace = Pace::new(&urgent).beside(&crowded);
         checkpoint::write(&target, source, &mut pace)?;
-        // Whoever else writes this slot of the catalog waits.
-        let mut catalog = self.catalog.lock();
         let deadlines = source.leases.values().map(|lease| lease.deadline_ms);
         let saved = Saved {
             checkpointed: true,
@@ -446,14 +447,31 @@ impl Shared {
             number: slot.number,
             saved,
         };
-        let first = !slot.saved.lock().checkpointed;
-        if first {
-            catalog.write(&entry)?;
-        } else {
-            catalog.hint(&entry)?;
+        // Whoever else writes this slot of the catalog waits.
+        self.in_catalog(&mut self.catalog.lock(), |catalog| {
+            let first = !slot.saved.lock().checkpointed;
+            if first {
+                catalog.write(&entry)?;
+            } else {
+                catalog.hint(&entry)?;
+            }
+            *slot.saved.lock() = saved;
+            Ok(())
+        })
+    }
+
+    /// Changes the catalog. When that fails, and it cannot be made what it was either, nobody
+    /// knows what the next start finds there: no further write is taken.
+    fn in_catalog<T>(
+        &self,
+        catalog: &mut Catalog,
+        work: impl FnOnce(&mut Catalog) -> Result<T>,
+    ) -> Result<T> {
+        let done = work(catalog);
+        if let Some(error) = catalog.unsure() {
+            self.fail("the catalog", error);
         }
-        *slot.saved.lock() = saved;
-        Ok(())
+        done
     }
 
     fn snapshot_blocking(&self, loaded: &Arc<Loaded>, then: Option<Phase>) -> Result<Source> {
@@ -495,6 +513,11 @@ impl Shared {
     /// The same for a thread that may wait.
     fn load_blocking(&self, slot: &Arc<Slot>) -> Result<Arc<Loaded>> {
         let _busy = slot.busy.blocking_lock();
+        self.load_alone(slot)
+    }
+
+    /// The same for who holds `busy`.
+    fn load_alone(&self, slot: &Arc<Slot>) -> Result<Arc<Loaded>> {
         if slot.deleted.load(Ordering::Acquire) {
             return Err(Error::Deleted);
         }
@@ -534,21 +557,25 @@ impl Shared {
             return Ok(());
         }
         let loaded = slot.loaded.read().clone();
-        if let Some(loaded) = &loaded {
-            self.snapshot_blocking(loaded, Some(Phase::Deleted))?;
-        }
-        let erased = self.catalog.lock().erase(slot.number);
-        if let (Err(_), Some(loaded)) = (&erased, &loaded) {
-            loaded.state.write().phase = Phase::Open;
+        let last = match &loaded {
+            Some(loaded) => Some(self.snapshot_blocking(loaded, Some(Phase::Deleted))?),
+            None => None,
+        };
+        let erased = self.in_catalog(&mut self.catalog.lock(), |catalog| {
+            catalog.erase(slot.number)
+        });
+        if let (Err(_), Some(loaded), Some(last)) = (&erased, &loaded, &last) {
+            last.give_back(&mut loaded.state.write());
         }
         erased?;
         slot.deleted.store(true, Ordering::Release);
         self.slots.lock().remove(&slot.id);
-        self.forget(slot)
+        self.forget(slot);
+        Ok(())
     }
 
     /// Drops what is left of a keyspace that is no longer in the catalog.
-    fn forget(&self, slot: &Slot) -> Result<()> {
+    fn forget(&self, slot: &Slot) {
         let loaded = slot.loaded.write().take();
         slot.nothing_pending();
         if let Some(loaded) = loaded {
@@ -556,16 +583,23 @@ impl Shared {
                 watcher.finish(Error::Deleted);
             }
         }
-        // Its key is gone: the files are only ciphertext now, and the next start removes them too.
+        self.remove_files(slot.number);
+    }
+
+    /// Removes checkpoint and values of a number that is not in the catalog. Their key is gone:
+    /// they are only ciphertext now, and the next start removes them too.
+    fn remove_files(&self, number: u64) {
         let (disk, folder) = (&*self.options.disk, self.dir.join("keyspaces"));
-        let ours = format!("{:016x}.", slot.number);
+        let ours = format!("{number:016x}.");
         let removed = disk.list(&folder).and_then(|names| {
             for name in names.iter().filter(|name| name.starts_with(&ours)) {
                 disk.remove(&folder.join(name))?;
             }
             disk.sync_dir(&folder)
         });
-        removed.map_err(|e| unavailable(&e))
+        if let Err(error) = removed {
+            tracing::warn!(%error, "files of a keyspace that is gone are left until the next start");
+        }
     }
 
     fn sleep(&self, slot: &Arc<Slot>) -> Result<()> {

@@ -17,6 +17,8 @@ struct Plan {
     full: AtomicBool,
     /// reads count, instead of everything else
     reads: AtomicBool,
+    /// what comes behind the operation that fails does too, wholly
+    for_good: AtomicBool,
 }
 
 #[derive(Clone)]
@@ -40,7 +42,13 @@ impl FaultDisk {
         self.plan.full.store(full, Ordering::SeqCst);
         self.plan.reads.store(reads, Ordering::SeqCst);
         self.plan.fired.store(false, Ordering::SeqCst);
+        self.plan.for_good.store(false, Ordering::SeqCst);
         self.plan.armed.store(true, Ordering::SeqCst);
+    }
+
+    /// Not once: from then on everything does, and nothing is done in part.
+    pub(crate) fn for_good(&self) {
+        self.plan.for_good.store(true, Ordering::SeqCst);
     }
 
     /// Nothing fails any more; whether something did.
@@ -76,11 +84,13 @@ impl Plan {
         if !self.armed.load(Ordering::SeqCst) || self.reads.load(Ordering::SeqCst) != read {
             return Ok(());
         }
-        let left = self.left.fetch_sub(1, Ordering::SeqCst);
+        let left = self.left.load(Ordering::SeqCst);
         if left > 0 {
+            self.left.store(left - 1, Ordering::SeqCst);
             return Ok(());
         }
-        self.armed.store(false, Ordering::SeqCst);
+        let again = self.for_good.load(Ordering::SeqCst);
+        self.armed.store(again, Ordering::SeqCst);
         self.fired.store(true, Ordering::SeqCst);
         Err(if self.full.load(Ordering::SeqCst) {
             io::ErrorKind::StorageFull.into()
@@ -139,7 +149,9 @@ impl DiskFile for FaultFile {
     fn write_at(&mut self, data: &[u8], offset: u64) -> io::Result<()> {
         if let Err(error) = self.plan.check(false) {
             // A write that fails has often been done in part.
-            self.file.write_at(&data[..data.len() / 2], offset)?;
+            if !self.plan.for_good.load(Ordering::SeqCst) {
+                self.file.write_at(&data[..data.len() / 2], offset)?;
+            }
             return Err(error);
         }
         self.file.write_at(data, offset)

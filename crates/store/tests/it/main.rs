@@ -31,6 +31,7 @@ mod random;
 mod real_etcd;
 mod real_postgres;
 mod remote_faults;
+mod replace_faults;
 mod reuse;
 mod shares;
 mod sim_disk;
