@@ -235,7 +235,7 @@ impl Call {
         if self.resource.has_status() && !hooks::keeps_status_on_create(&self.resource) {
             value.unset(&["status"]);
         }
-        self.default(value);
+        self.default(value)?;
         hooks::drop_disabled(&self.resource, value, None);
         hooks::complete(&self.resource, value);
         // Fields belong to who sent them; what the server adds below belongs to nobody.
@@ -291,7 +291,7 @@ impl Call {
         value.unset(&["metadata", "selfLink"]);
         value.unset(&["metadata", "resourceVersion"]);
         self.split_status(value, previous);
-        self.default(value);
+        self.default(value)?;
         hooks::drop_disabled(&self.resource, value, Some(previous));
         hooks::complete(&self.resource, value);
         if track {
@@ -314,15 +314,16 @@ impl Call {
         Ok(())
     }
 
-    fn default(&self, value: &mut Value) {
+    fn default(&self, value: &mut Value) -> Result<(), ApiError> {
         if self.resource.custom.is_some() {
-            crd::prune_and_default(&self.resource, value);
+            crd::prune_and_default(&self.resource, value)?;
         } else {
             strict::normalise(&self.resource, value);
             defaults::apply(&self.resource, value);
             hooks::date(&self.resource, value, &self.rfc3339());
             strict::normalise(&self.resource, value);
         }
+        Ok(())
     }
 
     fn reject(&self, value: &Value, errors: Vec<FieldError>) -> Result<(), ApiError> {

@@ -114,7 +114,7 @@ impl Call {
 
     /// The object in the served version, with its resourceVersion.
     pub(crate) async fn to_served(&self, object: &Object) -> Result<Value, ApiError> {
-        let mut value = [object.parse_with_rev(object.rev)];
+        let mut value = [object.read_with_rev(object.rev)?];
         self.convert(&self.storage, &self.resource, &mut value)
             .await?;
         let [value] = value;
@@ -217,7 +217,8 @@ impl Call {
         objects: &[Arc<Object>],
         metadata: Value,
     ) -> Result<Response<Body>, ApiError> {
-        let mut values: Vec<Value> = objects.iter().map(|o| o.parse_with_rev(o.rev)).collect();
+        let values = objects.iter().map(|o| o.read_with_rev(o.rev));
+        let mut values: Vec<Value> = values.collect::<Result<_, _>>()?;
         self.convert(&self.storage, &self.resource, &mut values)
             .await?;
         let list = match self.accept.shape {

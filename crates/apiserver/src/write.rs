@@ -4,7 +4,7 @@
 use crate::cache::{Object, View, object, store_error};
 use crate::pipeline::Call;
 use bytes::Bytes;
-use freehold_model::{ApiError, Resource, Value, json};
+use freehold_model::{ApiError, Resource, Value, json, limits};
 use freehold_store::{Compare, Op, Txn};
 use std::sync::Arc;
 
@@ -132,7 +132,7 @@ impl Call {
         let Some(object) = view.get(target.namespace, target.name) else {
             return Ok(None);
         };
-        let mut value = [object.parse()];
+        let mut value = [object.read()?];
         self.convert(&self.storage, &self.resource, &mut value)
             .await?;
         let [value] = value;
@@ -153,6 +153,7 @@ impl Call {
         self.convert(&self.resource, &self.storage, &mut value)
             .await?;
         let [value] = value;
+        limits::check_stored(&value)?;
         Ok(stored_bytes(&self.storage, value))
     }
 

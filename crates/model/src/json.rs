@@ -65,7 +65,7 @@ pub fn parse(bytes: &[u8]) -> Result<Decoded, ApiError> {
             &repaired
         }
     };
-    let mut parser = Parser::new(text);
+    let mut parser = Parser::new(text, SENT);
     let value = parser.document().map_err(|e| *e)?;
     if !parser.duplicates_seen {
         return Ok(Decoded {
@@ -74,7 +74,7 @@ pub fn parse(bytes: &[u8]) -> Result<Decoded, ApiError> {
         });
     }
     // Rare: only now is it worth knowing where every key stands.
-    let mut parser = Parser::new(text);
+    let mut parser = Parser::new(text, SENT);
     parser.track = Some(Track::default());
     let value = parser.document().map_err(|e| *e)?;
     let duplicates = parser.track.map(|t| t.duplicates).unwrap_or_default();
@@ -84,6 +84,32 @@ pub fn parse(bytes: &[u8]) -> Result<Decoded, ApiError> {
         yaml_duplicates: None,
     })
 }
+
+/// Parses what was stored: its bounds are wider than those of requests, as objects grow on their way.
+///
+/// # Errors
+/// What is wrong with bytes that [`crate::limits::check_stored`] did not see, or that were damaged.
+pub fn parse_stored(bytes: &[u8]) -> Result<Value, ApiError> {
+    let text = std::str::from_utf8(bytes).map_err(|e| ApiError::bad_request(e.to_string()))?;
+    Parser::new(text, STORED).document().map_err(|e| *e)
+}
+
+/// How deep a document may be and how many values it may have.
+#[derive(Clone, Copy)]
+struct Bounds {
+    depth: usize,
+    nodes: usize,
+}
+
+const SENT: Bounds = Bounds {
+    depth: limits::MAX_DEPTH,
+    nodes: limits::MAX_NODES,
+};
+
+const STORED: Bounds = Bounds {
+    depth: limits::MAX_STORED_DEPTH,
+    nodes: limits::MAX_STORED_NODES,
+};
 
 /// As Go's decoder: every byte that belongs to no valid character becomes U+FFFD.
 fn replace_invalid_utf8(bytes: &[u8]) -> String {
@@ -133,6 +159,7 @@ struct Parser<'a> {
     bytes: &'a [u8],
     pos: usize,
     nodes: usize,
+    bounds: Bounds,
     // Members of all open objects and arrays: each gets one allocation of the right size when it closes.
     entries: Vec<Entry>,
     items: Vec<Value>,
@@ -141,12 +168,13 @@ struct Parser<'a> {
 }
 
 impl<'a> Parser<'a> {
-    fn new(text: &'a str) -> Self {
+    fn new(text: &'a str, bounds: Bounds) -> Self {
         Self {
             text,
             bytes: text.as_bytes(),
             pos: 0,
             nodes: 0,
+            bounds,
             entries: Vec::new(),
             items: Vec::new(),
             duplicates_seen: false,
@@ -201,10 +229,10 @@ impl<'a> Parser<'a> {
 
     fn count(&mut self) -> Result<(), Fail> {
         self.nodes += 1;
-        if self.nodes > limits::MAX_NODES {
+        if self.nodes > self.bounds.nodes {
             return Err(Fail::new(ApiError::too_large(format!(
                 "the document has more than {} values",
-                limits::MAX_NODES
+                self.bounds.nodes
             ))));
         }
         Ok(())
@@ -236,10 +264,10 @@ impl<'a> Parser<'a> {
     }
 
     fn check_depth(&self, depth: usize) -> Result<(), Fail> {
-        if depth > limits::MAX_DEPTH {
+        if depth > self.bounds.depth {
             return Err(Fail::new(ApiError::too_large(format!(
                 "exceeded max depth: the document is nested deeper than {}",
-                limits::MAX_DEPTH
+                self.bounds.depth
             ))));
         }
         Ok(())

@@ -1,11 +1,17 @@
 //! Every bound on tenant input, in one place.
 
+use crate::{ApiError, Value};
+
 /// The largest request body, as upstream's API server takes it (3 MiB).
 pub const MAX_BODY: usize = 3 * 1024 * 1024;
 /// The deepest nesting of any document.
 pub const MAX_DEPTH: usize = 100;
 /// The most values in one document (a 3 MiB body of `[,]` would otherwise cost 50 MB of memory).
 pub const MAX_NODES: usize = 200_000;
+/// The deepest nesting of what is stored, and the most values: objects grow on their way, by defaults
+/// and field managers among others, and a patch adds to what is there.
+pub const MAX_STORED_DEPTH: usize = MAX_DEPTH + 28;
+pub const MAX_STORED_NODES: usize = 2 * MAX_NODES;
 /// YAML aliases that one document may follow.
 pub const MAX_ALIASES: usize = 1_000;
 /// JSON patch operations in one request, as upstream.
@@ -47,3 +53,106 @@ pub const MAX_WEBHOOK_REQUEST: usize = 1024 * 1024;
 pub const MAX_WEBHOOK_ANSWER: usize = MAX_BODY;
 /// Bytes of a webhook's own words in an error.
 pub const MAX_WEBHOOK_MESSAGE: usize = 1024;
+
+/// How large a tree is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Extent {
+    /// of the JSON form, near enough for a bound
+    pub(crate) bytes: usize,
+    pub(crate) nodes: usize,
+    /// objects and lists around the innermost value
+    pub(crate) depth: usize,
+}
+
+impl Extent {
+    /// Of a tree that is within the bounds on depth, as every decoder and patch leaves it.
+    pub(crate) fn of(value: &Value) -> Self {
+        let mut whole = Self {
+            bytes: 0,
+            nodes: 1,
+            depth: 0,
+        };
+        match value {
+            Value::Null | Value::Bool(_) => whole.bytes = 4,
+            Value::Int(_) | Value::Float(_) => whole.bytes = 8,
+            Value::String(s) => whole.bytes = s.len() + 2,
+            Value::Array(items) => {
+                whole.bytes = 2;
+                items.iter().for_each(|item| whole.hold(item, 1));
+            }
+            Value::Object(map) => {
+                whole.bytes = 2;
+                map.iter().for_each(|(k, v)| whole.hold(v, k.len() + 4));
+            }
+        }
+        if matches!(value, Value::Array(_) | Value::Object(_)) {
+            whole.depth += 1;
+        }
+        whole
+    }
+
+    fn hold(&mut self, part: &Value, besides: usize) {
+        let part = Self::of(part);
+        self.bytes += part.bytes + besides;
+        self.nodes += part.nodes;
+        self.depth = self.depth.max(part.depth);
+    }
+}
+
+/// Whether an object may be stored: what is stored must be readable.
+///
+/// # Errors
+/// 413 with the bound.
+pub fn check_stored(object: &Value) -> Result<(), ApiError> {
+    let Extent { nodes, depth, .. } = Extent::of(object);
+    if depth > MAX_STORED_DEPTH {
+        return Err(ApiError::too_large(format!(
+            "Request entity too large: the object would be nested deeper than {MAX_STORED_DEPTH}"
+        )));
+    }
+    if nodes > MAX_STORED_NODES {
+        return Err(ApiError::too_large(format!(
+            "Request entity too large: the object would have more than {MAX_STORED_NODES} values"
+        )));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{json, value};
+
+    fn nested(depth: usize) -> Value {
+        (0..depth).fold(Value::Null, |inner, _| Value::Array(vec![inner]))
+    }
+
+    #[test]
+    fn the_extent_of_a_tree_is_told() {
+        let told = Extent::of(&value!({"a": [1, "text"], "b": null}));
+        let want = Extent {
+            bytes: 2 + (5 + 2 + 9 + 7) + (5 + 4),
+            nodes: 5,
+            depth: 2,
+        };
+        assert_eq!(told, want);
+        assert_eq!(Extent::of(&Value::Null).depth, 0);
+    }
+
+    #[test]
+    fn what_may_be_stored_can_be_read() {
+        let many = |n: usize| Value::Array(vec![Value::Int(1); n - 1]);
+        for (value, fits) in [
+            (nested(MAX_STORED_DEPTH), true),
+            (nested(MAX_STORED_DEPTH + 1), false),
+            (many(MAX_STORED_NODES), true),
+            (many(MAX_STORED_NODES + 1), false),
+        ] {
+            let checked = check_stored(&value);
+            let read = json::parse_stored(&json::to_vec(&value));
+            assert_eq!(checked.is_ok(), fits);
+            assert_eq!(read.is_ok(), fits);
+            assert!(fits || checked.is_err_and(|e| e.code == 413));
+        }
+    }
+}

@@ -4,7 +4,7 @@
 //! `pkg/endpoints/handlers/patch.go`, with their departures from the RFCs: negative array indices
 //! count from the end, `replace` and `copy` of a missing object key succeed.
 
-use crate::limits::{MAX_BODY, MAX_PATCH_OPS, MAX_SHIFTED};
+use crate::limits::{Extent, MAX_BODY, MAX_DEPTH, MAX_PATCH_OPS, MAX_SHIFTED};
 use crate::status::Details;
 use crate::{ApiError, Map, Str, Value};
 
@@ -124,27 +124,25 @@ impl Work {
     }
 
     fn copy(&mut self, value: &Value) -> Result<(), ApiError> {
-        self.copied += encoded_size(value);
+        self.copied += Extent::of(value).bytes;
         if self.copied > MAX_BODY {
             return Err(does_not_apply());
         }
         Ok(())
     }
-}
 
-/// Bytes of the JSON form, near enough for a bound.
-fn encoded_size(value: &Value) -> usize {
-    match value {
-        Value::Null | Value::Bool(_) => 4,
-        Value::Int(_) | Value::Float(_) => 8,
-        Value::String(s) => s.len() + 2,
-        Value::Array(items) => 2 + items.iter().map(|v| encoded_size(v) + 1).sum::<usize>(),
-        Value::Object(map) => {
-            2 + map
-                .iter()
-                .map(|(k, v)| k.len() + 4 + encoded_size(v))
-                .sum::<usize>()
+    /// Before `value` is put to `path`. Upstream has no bound but that on bytes; a document that is put
+    /// into itself a few times would be deeper than any stack.
+    fn nest(&mut self, path: &str, value: &Value) -> Result<(), ApiError> {
+        let Extent { nodes, depth, .. } = Extent::of(value);
+        self.shift(nodes)?;
+        let around = path.bytes().filter(|b| *b == b'/').count();
+        if around + depth > MAX_DEPTH {
+            return Err(ApiError::too_large(format!(
+                "The JSON patch nests values deeper than {MAX_DEPTH}"
+            )));
         }
+        Ok(())
     }
 }
 
@@ -186,7 +184,7 @@ fn operate(doc: &mut Value, op: &Map, work: &mut Work) -> Result<bool, ApiError>
     let done = match text("op")? {
         "add" => add(doc, text("path")?, value(), work),
         "remove" => remove(doc, text("path")?, work).map(drop),
-        "replace" => replace(doc, text("path")?, value()),
+        "replace" => replace(doc, text("path")?, value(), work),
         "move" => {
             let (from, path) = (text("from")?, text("path")?);
             let value = remove(doc, from, work)?;
@@ -284,6 +282,7 @@ fn find<'a>(doc: &'a mut Value, path: &str) -> Result<Option<&'a Value>, ApiErro
 }
 
 fn add(doc: &mut Value, path: &str, value: Value, work: &mut Work) -> Result<(), ApiError> {
+    work.nest(path, &value)?;
     let (here, key) = container(doc, path)?;
     match here {
         Value::Object(map) => {
@@ -319,7 +318,8 @@ fn remove(doc: &mut Value, path: &str, work: &mut Work) -> Result<Value, ApiErro
     }
 }
 
-fn replace(doc: &mut Value, path: &str, value: Value) -> Result<(), ApiError> {
+fn replace(doc: &mut Value, path: &str, value: Value, work: &mut Work) -> Result<(), ApiError> {
+    work.nest(path, &value)?;
     if path.is_empty() {
         if !matches!(value, Value::Object(_) | Value::Array(_)) {
             return Err(does_not_apply());
@@ -539,6 +539,46 @@ mod tests {
             json_patch(&mut doc, &Value::Array(ops)).unwrap_err().code,
             422
         );
+    }
+
+    #[test]
+    fn what_is_put_into_itself_gets_only_so_deep() {
+        let grow = |kind: &str, op: Value| {
+            let mut doc = value!({"x": {}, "y": {"x": {}}});
+            let mut all = Vec::new();
+            let mut path = String::from("/x");
+            for _ in 0..60 {
+                let mut op = op.clone();
+                path += "/x";
+                op.set(&["path"], path.as_str());
+                all.push(op);
+            }
+            let e = json_patch(&mut doc, &Value::Array(all)).expect_err(kind);
+            assert_eq!(e.code, 413, "{kind}");
+            assert_eq!(e.message, "The JSON patch nests values deeper than 100");
+            assert!(Extent::of(&doc).depth <= MAX_DEPTH, "{kind}");
+        };
+        // Every copy is as deep as what there is: 14 of them would make 16,000 levels.
+        let mut doc = value!({"x": {}});
+        let deepest = |n: usize| format!("/x{}", "/x".repeat((1 << n) - 1));
+        let all =
+            (0..14).map(|n| value!({"op": "copy", "from": "/x", "path": (deepest(n) + "/x")}));
+        let e = json_patch(&mut doc, &Value::Array(all.collect())).expect_err("copies");
+        assert_eq!(e.message, "The JSON patch nests values deeper than 100");
+        let deep = v(&("[".repeat(60) + &"]".repeat(60)));
+        grow("add", value!({"op": "add", "value": {"x": (deep.clone())}}));
+        grow("replace", value!({"op": "replace", "value": {"x": (deep)}}));
+        grow("copy", value!({"op": "copy", "from": "/x"}));
+    }
+
+    #[test]
+    fn moving_a_large_part_to_and_fro_is_stopped() {
+        let mut doc = value!({"a": (Value::Array(vec![Value::Int(0); 100_000]))});
+        let there = value!({"op": "move", "from": "/a", "path": "/b"});
+        let back = value!({"op": "move", "from": "/b", "path": "/a"});
+        let all = (0..5_000).flat_map(|_| [there.clone(), back.clone()]);
+        let e = json_patch(&mut doc, &Value::Array(all.collect())).expect_err("moves");
+        assert_eq!(e.code, 413);
     }
 
     #[test]

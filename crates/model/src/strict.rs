@@ -11,9 +11,9 @@ use crate::value::{Map, Str};
 use crate::{ApiError, Resource, Value, bytes64, json};
 
 /// As many unknown fields as upstream reports at most (`kubernetes_patch.go`).
-const MAX_REPORTED: usize = 100;
+pub(crate) const MAX_REPORTED: usize = 100;
 /// A longer path of an unknown field is cut: its keys come from the tenant.
-const MAX_PATH: usize = 512;
+pub(crate) const MAX_PATH: usize = 512;
 
 /// Reads JSON as an object of a built-in kind, when neither decoding nor [`check_and_prune`] would
 /// have anything to say about it: the same object in half the time. `None`: go the long way, which

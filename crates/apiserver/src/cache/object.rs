@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use freehold_model::select::Labels;
-use freehold_model::{Value, json};
+use freehold_model::{ApiError, Value, json};
 use std::sync::{Arc, OnceLock};
 
 /// Every key starts with this.
@@ -116,22 +116,35 @@ impl Object {
         memchr::memmem::find(&self.value, &quoted).is_some()
     }
 
-    /// The object without its resourceVersion.
+    /// The object without its resourceVersion, to look something up in it: one that cannot be read has
+    /// no fields. Whoever answers with it or changes it takes [`Self::read`].
     #[must_use]
     pub fn parse(&self) -> Value {
-        // These bytes were written by this server: failing to parse means a damaged store, and an
-        // empty object is refused by everything that follows.
-        json::parse(&self.value)
-            .map(|d| d.value)
-            .unwrap_or_default()
+        json::parse_stored(&self.value).unwrap_or_default()
+    }
+
+    /// The object without its resourceVersion.
+    ///
+    /// # Errors
+    /// 500 when the stored bytes are damaged: this server wrote none that it cannot read.
+    pub fn read(&self) -> Result<Value, ApiError> {
+        json::parse_stored(&self.value).map_err(|e| {
+            let (namespace, name) = (self.namespace(), self.name());
+            ApiError::internal(format!(
+                "the stored object {namespace:?}/{name:?} cannot be read ({}): it was damaged or written by somebody else; restore it from a backup",
+                e.message
+            ))
+        })
     }
 
     /// The object as clients see it.
-    #[must_use]
-    pub fn parse_with_rev(&self, rev: u64) -> Value {
-        let mut v = self.parse();
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn read_with_rev(&self, rev: u64) -> Result<Value, ApiError> {
+        let mut v = self.read()?;
         v.set(&["metadata", "resourceVersion"], rev.to_string());
-        v
+        Ok(v)
     }
 
     /// Appends the object's JSON with its resourceVersion.

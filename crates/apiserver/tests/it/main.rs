@@ -8,6 +8,7 @@
 )]
 
 mod access;
+mod bounds;
 mod conversion;
 mod crds;
 mod golden;

@@ -104,7 +104,7 @@ impl Webhook {
                 format!("returned invalid metadata in object at index {i}: {why}")
             })?;
             object.set(&["metadata"], metadata);
-            crd::prune_and_default(to, &mut object);
+            crd::prune_and_default(to, &mut object).map_err(|e| at(&e.message))?;
             Ok(object)
         };
         originals

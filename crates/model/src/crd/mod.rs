@@ -21,7 +21,7 @@ pub use status::{UsedNames, accepted_status, stored_versions};
 
 use crate::catalogue::{Column, Resource, Subresource};
 use crate::field::{ErrorKind, FieldError};
-use crate::{Str, Value};
+use crate::{ApiError, Str, Value};
 use std::sync::Arc;
 
 /// Whether a string has a format; formats that nobody checks have all strings.
@@ -267,16 +267,19 @@ fn columns(version: &Value) -> Vec<Column> {
 
 /// Drops unknown fields and nulls, applies schema defaults, in place, to a custom object. Returns
 /// the paths of what was unknown, ascending.
-pub fn prune_and_default(resource: &Resource, object: &mut Value) -> Vec<String> {
+///
+/// # Errors
+/// 413 when the defaults would make it too large.
+pub fn prune_and_default(resource: &Resource, object: &mut Value) -> Result<Vec<String>, ApiError> {
     let Some(custom) = &resource.custom else {
-        return Vec::new();
+        return Ok(Vec::new());
     };
     let mut unknown = prune::prune(object, &custom.root);
     prune::metadata(resource, object, &mut unknown);
     unknown.sort();
     prune::drop_nulls(object, Some(&custom.root));
-    prune::default(object, &custom.root);
-    unknown
+    prune::default(object, &custom.root, &mut prune::Room::new())?;
+    Ok(unknown)
 }
 
 /// Checks a custom object against its schema (types, required, enum, bounds, pattern, formats …);

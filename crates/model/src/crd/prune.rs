@@ -3,7 +3,9 @@
 
 use super::schema::{Additional, Schema};
 use crate::catalogue::Resource;
-use crate::{Map, Value};
+use crate::limits::{self, Extent};
+use crate::strict::{MAX_PATH, MAX_REPORTED};
+use crate::{ApiError, Map, Value};
 use std::fmt::Write as _;
 
 const META: [&str; 3] = ["apiVersion", "kind", "metadata"];
@@ -61,6 +63,17 @@ struct Pruner {
 }
 
 impl Pruner {
+    /// Notes what is removed: not all of a flood, nor all of a key that a tenant made long.
+    fn report(&mut self) {
+        if self.removed.len() < MAX_REPORTED {
+            let mut path = self.path[..self.path.floor_char_boundary(MAX_PATH)].to_owned();
+            if path.len() < self.path.len() {
+                path.push('…');
+            }
+            self.removed.push(path);
+        }
+    }
+
     /// `embedded`: leave type and object metadata alone. `keep`: below
     /// `x-kubernetes-preserve-unknown-fields`, where only described fields are pruned inside.
     fn value(&mut self, value: &mut Value, schema: Option<&Schema>, embedded: bool, keep: bool) {
@@ -107,7 +120,7 @@ impl Pruner {
                 preserve
             };
             if !kept {
-                self.removed.push(self.path.clone());
+                self.report();
             }
             self.path.truncate(length);
             kept
@@ -135,41 +148,88 @@ pub(super) fn drop_nulls(value: &mut Value, schema: Option<&Schema>) {
     }
 }
 
+/// What defaults may add to one object: each is copied to every place that lacks it, which definition
+/// and object can make many.
+pub(super) struct Room {
+    bytes: usize,
+    nodes: usize,
+    visits: usize,
+}
+
+impl Room {
+    pub(super) fn new() -> Self {
+        Self {
+            bytes: limits::MAX_BODY,
+            nodes: limits::MAX_NODES,
+            visits: limits::MAX_VISITS,
+        }
+    }
+
+    fn copy(&mut self, default: &Value) -> Result<Value, ApiError> {
+        let Extent { bytes, nodes, .. } = Extent::of(default);
+        match (self.bytes.checked_sub(bytes), self.nodes.checked_sub(nodes)) {
+            (Some(bytes), Some(nodes)) => (self.bytes, self.nodes) = (bytes, nodes),
+            _ => return Err(too_large()),
+        }
+        Ok(default.clone())
+    }
+
+    fn visit(&mut self, properties: usize) -> Result<(), ApiError> {
+        self.visits = self.visits.checked_sub(properties).ok_or_else(too_large)?;
+        Ok(())
+    }
+}
+
+fn too_large() -> ApiError {
+    ApiError::too_large(
+        "Request entity too large: the object with the defaults of its definition is too large",
+    )
+}
+
 /// Fills in defaults, outside in: a default may be completed by the defaults inside it.
-pub(super) fn default(value: &mut Value, schema: &Schema) {
-    let replaced = |value: &Value, schema: &Schema| value.is_null() && !schema.nullable;
+pub(super) fn default(value: &mut Value, schema: &Schema, room: &mut Room) -> Result<(), ApiError> {
     match value {
         Value::Object(map) => {
+            room.visit(schema.properties.len())?;
             for (name, property) in &schema.properties {
                 let Some(default) = &property.default else {
                     continue;
                 };
-                if map.get(name).is_none_or(|v| replaced(v, property)) {
-                    map.insert(name.clone(), default.clone());
+                if map.get(name).is_none_or(|v| is_replaced(v, property)) {
+                    map.insert(name.clone(), room.copy(default)?);
                 }
             }
             for (key, value) in map.iter_mut() {
                 if let Some(property) = schema.property(key) {
-                    default(value, property);
+                    default(value, property, room)?;
                 } else if let Some(additional) = schema.additional.schema() {
-                    if replaced(value, additional) {
-                        *value = additional.default.clone().unwrap_or_default();
-                    }
-                    default(value, additional);
+                    default_member(value, additional, room)?;
                 }
             }
         }
         Value::Array(items) => {
-            let Some(inner) = schema.items.as_deref() else {
-                return;
-            };
-            for item in items {
-                if replaced(item, inner) {
-                    *item = inner.default.clone().unwrap_or_default();
+            if let Some(inner) = schema.items.as_deref() {
+                for item in items {
+                    default_member(item, inner, room)?;
                 }
-                default(item, inner);
             }
         }
         _ => {}
     }
+    Ok(())
+}
+
+/// An item of a list or a value of a map: only null gives way to its default.
+fn default_member(value: &mut Value, schema: &Schema, room: &mut Room) -> Result<(), ApiError> {
+    if is_replaced(value, schema) {
+        *value = match &schema.default {
+            Some(default) => room.copy(default)?,
+            None => Value::Null,
+        };
+    }
+    default(value, schema, room)
+}
+
+fn is_replaced(value: &Value, schema: &Schema) -> bool {
+    value.is_null() && !schema.nullable
 }

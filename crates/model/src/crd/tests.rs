@@ -116,6 +116,67 @@ fn a_crd_becomes_a_resource_like_a_built_in_one() {
     );
 }
 
+/// An object with a list of so many empty items.
+fn items(count: usize) -> Value {
+    let mut object = v(r#"{"kind":"Widget","metadata":{"name":"n"},"spec":{}}"#);
+    object.set(
+        &["spec", "list"],
+        Value::Array(vec![Value::object(); count]),
+    );
+    object
+}
+
+#[test]
+fn defaults_make_an_object_only_so_large() {
+    let large = spec(&format!(
+        r#"{{"list":{{"type":"array","items":{{"type":"object","properties":{{"e":{{"type":"string","default":"{}"}}}}}}}}}}"#,
+        "x".repeat(100_000)
+    ));
+    // Each level of defaults makes eight of the next.
+    let nested = (0..8).fold(r#"{"type":"object"}"#.to_owned(), |inner, _| {
+        let eight = ["{}"; 8].join(",");
+        let list = format!(r#"{{"type":"array","default":[{eight}],"items":{inner}}}"#);
+        format!(r#"{{"type":"object","default":{{}},"properties":{{"l":{list}}}}}"#)
+    });
+    let many = spec(&format!(r#"{{"nested":{nested}}}"#));
+    for (definition, count, fits) in [
+        (&large, 20, true),
+        (&large, 190_000, false),
+        (&many, 1, false),
+    ] {
+        let r = compiled(definition);
+        let mut object = items(count);
+        match prune_and_default(&r, &mut object) {
+            Ok(_) => assert!(fits, "{count}"),
+            Err(e) => assert!(!fits && e.code == 413, "{count}: {}", e.message),
+        }
+    }
+}
+
+#[test]
+fn what_is_unknown_is_told_within_bounds() {
+    let r = compiled(&spec(
+        r#"{"map":{"type":"object","additionalProperties":{"type":"object","properties":{"d":{"type":"string"}}}}}"#,
+    ));
+    let mut object = items(0);
+    let flood: crate::Map = (0..10_000)
+        .map(|i| (format!("k{i}"), Value::Int(1)))
+        .collect();
+    let long = "x".repeat(100_000);
+    object.set(&["spec", "map", &long], Value::Object(flood));
+    let removed = prune_and_default(&r, &mut object).expect("small");
+    assert_eq!(removed.len(), crate::strict::MAX_REPORTED);
+    assert!(
+        removed
+            .iter()
+            .all(|path| path.len() < crate::strict::MAX_PATH + 8)
+    );
+    let left = object
+        .at(&["spec", "map", &long])
+        .and_then(Value::as_object);
+    assert_eq!(left.map(crate::Map::len), Some(0));
+}
+
 #[test]
 fn unknown_fields_go_and_defaults_come() {
     let r = compiled(&spec(
@@ -132,7 +193,7 @@ fn unknown_fields_go_and_defaults_come() {
             "unknown":1,"a":null,"free":{"z":{"y":1},"known":{"c":"1","f":2}},
             "map":{"k":{"d":"1","x":2}},"list":[{},{"e":"1","g":1}],"nil":null,"not":null}}"#,
     );
-    let removed = prune_and_default(&r, &mut object);
+    let removed = prune_and_default(&r, &mut object).expect("small");
     assert_eq!(
         removed,
         [

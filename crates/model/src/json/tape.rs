@@ -126,7 +126,7 @@ impl<'a> Tape<'a> {
 
     #[cold]
     fn escaped(&self, at: usize) -> Option<Cow<'a, str>> {
-        let mut parser = Parser::new(self.text);
+        let mut parser = Parser::new(self.text, super::SENT);
         parser.pos = self.tokens[at].start as usize;
         parser.string().ok()
     }

@@ -19,7 +19,7 @@ pub(crate) fn parse(types: &Types, root: TypeId, bytes: &[u8]) -> Option<Value> 
         types,
         plans: types.decoding(),
         fields: Vec::with_capacity(64),
-        parser: Parser::new(text),
+        parser: Parser::new(text, super::SENT),
     };
     let mut value = Value::Null;
     reader.value(0, root, 0, &mut value)?;

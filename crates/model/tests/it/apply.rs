@@ -83,7 +83,7 @@ fn content(object: &Value) -> String {
 
 fn settle(resource: &Resource, object: &mut Value) {
     if resource.custom.is_some() {
-        crd::prune_and_default(resource, object);
+        crd::prune_and_default(resource, object).expect("small");
     } else {
         strict::check_and_prune(resource, object).expect("types");
         defaults::apply(resource, object);

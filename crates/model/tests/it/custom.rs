@@ -139,7 +139,7 @@ fn definitions_and_objects_are_judged_as_upstream_does() {
                     Some(live) => merged(live, step),
                     None => step.get("body").expect("body").clone(),
                 };
-                crd::prune_and_default(resource, &mut body);
+                crd::prune_and_default(resource, &mut body).expect("small");
                 compare(
                     step,
                     &crd::validate(resource, &body, old),

@@ -104,7 +104,7 @@ impl World {
         } else {
             new.unset(&["status"]);
         }
-        crd::prune_and_default(&resource, &mut new);
+        crd::prune_and_default(&resource, &mut new).expect("small");
         let errors = crd::validate(&resource, &new, old.as_ref());
         if accepted {
             self.objects.insert(key, new);
