@@ -63,6 +63,7 @@ pub(crate) async fn write(cp: &ControlPlane) -> Result<(), ApiError> {
                 compares,
                 then,
                 otherwise: Vec::new(),
+                without_prev: true,
             })
             .await
             .map_err(|e| store_error(&e))?;

@@ -216,6 +216,8 @@ impl Call {
                 compares,
                 then: vec![op],
                 otherwise: Vec::new(),
+                // What was there before is in the cache.
+                without_prev: true,
             })
             .await
             .map_err(|e| store_error(&e))?;

@@ -6,6 +6,7 @@
 //! use it. Whoever writes around [`Fenced`] is not kept out: the endpoint never does.
 
 use crate::image::{FIRST_KEY, OWN_KEY};
+use crate::room::Room;
 use crate::{
     Compare, Error, Head, Lease, LeaseId, Op, OpResult, Range, RangeReply, Result, Store, Txn,
     TxnReply, Watch, WatchItem, WatchStream,
@@ -56,6 +57,7 @@ pub async fn set(store: &dyn Store, expected: Option<&str>, text: Option<&str>) 
         compares: vec![compare],
         then: vec![change],
         otherwise: vec![Op::Get { key: OWN_KEY }],
+        ..Txn::default()
     };
     let reply = store.txn(txn).await?;
     if reply.succeeded {
@@ -162,25 +164,27 @@ impl Fenced {
             None => Ok(()),
         }
     }
-}
 
-#[async_trait]
-impl Store for Fenced {
-    async fn head(&self) -> Result<Head> {
-        self.store.head().await
+    async fn pass(&self, txn: Txn, room: Option<&dyn Room>) -> Result<TxnReply> {
+        match room {
+            Some(room) => self.store.txn_within(txn, room).await,
+            None => self.store.txn(txn).await,
+        }
     }
 
-    async fn txn(&self, txn: Txn) -> Result<TxnReply> {
+    async fn guarded(&self, txn: Txn, room: Option<&dyn Room>) -> Result<TxnReply> {
         let txn = clean(txn)?;
         if !writes(&txn) {
-            return self.store.txn(txn).await;
+            return self.pass(txn, room).await;
         }
+        let without_prev = txn.without_prev;
         let guarded = Txn {
             compares: vec![Compare::Version(OWN_KEY, 0)],
             then: vec![Op::Txn(Box::new(txn))],
             otherwise: vec![Op::Get { key: OWN_KEY }],
+            without_prev,
         };
-        let mut reply = self.store.txn(guarded).await?;
+        let mut reply = self.pass(guarded, room).await?;
         if !reply.succeeded {
             return Err(self.refused(refusal(reply)));
         }
@@ -193,7 +197,7 @@ impl Store for Fenced {
         }
     }
 
-    async fn range(&self, mut range: Range) -> Result<RangeReply> {
+    async fn read(&self, mut range: Range, room: Option<&dyn Room>) -> Result<RangeReply> {
         range.lo = without_ours(range.lo, &range.hi);
         if range.lo == OWN_KEY {
             // It is there for nobody.
@@ -202,7 +206,33 @@ impl Store for Fenced {
             (reply.count, reply.more) = (0, false);
             return Ok(reply);
         }
-        self.store.range(range).await
+        match room {
+            Some(room) => self.store.range_within(range, room).await,
+            None => self.store.range(range).await,
+        }
+    }
+}
+
+#[async_trait]
+impl Store for Fenced {
+    async fn head(&self) -> Result<Head> {
+        self.store.head().await
+    }
+
+    async fn txn(&self, txn: Txn) -> Result<TxnReply> {
+        self.guarded(txn, None).await
+    }
+
+    async fn txn_within(&self, txn: Txn, room: &dyn Room) -> Result<TxnReply> {
+        self.guarded(txn, Some(room)).await
+    }
+
+    async fn range(&self, range: Range) -> Result<RangeReply> {
+        self.read(range, None).await
+    }
+
+    async fn range_within(&self, range: Range, room: &dyn Room) -> Result<RangeReply> {
+        self.read(range, Some(room)).await
     }
 
     async fn watch(&self, mut watch: Watch) -> Result<WatchStream> {

@@ -1,6 +1,6 @@
 //! Everything that one keyspace holds at one revision: what is copied and moved.
 
-use crate::{Compare, Error, KeyValue, LeaseId, Op, Range, Result, Store, Txn, WatchItem, limits};
+use crate::{Error, KeyValue, LeaseId, Op, Range, Result, Store, Txn, WatchItem, limits};
 use bytes::Bytes;
 use futures::StreamExt;
 use ring::digest::{Context, SHA256};
@@ -322,9 +322,9 @@ pub(crate) async fn write_anew(store: Arc<dyn Store>, image: &Image) -> Result<I
 
 async fn run(store: &dyn Store, then: Vec<Op>) -> Result<u64> {
     let txn = Txn {
-        compares: Vec::<Compare>::new(),
         then,
-        otherwise: Vec::new(),
+        without_prev: true,
+        ..Txn::default()
     };
     Ok(store.txn(txn).await?.rev)
 }

@@ -56,6 +56,7 @@ pub mod memory;
 pub mod postgres;
 mod proto;
 mod remote;
+pub mod room;
 pub mod server;
 pub mod span;
 pub mod transfer;
@@ -65,6 +66,7 @@ pub use image::{Image, Imported, LeaseImage};
 pub use types::*;
 
 use async_trait::async_trait;
+use room::Room;
 use std::sync::Arc;
 
 /// One tenant's keyspace.
@@ -78,6 +80,25 @@ pub trait Store: Send + Sync + 'static {
 
     /// Keys of `[lo, hi)` in order at one revision.
     async fn range(&self, range: Range) -> Result<RangeReply>;
+
+    /// [`Store::txn`], asking for room before what it answers with is read: drivers that cannot
+    /// tell how much that is have bounds of their own.
+    async fn txn_within(&self, txn: Txn, room: &dyn Room) -> Result<TxnReply> {
+        let _ = room;
+        self.txn(txn).await
+    }
+
+    /// [`Store::range`], asking for room before it reads; drivers that cannot tell how much there
+    /// is ask when they have read it.
+    async fn range_within(&self, range: Range, room: &dyn Room) -> Result<RangeReply> {
+        let reply = self.range(range).await?;
+        let mut size = room::Size::default();
+        for kv in &reply.kvs {
+            size.add(kv.key.len(), kv.value.len());
+        }
+        room.take(size).await?;
+        Ok(reply)
+    }
 
     /// Events of `[lo, hi)` from a revision on.
     async fn watch(&self, watch: Watch) -> Result<WatchStream>;

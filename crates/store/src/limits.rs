@@ -20,6 +20,12 @@ pub const MAX_WATCHES: usize = 10_000;
 pub const MAX_DEPTH: usize = 32;
 /// Most keys that the ranges of a transaction may return together.
 pub const MAX_TXN_KEYS: usize = 100_000;
+/// Most bytes of keys and values that a transaction may look at: what its ranges return, what it
+/// compares, and what was there before where that is asked for.
+pub const MAX_TXN_READ: usize = 256 << 20;
+/// Most keys that one revision may delete, and so most keys of a lease: all of them are one step
+/// of the thread that commits for everybody.
+pub const MAX_DELETED: usize = 100_000;
 
 /// Checks sizes and shape of a transaction; returns its bytes.
 pub fn check_txn(txn: &Txn) -> Result<usize> {

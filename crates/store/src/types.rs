@@ -129,6 +129,9 @@ pub struct Txn {
     pub compares: Vec<Compare>,
     pub then: Vec<Op>,
     pub otherwise: Vec<Op>,
+    /// Nobody looks at what was there before: the answers to puts and deletions may come without
+    /// those values. What the outermost transaction says holds for those inside.
+    pub without_prev: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -81,7 +81,7 @@ async fn client(
                 value: value(),
                 lease: 0,
             }],
-            otherwise: Vec::new(),
+            ..Txn::default()
         };
         let at = Instant::now();
         ensure!(store.txn(txn).await?.succeeded, "the key was there");

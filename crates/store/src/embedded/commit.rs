@@ -32,8 +32,6 @@ const GAP: Duration = Duration::from_micros(150);
 const NICE: i32 = -10;
 /// Most leases of a keyspace.
 const MAX_LEASES: usize = 100_000;
-/// Most keys a range deletion may take.
-const MAX_CHANGES: usize = 1_000_000;
 
 /// Why a write was not done.
 #[derive(Debug)]
@@ -362,10 +360,6 @@ impl Committer {
         })?;
         if planned.changes.is_empty() {
             return Ok(planned.reply);
-        }
-        if planned.changes.len() > MAX_CHANGES {
-            let text = format!("a transaction may change {MAX_CHANGES} keys");
-            return Err(Refused::Error(Error::TooLarge(text)));
         }
         if planned.changes.iter().any(|change| change.put.is_some()) {
             self.check_quota(loaded, &state, &planned.changes)

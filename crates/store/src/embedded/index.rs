@@ -5,6 +5,7 @@
 //! a snapshot is one reference count, and no reader ever makes a writer wait.
 
 use super::values::{Held, Value};
+use crate::room::Size;
 use crate::span::Span;
 use bytes::Bytes;
 use std::sync::Arc;
@@ -240,6 +241,26 @@ impl Index {
         found
     }
 
+    /// How much of `span` there is to read as of `rev`, up to a number of keys.
+    pub(crate) fn measure(&self, span: &Span, rev: u64, limit: usize, values: bool) -> Size {
+        let mut size = Size::default();
+        if span.is_empty() {
+            return size;
+        }
+        let chunks = &self.chunks[self.chunk_of(&span.lo).min(self.chunks.len())..];
+        let entries = chunks.iter().flat_map(|chunk| {
+            let from = chunk.entries.partition_point(|e| e.key < span.lo);
+            chunk.entries[from..].iter()
+        });
+        let inside = entries
+            .take_while(|entry| span.below_end(&entry.key))
+            .filter_map(|entry| Some((entry.key.len(), entry.at(rev)?)));
+        for (key, version) in inside.take(limit) {
+            size.add(key, if values { version.value.len() } else { 0 });
+        }
+        size
+    }
+
     /// Every entry in key order.
     pub(crate) fn entries(&self) -> impl Iterator<Item = &Entry> {
         self.chunks.iter().flat_map(|chunk| chunk.entries.iter())
@@ -342,6 +363,17 @@ mod tests {
         assert_eq!(index.range(&all, full_rev, 0).count, 1000);
         assert_eq!(index.range(&all, full_rev, 10).kvs.len(), 10);
         let some = Span::new(key(50), key(250));
+        for (span, rev, limit) in [(&all, rev, 10), (&some, rev, 1000), (&some, full_rev, 1000)] {
+            let keys = index.range(span, rev, limit).kvs.len() as u64;
+            let size = index.measure(span, rev, limit, true);
+            assert_eq!(
+                size,
+                Size {
+                    keys,
+                    bytes: keys * 6
+                }
+            );
+        }
         assert_eq!(index.range(&some, rev, usize::MAX).kvs.len(), 100);
         for n in 0..1000 {
             index.purge(&key(n), rev + 1);

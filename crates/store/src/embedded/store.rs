@@ -4,9 +4,11 @@ use super::Shared;
 use super::commit::{Refused, Reply, Request, Work};
 use super::index::Found;
 use super::keyspace::{Loaded, Slot};
+use super::plan;
 use super::state::Phase;
 use super::values::Held;
 use super::watch::Watcher;
+use crate::room::{Room, Size};
 use crate::{
     Error, Head, Lease, LeaseId, Range, RangeReply, Result, Store, Txn, TxnReply, Watch,
     WatchStream, limits, span::Span,
@@ -16,6 +18,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
+
+/// A single value up to this length needs no room.
+const ROOMY: usize = 32 << 10;
 
 /// One keyspace.
 pub(crate) struct EmbeddedStore {
@@ -36,6 +41,7 @@ impl EmbeddedStore {
         work: impl Fn(Reply<T>) -> Work + Send,
     ) -> Result<(Arc<Loaded>, T)> {
         let limits = self.slot.limits(self.shared.options.limits);
+        let mut kept = Kept::default();
         loop {
             let loaded = self.shared.load(&self.slot).await?;
             loaded.used.store(true, Ordering::Release);
@@ -64,6 +70,7 @@ impl EmbeddedStore {
                     for (held, kv) in held.iter().zip(kvs) {
                         held.version.value.keep(kv.value);
                     }
+                    kept.0.extend(held);
                 }
                 // Whoever puts it to sleep holds it until that is done.
                 Ok(Err(Refused::Retry)) => drop(self.slot.busy.lock().await),
@@ -74,6 +81,90 @@ impl EmbeddedStore {
                 }
             }
         }
+    }
+
+    async fn commit(&self, txn: Txn, room: Option<&dyn Room>) -> Result<TxnReply> {
+        let size = limits::check_txn(&txn)?;
+        let mut weight = 0;
+        if plan::wide(&txn) {
+            let loaded = self.readable().await?;
+            let touch = loaded.state.read().touch(&txn);
+            weight = touch.weight;
+            if let Some(room) = room {
+                room.take(touch.size).await?;
+            }
+        }
+        let cost = size + 64 * (1 + txn.then.len() + txn.otherwise.len());
+        let prev = !txn.without_prev;
+        let txn = Arc::new(txn);
+        let (loaded, told) = self
+            .write(cost + weight, |reply| Work::Txn(txn.clone(), reply))
+            .await?;
+        let mut held = Vec::new();
+        told.held(prev, &mut held);
+        let kvs = match held.is_empty() {
+            true => Vec::new(),
+            false => loaded.kvs(held).await.map_err(|error| {
+                Error::Unavailable(format!("done, but what was there before: {error}"))
+            })?,
+        };
+        Ok(told.with(prev, &mut kvs.into_iter()))
+    }
+
+    async fn read(&self, range: Range, room: Option<&dyn Room>) -> Result<RangeReply> {
+        limits::check_span(&range.lo, &range.hi)?;
+        let loaded = self.readable().await?;
+        let span = Span::new(range.lo.clone(), range.hi.clone());
+        let limit = match (range.count_only, range.limit) {
+            (true, _) => 0,
+            (false, 0) => usize::MAX,
+            (false, limit) => limit,
+        };
+        let values = !range.keys_only && !range.count_only;
+        let (pinned, only, head_rev) = {
+            let state = loaded.state.read();
+            let pinned = state.pin(range.rev)?;
+            let only = span.is_point().then(|| state.get(&range));
+            (pinned, only, state.visible)
+        };
+        let found = match only {
+            Some(only) => Found {
+                count: u64::from(only.is_some()),
+                kvs: Vec::from_iter(only),
+            },
+            None => {
+                let (index, rev) = pinned;
+                if let Some(room) = room
+                    && limit > 0
+                {
+                    room.take(index.measure(&span, rev, limit, values)).await?;
+                }
+                index.range(&span, rev, limit)
+            }
+        };
+        if let Some(room) = room
+            && let [only] = &found.kvs[..]
+            && values
+            && only.version.value.len() > ROOMY
+        {
+            let mut size = Size::default();
+            size.add(only.key.len(), only.version.value.len());
+            room.take(size).await?;
+        }
+        let more = !range.count_only && (found.kvs.len() as u64) < found.count;
+        let kvs = if range.count_only {
+            Vec::new()
+        } else if values {
+            loaded.kvs(found.kvs).await?
+        } else {
+            found.kvs.iter().map(Held::key_only).collect()
+        };
+        Ok(RangeReply {
+            head_rev,
+            kvs,
+            count: found.count,
+            more,
+        })
     }
 
     /// A copy of the keyspace that may be read.
@@ -91,6 +182,18 @@ impl EmbeddedStore {
     }
 }
 
+/// Values that memory holds for a write to compare or to keep; nobody else may need them.
+#[derive(Default)]
+struct Kept(Vec<Held>);
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        for held in &self.0 {
+            held.version.value.let_go();
+        }
+    }
+}
+
 #[async_trait]
 impl Store for EmbeddedStore {
     async fn head(&self) -> Result<Head> {
@@ -100,59 +203,19 @@ impl Store for EmbeddedStore {
     }
 
     async fn txn(&self, txn: Txn) -> Result<TxnReply> {
-        let size = limits::check_txn(&txn)?;
-        let cost = size + 64 * (1 + txn.then.len() + txn.otherwise.len());
-        let txn = Arc::new(txn);
-        let (loaded, told) = self
-            .write(cost, |reply| Work::Txn(txn.clone(), reply))
-            .await?;
-        let mut held = Vec::new();
-        told.held(&mut held);
-        let kvs = match held.is_empty() {
-            true => Vec::new(),
-            false => loaded.kvs(held).await.map_err(|error| {
-                Error::Unavailable(format!("done, but what was there before: {error}"))
-            })?,
-        };
-        Ok(told.with(&mut kvs.into_iter()))
+        self.commit(txn, None).await
+    }
+
+    async fn txn_within(&self, txn: Txn, room: &dyn Room) -> Result<TxnReply> {
+        self.commit(txn, Some(room)).await
     }
 
     async fn range(&self, range: Range) -> Result<RangeReply> {
-        limits::check_span(&range.lo, &range.hi)?;
-        let loaded = self.readable().await?;
-        let span = Span::new(range.lo.clone(), range.hi.clone());
-        let (found, head_rev) = {
-            let state = loaded.state.read();
-            let (index, rev) = state.pin(range.rev)?;
-            let head_rev = state.visible;
-            if span.is_point() {
-                let kvs = Vec::from_iter(state.get(&range));
-                let count = kvs.len() as u64;
-                (Found { kvs, count }, head_rev)
-            } else {
-                drop(state);
-                let limit = match (range.count_only, range.limit) {
-                    (true, _) => 0,
-                    (false, 0) => usize::MAX,
-                    (false, limit) => limit,
-                };
-                (index.range(&span, rev, limit), head_rev)
-            }
-        };
-        let more = !range.count_only && (found.kvs.len() as u64) < found.count;
-        let kvs = if range.count_only {
-            Vec::new()
-        } else if range.keys_only {
-            found.kvs.iter().map(Held::key_only).collect()
-        } else {
-            loaded.kvs(found.kvs).await?
-        };
-        Ok(RangeReply {
-            head_rev,
-            kvs,
-            count: found.count,
-            more,
-        })
+        self.read(range, None).await
+    }
+
+    async fn range_within(&self, range: Range, room: &dyn Room) -> Result<RangeReply> {
+        self.read(range, Some(room)).await
     }
 
     async fn watch(&self, watch: Watch) -> Result<WatchStream> {

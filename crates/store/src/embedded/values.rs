@@ -73,7 +73,15 @@ impl Value {
         self.bytes.lock().take();
     }
 
-    /// Holds the value in memory again, until the next checkpoint.
+    /// Memory need not hold it any longer, if it is in a file.
+    pub(crate) fn let_go(&self) {
+        let mut bytes = self.bytes.lock();
+        if self.spot().is_some() {
+            bytes.take();
+        }
+    }
+
+    /// Holds the value in memory again, until the next checkpoint or until it is let go.
     pub(crate) fn keep(&self, bytes: Bytes) {
         *self.bytes.lock() = Some(bytes);
     }

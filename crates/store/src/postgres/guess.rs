@@ -185,6 +185,7 @@ mod tests {
             compares: vec![Compare::ModRev(key.into(), mod_rev)],
             then: vec![op],
             otherwise: vec![Op::Get { key: key.into() }],
+            ..Txn::default()
         }
     }
 

@@ -32,7 +32,7 @@ use tokio_postgres::{Row, RowStream};
 const BATCH: usize = 256;
 const BATCH_BYTES: usize = 8 << 20;
 /// Most bytes that the ranges of a transaction may read.
-const LOOK_BYTES: usize = 256 << 20;
+const LOOK_BYTES: usize = crate::limits::MAX_TXN_READ;
 /// Most that may wait.
 const QUEUE: usize = 16_384;
 const QUEUE_BYTES: usize = 64 << 20;

@@ -1,6 +1,6 @@
 //! Connections: TLS, who they are, and their end.
 
-use super::budget::{Budget, Connected};
+use super::budget::{Bounds, Budget, Connected, too_many};
 use super::guard::Watchdog;
 use super::together::{Started, Together};
 use super::{Peer, Tenants};
@@ -12,18 +12,16 @@ use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use std::convert::Infallible;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use tonic::Status;
 
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Connections of all tenants together.
 const MAX_CONNECTIONS: usize = 16_384;
-/// Streams that one connection may have open.
-const MAX_STREAMS: u32 = 1024;
 const MAX_HEADERS: u32 = 16 * 1024;
 /// How long requests may go on when the endpoint is told to stop.
 const DRAIN: Duration = Duration::from_secs(3);
@@ -64,7 +62,7 @@ pub fn tls_config(
 
 enum Identity {
     /// everybody is the same
-    One(Arc<dyn Store>, Arc<Budget>),
+    One(Arc<dyn Store>, OnceLock<Arc<Budget>>),
     Certificates(tokio_rustls::TlsAcceptor, Arc<Tenants>),
 }
 
@@ -105,13 +103,13 @@ impl Doors {
 /// An etcd endpoint before it is started.
 pub struct Endpoint {
     doors: Doors,
-    stalled_after: Duration,
+    bounds: Bounds,
 }
 
 impl Endpoint {
     /// Plain text: whoever connects gets this keyspace. For loopback only.
     pub fn one_keyspace(store: Arc<dyn Store>) -> Self {
-        Self::new(Identity::One(Fenced::new(store), Arc::default()))
+        Self::new(Identity::One(Fenced::new(store), OnceLock::new()))
     }
 
     /// TLS: the client's certificate says which keyspace.
@@ -122,7 +120,7 @@ impl Endpoint {
     fn new(identity: Identity) -> Self {
         Self {
             doors: Doors::new(identity),
-            stalled_after: Duration::from_secs(60),
+            bounds: Bounds::default(),
         }
     }
 
@@ -135,7 +133,14 @@ impl Endpoint {
     /// How long an answer may wait for a client that does not read, before its connection is cut.
     #[must_use]
     pub fn stalled_after(mut self, bound: Duration) -> Self {
-        self.stalled_after = bound;
+        self.bounds.stalled = bound;
+        self
+    }
+
+    /// What each tenant may have at once. Tenants that are known already keep what they have.
+    #[must_use]
+    pub fn bounds(mut self, bounds: Bounds) -> Self {
+        self.bounds = bounds;
         self
     }
 
@@ -172,10 +177,9 @@ impl Endpoint {
                 continue;
             };
             let ((identity, closed), stopping) = (self.doors.now(), stopping.clone());
-            let stalled_after = self.stalled_after;
+            let bounds = self.bounds;
             connections.spawn(async move {
-                let talking =
-                    connection(stream, &identity, stalled_after, stopping, closed.clone());
+                let talking = connection(stream, &identity, bounds, stopping, closed.clone());
                 let late = async {
                     closed.cancelled().await;
                     tokio::time::sleep(DRAIN).await;
@@ -199,18 +203,19 @@ impl Endpoint {
 async fn connection(
     stream: TcpStream,
     identity: &Identity,
-    stalled_after: Duration,
+    bounds: Bounds,
     stopping: CancellationToken,
     closed: CancellationToken,
 ) {
     drop(stream.set_nodelay(true));
     match identity {
         Identity::One(store, budget) => {
+            let budget = budget.get_or_init(|| Arc::new(Budget::new(bounds)));
             let keyspace = Ok((store.clone(), budget.clone()));
-            talk(stream, keyspace, "http", stalled_after, [stopping, closed]).await;
+            talk(stream, keyspace, "http", bounds, [stopping, closed]).await;
         }
         Identity::Certificates(acceptor, tenants) => {
-            let shaken = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await;
+            let shaken = tokio::time::timeout(bounds.handshake, acceptor.accept(stream)).await;
             let stream = match shaken {
                 Ok(Ok(stream)) => stream,
                 Ok(Err(error)) => {
@@ -221,22 +226,23 @@ async fn connection(
             };
             let chain = stream.get_ref().1.peer_certificates();
             let leaf = chain.and_then(|chain| chain.first());
-            let keyspace = tenants.find(leaf.map(AsRef::as_ref)).await;
+            let keyspace = tenants.find(leaf.map(AsRef::as_ref), bounds).await;
             if let Err(why) = &keyspace {
                 tracing::info!(why, "an etcd client is refused");
             }
-            talk(stream, keyspace, "https", stalled_after, [stopping, closed]).await;
+            let keyspace = keyspace.map_err(Status::permission_denied);
+            talk(stream, keyspace, "https", bounds, [stopping, closed]).await;
         }
     }
 }
 
-type Keyspace = Result<(Arc<dyn Store>, Arc<Budget>), String>;
+type Keyspace = Result<(Arc<dyn Store>, Arc<Budget>), Status>;
 
 /// Counts a connection to its tenant; one too many learns that from every answer.
 fn count(keyspace: Keyspace) -> (Keyspace, Option<Connected>) {
     let connected = keyspace.as_ref().ok().map(|(_, budget)| budget.connect());
     match connected {
-        Some(None) => (Err("too many connections".into()), None),
+        Some(None) => (Err(too_many()), None),
         Some(connected) => (keyspace, connected),
         None => (keyspace, None),
     }
@@ -246,7 +252,7 @@ async fn talk(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     keyspace: Keyspace,
     scheme: &'static str,
-    stalled_after: Duration,
+    bounds: Bounds,
     [stopping, closed]: [CancellationToken; 2],
 ) {
     let (keyspace, _connected) = count(keyspace);
@@ -265,7 +271,7 @@ async fn talk(
     builder
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(HANDSHAKE_TIMEOUT)
+        .header_read_timeout(bounds.handshake)
         .max_buf_size(MAX_HEADERS as usize);
     builder
         .http2()
@@ -273,7 +279,7 @@ async fn talk(
         .keep_alive_interval(Duration::from_secs(30))
         .keep_alive_timeout(Duration::from_secs(20))
         .max_header_list_size(MAX_HEADERS)
-        .max_concurrent_streams(MAX_STREAMS)
+        .max_concurrent_streams(bounds.streams)
         .initial_stream_window_size(1 << 20)
         .initial_connection_window_size(4 << 20);
     let serving = builder.serve_connection(TokioIo::new(stream), service);
@@ -281,7 +287,7 @@ async fn talk(
     let mut serving = Together::new(serving, started);
     let served = tokio::select! {
         served = &mut serving => served,
-        () = watchdog.bites(stalled_after) => {
+        () = watchdog.bites(bounds.stalled) => {
             tracing::info!("an etcd client stopped reading and is cut off");
             return;
         }

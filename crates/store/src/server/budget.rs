@@ -1,24 +1,57 @@
 //! What one tenant may make the process hold, whatever it sends and however slowly it reads.
 
+use crate::room::{PER_KEY, Size};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::Status;
 
-/// Requests that may be arriving at once; each holds up to a frame.
-const ARRIVING: usize = 256;
-/// Bytes of answers that may wait to be read, in steps of `STEP`.
-const ANSWERS: usize = 1 << 30;
-const STEP: usize = 64 << 10;
-/// The largest answer.
-const MAX_ANSWER: usize = 512 << 20;
-/// Connections.
-const CONNECTIONS: usize = 1024;
+/// Answers are counted in steps.
+pub(super) const STEP: usize = 64 << 10;
 /// How long a request waits for its share.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// What a tenant may have of the endpoint at once, and how long it may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    pub connections: usize,
+    /// of one connection
+    pub streams: u32,
+    /// requests that are arriving; each holds up to a frame
+    pub arriving: usize,
+    /// how long a request may take to arrive
+    pub arrival: Duration,
+    /// bytes of the largest answer
+    pub answer: usize,
+    /// bytes of answers that are being read or wait for their client
+    pub answers: usize,
+    /// how long a TLS handshake, or the headers of a plain request, may take
+    pub handshake: Duration,
+    /// how long an answer may wait for a client that does not read
+    pub stalled: Duration,
+    /// how often an idle watch that wants it is told how far it is
+    pub notify: Duration,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            connections: 1024,
+            streams: 1024,
+            arriving: 256,
+            arrival: Duration::from_secs(30),
+            answer: 512 << 20,
+            answers: 1 << 30,
+            handshake: Duration::from_secs(10),
+            stalled: Duration::from_secs(60),
+            notify: Duration::from_secs(60),
+        }
+    }
+}
+
 pub(super) struct Budget {
+    bounds: Bounds,
     arriving: Arc<Semaphore>,
     answers: Arc<Semaphore>,
     /// one walk over the whole keyspace at a time
@@ -28,11 +61,12 @@ pub(super) struct Budget {
     connections: AtomicUsize,
 }
 
-impl Default for Budget {
-    fn default() -> Self {
+impl Budget {
+    pub(super) fn new(bounds: Bounds) -> Self {
         Self {
-            arriving: Arc::new(Semaphore::new(ARRIVING)),
-            answers: Arc::new(Semaphore::new(ANSWERS / STEP)),
+            bounds,
+            arriving: Arc::new(Semaphore::new(bounds.arriving)),
+            answers: Arc::new(Semaphore::new(bounds.answers / STEP)),
             walks: Arc::new(Semaphore::new(1)),
             snapshots: Arc::new(Semaphore::new(1)),
             connections: AtomicUsize::new(0),
@@ -49,7 +83,7 @@ impl Drop for Connected {
     }
 }
 
-fn too_many() -> Status {
+pub(super) fn too_many() -> Status {
     Status::resource_exhausted("etcdserver: too many requests")
 }
 
@@ -66,10 +100,14 @@ async fn wait(semaphore: &Arc<Semaphore>, permits: usize) -> Result<OwnedSemapho
 }
 
 impl Budget {
+    pub(super) fn bounds(&self) -> &Bounds {
+        &self.bounds
+    }
+
     pub(super) fn connect(self: &Arc<Self>) -> Option<Connected> {
         let others = self.connections.fetch_add(1, Ordering::AcqRel);
         let connected = Connected(self.clone());
-        (others < CONNECTIONS).then_some(connected)
+        (others < self.bounds.connections).then_some(connected)
     }
 
     /// A share for a request that is going to arrive.
@@ -77,17 +115,37 @@ impl Budget {
         wait(&self.arriving, 1).await
     }
 
-    /// A share for an answer; small ones need none.
-    pub(super) async fn answer(&self, size: usize) -> Result<Option<OwnedSemaphorePermit>, Status> {
-        if size > MAX_ANSWER {
+    /// A share for an answer of so many bytes, of which there is so much already; small ones need
+    /// none.
+    pub(super) async fn answer(
+        &self,
+        size: usize,
+        has: usize,
+    ) -> Result<Option<OwnedSemaphorePermit>, Status> {
+        let most = self.bounds.answer;
+        if size > most {
             return Err(Status::resource_exhausted(format!(
-                "grpc: trying to send message larger than max ({size} vs. {MAX_ANSWER})"
+                "grpc: trying to send message larger than max ({size} vs. {most})"
             )));
         }
-        if size < STEP {
+        let more = (size / STEP).saturating_sub(has / STEP);
+        if more == 0 {
             return Ok(None);
         }
-        wait(&self.answers, size / STEP).await.map(Some)
+        wait(&self.answers, more).await.map(Some)
+    }
+
+    /// The same before it is read, when only its keys and values are known: it holds no more than
+    /// the largest answer, which is then found out.
+    pub(super) async fn reading(
+        &self,
+        size: Size,
+        has: usize,
+    ) -> Result<Option<OwnedSemaphorePermit>, Status> {
+        let bytes = usize::try_from(size.bytes).unwrap_or(usize::MAX);
+        let whole = usize::try_from(size.bytes.saturating_add(size.keys * PER_KEY));
+        let held = whole.unwrap_or(usize::MAX).min(self.bounds.answer);
+        self.answer(held.max(bytes), has).await
     }
 
     /// The right to be sent a snapshot; there is no waiting for it.

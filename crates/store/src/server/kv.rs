@@ -36,8 +36,7 @@ pub(super) fn own(bytes: &Bytes) -> Bytes {
 
 async fn read(call: Call, request: RangeRequest) -> Result<RangeResponse, Status> {
     range::check(&request)?;
-    let reply = call.store.range(range::contract(&request)).await;
-    let reply = reply.map_err(status)?;
+    let reply = call.range(range::contract(&request)).await?;
     let head = header(reply.head_rev);
     Ok(range::response(&request, reply, head))
 }
@@ -72,19 +71,20 @@ pub(super) fn put_op(request: &PutRequest) -> Op {
 }
 
 /// Runs one operation as a transaction of its own.
-async fn one(call: &Call, op: Op) -> Result<(Option<OpResult>, u64), Status> {
+async fn one(call: &Call, op: Op, prev: bool) -> Result<(Option<OpResult>, u64), Status> {
     let txn = Txn {
         then: vec![op],
+        without_prev: !prev,
         ..Txn::default()
     };
-    let mut reply = call.store.txn(txn).await.map_err(status)?;
+    let mut reply = call.txn(txn).await?;
     Ok((reply.results.pop(), reply.rev))
 }
 
 async fn put(call: Call, request: PutRequest) -> Result<PutResponse, Status> {
     check_put(&request)?;
     check_size(&request)?;
-    let (result, rev) = one(&call, put_op(&request)).await?;
+    let (result, rev) = one(&call, put_op(&request), request.prev_kv).await?;
     let prev = match result {
         Some(OpResult::Put { prev }) if request.prev_kv => prev.map(Into::into),
         _ => None,
@@ -107,7 +107,7 @@ async fn delete_range(
         lo: own(&request.key),
         hi: own(&request.range_end),
     };
-    let (result, rev) = one(&call, op).await?;
+    let (result, rev) = one(&call, op, request.prev_kv).await?;
     let mut answer = deleted(result, request.prev_kv);
     answer.header = header(rev);
     Ok(answer)

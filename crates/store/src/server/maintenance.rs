@@ -1,6 +1,5 @@
 //! Maintenance, what there is of Cluster and Auth, and what is asked over plain HTTP.
 
-use super::convert::status;
 use super::{
     Call, MEMBER, Peer, VERSION, apart, header, not_served, snapshot, streaming, unary,
     unknown_method,
@@ -13,8 +12,8 @@ use crate::{KeyValue, Range};
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use hyper::body::Incoming;
-use tonic::Status;
 use tonic::body::Body;
+use tonic::{Code, Status};
 
 /// Keys read at once when a whole keyspace is walked.
 const PAGE: usize = 1000;
@@ -153,7 +152,8 @@ async fn hash_kv(call: Call, request: HashKvRequest) -> Result<HashResponse, Sta
         ..Range::default()
     };
     loop {
-        let page = call.store.range(range.clone()).await.map_err(status)?;
+        range.limit = PAGE;
+        let page = call.part(&mut range).await?;
         page.kvs.iter().for_each(|kv| add(&mut hasher, kv));
         match page.kvs.last() {
             Some(last) if page.more => range.lo = [&last.key[..], &[0]].concat().into(),
@@ -189,8 +189,13 @@ pub(super) async fn plain_http(
         request.uri().path(),
         &peer.keyspace,
     ) {
-        ("GET", "/health" | "/readyz" | "/livez" | "/version", Err(why)) => {
-            (403, "text/plain", format!("{why}\n"))
+        ("GET", path @ ("/health" | "/readyz" | "/livez" | "/version"), Err(refused)) => {
+            let code = match (refused.code(), path) {
+                (Code::ResourceExhausted, "/health" | "/readyz") => 503,
+                (Code::ResourceExhausted, _) => 429,
+                _ => 403,
+            };
+            (code, "text/plain", format!("{}\n", refused.message()))
         }
         ("GET", "/version", Ok(_)) => {
             let minor = VERSION.rsplit_once('.').map_or(VERSION, |(minor, _)| minor);

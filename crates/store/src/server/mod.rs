@@ -31,10 +31,13 @@ mod unary;
 mod watch;
 
 pub use accept::{Doors, Endpoint, tls_config};
+pub use budget::Bounds;
 pub use tenants::{Subject, Tenants};
 
-use crate::Store;
 use crate::proto::{ResponseHeader, int};
+use crate::room::{Room, Size};
+use crate::{Error, Range, RangeReply, Store, Txn, TxnReply};
+use async_trait::async_trait;
 use budget::Budget;
 use futures::Stream;
 use guard::{Guarded, Watchdog};
@@ -43,7 +46,7 @@ use hyper::body::Incoming;
 use parking_lot::Mutex;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::net::TcpListener;
 use tokio::sync::OwnedSemaphorePermit;
 use tonic::body::Body;
@@ -57,8 +60,6 @@ const VERSION: &str = "3.6.8";
 /// As etcd: a request has 1.5 MiB at most, a frame a little more.
 const MAX_REQUEST: usize = 1_572_864;
 const MAX_FRAME: usize = MAX_REQUEST + 512 * 1024;
-/// How long a request may take to arrive.
-const READ_TIMEOUT: Duration = Duration::from_secs(30);
 const MEMBER: u64 = 0x6672_6565_686f_6c64;
 
 /// Serves a keyspace to every client that connects, until the future is dropped.
@@ -90,6 +91,60 @@ struct Call {
     held: Arc<Held>,
 }
 
+/// Bytes of keys and values that a part of an answer may have; a single key has any.
+const PART: usize = 8 << 20;
+
+/// Room in the tenant's budget for what a call reads.
+struct Reading<'a> {
+    call: &'a Call,
+    most: usize,
+    too_large: AtomicBool,
+    refused: Mutex<Option<Status>>,
+}
+
+impl<'a> Reading<'a> {
+    fn new(call: &'a Call, most: usize) -> Self {
+        Self {
+            call,
+            most,
+            too_large: AtomicBool::new(false),
+            refused: Mutex::default(),
+        }
+    }
+
+    fn too_large(&self) -> bool {
+        self.too_large.load(Ordering::Relaxed)
+    }
+
+    /// The store's error, or why there was no room.
+    fn refused(&self, error: Error) -> Status {
+        let refused = self.refused.lock().take();
+        refused.unwrap_or_else(|| convert::status(error))
+    }
+}
+
+#[async_trait]
+impl Room for Reading<'_> {
+    async fn take(&self, size: Size) -> crate::Result<()> {
+        if size.keys > 1 && size.bytes > self.most as u64 {
+            self.too_large.store(true, Ordering::Relaxed);
+            return Err(Error::Throttled("too large a part".into()));
+        }
+        let held = &self.call.held;
+        match self.call.budget.reading(size, held.room()).await {
+            Ok(more) => {
+                held.add(more);
+                Ok(())
+            }
+            Err(status) => {
+                let error = Error::Throttled(status.message().to_owned());
+                *self.refused.lock() = Some(status);
+                Err(error)
+            }
+        }
+    }
+}
+
 /// Shares of the tenant's budget that a request has.
 #[derive(Default)]
 struct Held {
@@ -99,14 +154,68 @@ struct Held {
     answer: Mutex<Option<OwnedSemaphorePermit>>,
 }
 
-impl Call {
-    /// Waits for room for an answer of this size.
-    async fn hold(&self, size: usize) -> Result<(), Status> {
-        let permit = self.budget.answer(size).await?;
-        if permit.is_some() {
-            *self.held.answer.lock() = permit;
+impl Held {
+    /// Bytes of an answer that there is room for.
+    fn room(&self) -> usize {
+        let answer = self.answer.lock();
+        answer
+            .as_ref()
+            .map_or(0, |permit| permit.num_permits() * budget::STEP)
+    }
+
+    fn add(&self, more: Option<OwnedSemaphorePermit>) {
+        let Some(more) = more else { return };
+        let mut answer = self.answer.lock();
+        match &mut *answer {
+            Some(permit) => permit.merge(more),
+            None => *answer = Some(more),
         }
+    }
+
+    /// Gives back what is more than so many bytes.
+    fn keep(&self, size: usize) {
+        let mut answer = self.answer.lock();
+        let spare = answer.as_mut().and_then(|permit| {
+            permit.split(permit.num_permits().saturating_sub(size / budget::STEP))
+        });
+        drop(spare);
+    }
+}
+
+impl Call {
+    /// Waits for room for an answer of this size, and gives back what there is too much of.
+    async fn hold(&self, size: usize) -> Result<(), Status> {
+        let more = self.budget.answer(size, self.held.room()).await?;
+        self.held.add(more);
+        self.held.keep(size);
         Ok(())
+    }
+
+    /// A range for which there is room in the tenant's budget before it is read.
+    async fn range(&self, range: Range) -> Result<RangeReply, Status> {
+        let room = Reading::new(self, usize::MAX);
+        let reply = self.store.range_within(range, &room).await;
+        reply.map_err(|error| room.refused(error))
+    }
+
+    /// Up to so many keys of a range, fewer when their values are large: for answers that are
+    /// made part by part. They take the place of the part before.
+    async fn part(&self, range: &mut Range) -> Result<RangeReply, Status> {
+        self.held.keep(0);
+        loop {
+            let room = Reading::new(self, PART);
+            match self.store.range_within(range.clone(), &room).await {
+                Err(_) if room.too_large() && range.limit > 1 => range.limit = range.limit / 8 + 1,
+                reply => return reply.map_err(|error| room.refused(error)),
+            }
+        }
+    }
+
+    /// A transaction, the same.
+    async fn txn(&self, txn: Txn) -> Result<TxnReply, Status> {
+        let room = Reading::new(self, usize::MAX);
+        let reply = self.store.txn_within(txn, &room).await;
+        reply.map_err(|error| room.refused(error))
     }
 
     async fn head(&self) -> Result<crate::Head, Status> {
@@ -122,7 +231,7 @@ impl Call {
     async fn late(&self) {
         let arrived = || self.held.reading.lock().is_none();
         if !arrived() {
-            tokio::time::sleep(READ_TIMEOUT).await;
+            tokio::time::sleep(self.budget.bounds().arrival).await;
         }
         if arrived() {
             std::future::pending::<()>().await;
@@ -180,7 +289,7 @@ where
 /// Who a connection is: a keyspace, or the reason why it gets none.
 #[derive(Clone)]
 struct Peer {
-    keyspace: Result<(Arc<dyn Store>, Arc<Budget>), String>,
+    keyspace: Result<(Arc<dyn Store>, Arc<Budget>), Status>,
     scheme: &'static str,
     watchdog: Arc<Watchdog>,
 }
@@ -197,8 +306,8 @@ impl Peer {
         }
         let (store, budget) = match self.keyspace {
             Ok(keyspace) => keyspace,
-            Err(why) => {
-                let refused = Status::permission_denied(why).into_http();
+            Err(refused) => {
+                let refused = refused.into_http();
                 return refused.map(|body| Guarded::new(body, &self.watchdog, None));
             }
         };

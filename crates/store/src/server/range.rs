@@ -1,7 +1,7 @@
 //! Ranges: etcd's filters, orders and streams over the contract's plain ones
 //! (`server/etcdserver/txn/txn.go`, `executeRange`).
 
-use super::convert::{self, status};
+use super::convert;
 use super::{Call, MAX_REQUEST, header};
 use crate::proto::{
     self, RangeRequest, RangeResponse, RangeStreamResponse, ResponseHeader, int, rev,
@@ -171,8 +171,8 @@ impl Streamed {
         } else {
             self.part
         };
-        let reply = self.call.store.range(self.next.clone()).await;
-        let reply = reply.map_err(status)?;
+        let reply = self.call.part(&mut self.next).await?;
+        self.part = self.next.limit.min(self.part);
         let (head_rev, count) = *self.total.get_or_insert((reply.head_rev, reply.count));
         if self.next.rev == 0 {
             self.next.rev = head_rev;

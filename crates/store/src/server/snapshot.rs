@@ -181,7 +181,7 @@ async fn keyspace(call: &Call) -> Result<Keyspace, Status> {
                 size,
             });
         }
-        if let Some(held) = call.budget.answer(uncounted).await? {
+        if let Some(held) = call.budget.answer(uncounted, 0).await? {
             found.held.push(held);
             uncounted = 0;
         }

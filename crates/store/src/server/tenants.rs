@@ -1,6 +1,6 @@
 //! Which keyspace a client certificate stands for.
 
-use super::budget::Budget;
+use super::budget::{Bounds, Budget};
 use crate::fence::Fenced;
 use crate::{Error, Keyspaces, Result, Store};
 use parking_lot::Mutex;
@@ -88,6 +88,7 @@ impl Tenants {
     pub(super) async fn find(
         &self,
         certificate: Option<&[u8]>,
+        bounds: Bounds,
     ) -> Result<(Arc<dyn Store>, Arc<Budget>), String> {
         let certificate = certificate.ok_or("a client certificate is needed here")?;
         let id = self.keyspace(certificate)?;
@@ -101,7 +102,7 @@ impl Tenants {
             .budgets
             .lock()
             .entry(id.to_owned())
-            .or_default()
+            .or_insert_with(|| Arc::new(Budget::new(bounds)))
             .clone();
         Ok((Fenced::new(store), budget))
     }

@@ -1,6 +1,6 @@
 //! Transactions: etcd's checks, the contract's transaction, etcd's answer.
 
-use super::convert::{self, status};
+use super::convert;
 use super::kv::{check_put, check_size, deleted, own, put_op};
 use super::{Call, header, range};
 use crate::proto::{
@@ -17,7 +17,11 @@ const MAX_OPS: usize = 128;
 pub(super) async fn serve(call: Call, request: TxnRequest) -> Result<TxnResponse, Status> {
     check(&request, MAX_OPS)?;
     check_size(&request)?;
-    let reply = call.store.txn(contract(&request)?).await.map_err(status)?;
+    let txn = Txn {
+        without_prev: !wants_prev(&request),
+        ..contract(&request)?
+    };
+    let reply = call.txn(txn).await?;
     let rev = reply.rev;
     let mut answer = response(&request, reply, rev);
     answer.header = header(rev);
@@ -59,6 +63,18 @@ fn contract(request: &TxnRequest) -> Result<Txn, Status> {
         compares: compares?,
         then: ops(&request.success)?,
         otherwise: ops(&request.failure)?,
+        ..Txn::default()
+    })
+}
+
+/// Whether any operation asks for what was there before it.
+fn wants_prev(request: &TxnRequest) -> bool {
+    let mut ops = request.success.iter().chain(&request.failure);
+    ops.any(|op| match &op.request {
+        Some(proto::Request::Put(inner)) => inner.prev_kv,
+        Some(proto::Request::DeleteRange(inner)) => inner.prev_kv,
+        Some(proto::Request::Txn(inner)) => wants_prev(inner),
+        _ => false,
     })
 }
 

@@ -10,13 +10,10 @@ use futures::{Stream, StreamExt};
 use prost::Message as _;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
 use tonic::{Status, Streaming};
 
 /// Watches that one stream may carry.
 const MAX_WATCHES: usize = 10_000;
-/// How often an idle watch that wants it is told how far it is.
-const NOTIFY: Duration = Duration::from_secs(60);
 
 /// One stream of watches. It is its own work: whoever writes the answers to the client carries it
 /// on, so that an event is on its way with one wake-up. What the client does not take waits in the
@@ -26,9 +23,9 @@ pub(super) fn serve(
     requests: Streaming<WatchRequest>,
 ) -> impl Stream<Item = Result<WatchResponse, Status>> + Send + 'static {
     let talk = Talk {
+        notify: tokio::time::interval(call.budget.bounds().notify),
         session: Session::new(call.store),
         requests,
-        notify: tokio::time::interval(NOTIFY),
         over: false,
     };
     futures::stream::unfold(talk, Talk::next)
@@ -74,6 +71,8 @@ impl Talk {
 
 struct Running {
     abort: AbortHandle,
+    /// 0: from where it was made
+    start_rev: u64,
     progress_notify: bool,
     /// had events since the last round of notifications
     active: bool,
@@ -114,8 +113,11 @@ impl Session {
 
     /// Tells the watches that wish it and had no event lately how far they are.
     async fn notify(&mut self) {
+        let Ok(head) = self.store.head().await else {
+            return;
+        };
         for watch in self.watches.values_mut().filter(|w| w.progress_notify) {
-            watch.owed = !std::mem::take(&mut watch.active);
+            watch.owed = !std::mem::take(&mut watch.active) && watch.start_rev <= head.rev;
         }
         if self.watches.values().any(|watch| watch.owed) {
             // If it cannot say now, the next round asks again.
@@ -201,13 +203,10 @@ impl Session {
         let watch = Watch {
             lo,
             hi: create.range_end,
-            start_rev: if create.start_revision > 0 {
-                rev(create.start_revision)
-            } else {
-                0
-            },
+            start_rev: rev(create.start_revision),
             prev_kv: create.prev_kv,
         };
+        let start_rev = watch.start_rev;
         let stream = match self.store.watch(watch).await {
             Ok(stream) => stream,
             Err(error) => {
@@ -225,6 +224,7 @@ impl Session {
         );
         let running = Running {
             abort,
+            start_rev,
             progress_notify: create.progress_notify,
             active: false,
             owed: false,
@@ -329,6 +329,15 @@ impl Session {
     /// A client asks how far all its watches are: each answers behind its events.
     async fn progress(&mut self) -> Option<()> {
         let at_least = self.head().await?;
+        // As etcd (#20221; `server/storage/mvcc/watchable_store.go`, `progressIfSync`): how far a
+        // watch is that has not begun would be less than where it begins.
+        if self
+            .watches
+            .values()
+            .any(|watch| watch.start_rev > at_least)
+        {
+            return Some(());
+        }
         let waiting: BTreeSet<_> = self.watches.keys().copied().collect();
         if waiting.is_empty() {
             return self.say_progress(at_least);

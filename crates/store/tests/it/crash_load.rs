@@ -180,7 +180,7 @@ async fn write(store: Arc<dyn Store>, writer: u64, done: u64, mut rev: u64) {
             .txn(Txn {
                 compares: vec![Compare::ModRev(counter(writer).into(), rev)],
                 then,
-                otherwise: Vec::new(),
+                ..Txn::default()
             })
             .await
             .expect("write");

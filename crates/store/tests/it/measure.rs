@@ -41,7 +41,7 @@ async fn writers(name: &str, stores: &[Arc<dyn Store>], clients: usize, create: 
                     let txn = Txn {
                         compares,
                         then: vec![put],
-                        otherwise: Vec::new(),
+                        ..Txn::default()
                     };
                     let at = Instant::now();
                     store.txn(txn).await.expect("put");

@@ -51,6 +51,7 @@ pub(crate) async fn put_if(
             compares: vec![Compare::ModRev(key_bytes.clone(), mod_rev)],
             then: vec![put_op(key, value)],
             otherwise: vec![Op::Get { key: key_bytes }],
+            ..Txn::default()
         })
         .await
 }

@@ -561,6 +561,7 @@ fn inner(compares: Vec<Compare>, then: Vec<Op>, otherwise: Vec<Op>) -> Op {
         compares,
         then,
         otherwise,
+        ..Txn::default()
     }))
 }
 

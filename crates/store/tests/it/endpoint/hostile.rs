@@ -18,10 +18,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tonic::{Code, Status};
 
-type Sender = hyper::client::conn::http2::SendRequest<Full<Bytes>>;
+pub(super) type Sender = hyper::client::conn::http2::SendRequest<Full<Bytes>>;
 
 /// A connection whose windows are as small as they may be, and its end.
-async fn connect(url: &str) -> (Sender, tokio::task::JoinHandle<hyper::Result<()>>) {
+pub(super) async fn connect(url: &str) -> (Sender, tokio::task::JoinHandle<hyper::Result<()>>) {
     let address = url.trim_start_matches("http://");
     let stream = TcpStream::connect(address).await.expect("connect");
     let (sender, connection) = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
@@ -33,7 +33,7 @@ async fn connect(url: &str) -> (Sender, tokio::task::JoinHandle<hyper::Result<()
     (sender, tokio::spawn(connection))
 }
 
-fn frame(message: &[u8]) -> Bytes {
+pub(super) fn frame(message: &[u8]) -> Bytes {
     let mut frame = BytesMut::new();
     frame.put_u8(0);
     frame.put_u32(u32::try_from(message.len()).expect("small"));
@@ -41,7 +41,7 @@ fn frame(message: &[u8]) -> Bytes {
     frame.freeze()
 }
 
-fn request(url: &str, method: &str, body: Bytes) -> http::Request<Full<Bytes>> {
+pub(super) fn request(url: &str, method: &str, body: Bytes) -> http::Request<Full<Bytes>> {
     http::Request::post(format!("{url}/etcdserverpb.{method}"))
         .header("content-type", "application/grpc")
         .header("te", "trailers")
@@ -49,7 +49,7 @@ fn request(url: &str, method: &str, body: Bytes) -> http::Request<Full<Bytes>> {
         .expect("request")
 }
 
-fn everything() -> RangeRequest {
+pub(super) fn everything() -> RangeRequest {
     RangeRequest {
         key: "\0".into(),
         range_end: "\0".into(),

@@ -5,6 +5,7 @@
     reason = "scripts of requests, told from beginning to end"
 )]
 
+mod bounds;
 mod client;
 mod compare;
 mod hostile;
@@ -18,7 +19,7 @@ mod watches;
 pub(crate) mod proto;
 
 use freehold_store::embedded::{Embedded, Options};
-use freehold_store::server::Endpoint;
+use freehold_store::server::{Bounds, Endpoint};
 use freehold_store::{Keyspaces, Store};
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,7 +28,7 @@ use std::time::Duration;
 pub(crate) struct Served {
     pub(crate) url: String,
     pub(crate) store: Arc<dyn Store>,
-    engine: Arc<Embedded>,
+    pub(crate) engine: Arc<Embedded>,
     task: tokio::task::JoinHandle<()>,
     _dir: tempfile::TempDir,
 }
@@ -37,14 +38,22 @@ impl Served {
         Self::with(Options::default(), Duration::from_secs(60)).await
     }
 
-    pub(crate) async fn with(options: Options, stalled_after: Duration) -> Self {
+    pub(crate) async fn with(options: Options, stalled: Duration) -> Self {
+        let bounds = Bounds {
+            stalled,
+            ..Bounds::default()
+        };
+        Self::within(options, bounds).await
+    }
+
+    pub(crate) async fn within(options: Options, bounds: Bounds) -> Self {
         let dir = tempfile::tempdir().expect("dir");
         let engine = Embedded::open(dir.path(), options).await.expect("open");
         let store = engine.open("served").await.expect("keyspace");
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await;
         let listener = listener.expect("bind");
         let url = format!("http://{}", listener.local_addr().expect("bound"));
-        let endpoint = Endpoint::one_keyspace(store.clone()).stalled_after(stalled_after);
+        let endpoint = Endpoint::one_keyspace(store.clone()).bounds(bounds);
         let task = tokio::spawn(async move {
             let served = endpoint.serve(listener, std::future::pending());
             served.await.expect("listener");

@@ -283,3 +283,77 @@ async fn a_large_revision_comes_in_fragments_to_those_who_ask() {
     }
     assert_eq!((parts, events, whole), (6, 6, 6));
 }
+
+/// etcd #20221: no progress of a watch is said that is before the revision it begins at, neither
+/// on a schedule nor when asked (`server/storage/mvcc/watchable_store.go`, `progressIfSync`).
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_a_watch_that_has_not_begun_no_progress_is_said() {
+    let notify = std::time::Duration::from_millis(100);
+    let bounds = freehold_store::server::Bounds {
+        notify,
+        ..Default::default()
+    };
+    let served = Served::within(Default::default(), bounds).await;
+    let etcd = RealEtcd::start_with("http", &["--watch-progress-notify-interval=100ms"]);
+    for url in etcd.iter().map(|etcd| &etcd.url).chain([&served.url]) {
+        let client = Raw::connect(url);
+        let head = put(&client, "a", "1").await;
+        let later = WatchCreate {
+            key: "a".into(),
+            start_revision: head + 3,
+            progress_notify: true,
+            ..Default::default()
+        };
+        let mut stream = client.watch(create(later)).await.expect("watch");
+        assert!(stream.next().await.expect("created").created);
+        stream.send(progress());
+        let early = tokio::time::timeout(notify * 8, stream.next()).await;
+        assert!(early.is_err(), "{url}: {early:?}");
+        for n in 1..=3 {
+            put(&client, "b", &n.to_string()).await;
+        }
+        // Idle, and past its beginning: it is told on a schedule, and when it asks.
+        let told = stream.next().await.expect("progress");
+        let at = |answer: &WatchResponse| answer.header.as_ref().map_or(0, |h| h.revision);
+        assert_eq!(
+            (told.watch_id, at(&told), told.events.len()),
+            (0, head + 3, 0)
+        );
+        stream.send(progress());
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        loop {
+            assert!(std::time::Instant::now() < deadline, "{url}: no answer");
+            let told = stream.next().await.expect("progress");
+            assert_eq!(at(&told), head + 3);
+            if told.watch_id == -1 {
+                break;
+            }
+        }
+    }
+}
+
+/// Who has had events lately is not told as well, and who did not ask is told nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_idle_watches_that_ask_for_it_are_told_how_far_they_are() {
+    let bounds = freehold_store::server::Bounds {
+        notify: std::time::Duration::from_millis(50),
+        ..Default::default()
+    };
+    let served = Served::within(Default::default(), bounds).await;
+    let client = Raw::connect(&served.url);
+    let watch = |progress_notify| {
+        create(WatchCreate {
+            key: "a".into(),
+            progress_notify,
+            ..Default::default()
+        })
+    };
+    let mut stream = client.watch(watch(false)).await.expect("watch");
+    assert!(stream.next().await.expect("created").created);
+    stream.send(watch(true));
+    assert!(stream.next().await.expect("created").created);
+    for _ in 0..3 {
+        let told = stream.next().await.expect("progress");
+        assert_eq!((told.watch_id, told.events.len()), (1, 0));
+    }
+}
