@@ -194,11 +194,10 @@ impl Entry {
     #[inline(always)]
     pub(crate) fn open<'e>(entries: &'e mut Vec<Self>, prefix: u64, key: &Str) -> &'e mut Value {
         if entries.len() < entries.capacity() && !key.is_heap_allocated() {
-            let key = key.clone();
             entries.push(Self::EMPTY);
             if let Some(entry) = entries.last_mut() {
                 entry.prefix = prefix;
-                put(&mut entry.key, key);
+                put(&mut entry.key, key.clone());
             }
         } else {
             Self::open_slowly(entries, prefix, key);
@@ -574,7 +573,7 @@ impl Value {
 
     /// Null becomes a copy.
     #[inline]
-    fn put_copy(&mut self, value: &Self) {
+    pub(crate) fn put_copy(&mut self, value: &Self) {
         match value {
             Self::Null => {}
             Self::Int(number) => self.put(Self::Int(*number)),

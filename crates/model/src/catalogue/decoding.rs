@@ -8,16 +8,28 @@ use crate::strict::unset;
 use crate::value::{Entry, Str, prefix};
 
 pub(crate) struct Plan {
-    /// by a field's first byte on the wire: one more than its place, 0 for what takes more to know; of
-    /// those from 0x80 on the second byte is 1
-    by_key: [u8; 256],
+    /// places from [`MAX_FIELDS`] on are those of messages that JSON inlines
+    pub(crate) by_key: ByKey,
+    pub(crate) inlined: Box<[Inlined]>,
     pub(crate) slots: Box<[Slot]>,
+    /// what Go writes when nothing said it, by place
+    pub(crate) unset: Box<[Value]>,
     /// there are no slots: more fields than a word has bits
     pub(crate) many: bool,
     pub(crate) always_bits: u64,
     /// how many bits
     pub(crate) always: usize,
     pub(crate) spare: usize,
+}
+
+/// By a field's first byte on the wire: one more than its place, 0 for what takes more to know; of
+/// those from 0x80 on the second byte is 1.
+pub(crate) struct ByKey([u8; 256]);
+
+/// A message whose fields JSON has in the one around it.
+pub(crate) struct Inlined {
+    pub(crate) tag: u8,
+    pub(crate) by_key: ByKey,
 }
 
 /// A field.
@@ -29,8 +41,6 @@ pub(crate) struct Slot {
     pub(crate) omit: bool,
     /// of the field, or of its items
     pub(crate) ty: TypeId,
-    /// what Go writes when nothing said it
-    unset: Value,
 }
 
 /// What there is a short way for.
@@ -46,8 +56,6 @@ pub(crate) enum What {
     /// of texts or quantities
     Map,
     Other,
-    /// none of those: a field that came more than once
-    Again,
 }
 
 /// More fields than a word has bits take the long way.
@@ -76,16 +84,14 @@ impl Plan {
     }
 
     fn new(types: &Types, s: &Struct) -> Self {
-        let mut by_key = [0; 256];
-        let mut slots = Vec::new();
+        let (mut by_key, mut inlined) = (ByKey([0; 256]), Vec::new());
+        let (mut slots, mut values) = (Vec::new(), Vec::new());
         if s.fields.len() <= MAX_FIELDS {
             for (n, field) in (1_u8..).zip(&s.fields) {
-                // Tags up to 31, whether a number or bytes follow: the keys of those above 15 have a
-                // second byte, which is 1.
-                if field.outer == [0, 0] && (1..32).contains(&field.tag) {
-                    let key = (field.tag as usize) << 3;
-                    by_key[key] = n;
-                    by_key[key | 2] = n;
+                match field.outer {
+                    [0, 0] => by_key.put(field.tag, n),
+                    [tag, 0] => Inlined::of(&mut inlined, &mut by_key, tag).put(field.tag, n),
+                    _ => {}
                 }
                 let (what, ty) = what(types, field.ty);
                 slots.push(Slot {
@@ -94,24 +100,56 @@ impl Plan {
                     what,
                     omit: field.omit_empty && !field.pointer,
                     ty,
-                    unset: unset(types, field),
                 });
+                values.push(unset(types, field));
             }
         }
         Self {
             by_key,
+            inlined: inlined.into(),
             slots: slots.into(),
+            unset: values.into(),
             many: s.fields.len() > MAX_FIELDS,
             always_bits: s.always_bits(),
             always: s.always().len(),
             spare: s.spare(),
         }
     }
+}
+
+impl Inlined {
+    /// What is known of the message `tag` in one with these others.
+    fn of<'a>(all: &'a mut Vec<Self>, outer: &mut ByKey, tag: u8) -> &'a mut ByKey {
+        let at = all.iter().position(|i| i.tag == tag).unwrap_or(all.len());
+        if at == all.len() {
+            outer.put_bytes(tag.into(), (MAX_FIELDS + at + 1) as u8);
+            let by_key = ByKey([0; 256]);
+            all.push(Self { tag, by_key });
+        }
+        &mut all[at].by_key
+    }
+}
+
+impl ByKey {
+    /// Tags up to 31, whether a number or bytes follow: the keys of those above 15 have a second
+    /// byte, which is 1.
+    fn put(&mut self, tag: u32, n: u8) {
+        self.put_bytes(tag, n);
+        if (1..32).contains(&tag) {
+            self.0[(tag as usize) << 3] = n;
+        }
+    }
+
+    fn put_bytes(&mut self, tag: u32, n: u8) {
+        if (1..32).contains(&tag) {
+            self.0[(tag as usize) << 3 | 2] = n;
+        }
+    }
 
     /// The place of the field that begins with this byte, when that (and a 1 behind it) says it all.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn place(&self, key: u8) -> Option<u8> {
-        self.by_key[usize::from(key)].checked_sub(1)
+        self.0[usize::from(key)].checked_sub(1)
     }
 }
 
@@ -124,10 +162,6 @@ impl Slot {
 
     pub(crate) fn key(&self) -> &str {
         &self.key
-    }
-
-    pub(crate) fn unset(&self) -> Value {
-        self.unset.clone()
     }
 }
 

@@ -113,7 +113,14 @@ impl Ascii {
 }
 
 fn highest_bits(chunk: &[u8; 64]) -> u64 {
-    let eights = chunk.as_chunks::<8>().0.iter().enumerate();
+    let eights = chunk.as_chunks::<8>().0.iter();
+    let all = eights
+        .clone()
+        .fold(0, |all, eight| all | u64::from_le_bytes(*eight));
+    if all & 0x8080_8080_8080_8080 == 0 {
+        return 0;
+    }
+    let eights = eights.enumerate();
     // The product has the lowest bit of byte n at bit 56 + n.
     let bits = |eight: &[u8; 8]| {
         let lowest = (u64::from_le_bytes(*eight) >> 7) & 0x0101_0101_0101_0101;

@@ -1,14 +1,10 @@
 //! Protobuf to [`Value`].
 
 use super::ascii::Ascii;
-use super::wire::{
-    BYTES, FIXED32, FIXED64, Fail, Reader, VARINT, Wire, cut_short, malformed, no_varint, varint,
-};
+use super::wire::{BYTES, FIXED32, FIXED64, Fail, Reader, VARINT, Wire, long_varint, malformed};
 use super::{MAGIC, unwrap};
-use crate::catalogue::decoding::{Plan, Slot, What};
-use crate::catalogue::{
-    Catalogue, Field, Lazy, List, Places, Shape, Struct, Tagged, TypeId, Types,
-};
+use crate::catalogue::decoding::{ByKey, MAX_FIELDS, Plan, Slot, What};
+use crate::catalogue::{Catalogue, Field, Lazy, List, Shape, Struct, Tagged, TypeId, Types};
 use crate::strict::{unset, zero_of};
 use crate::time::{self, Instant};
 use crate::value::Entry;
@@ -22,17 +18,22 @@ pub(super) struct Decoder<'c, 'b> {
     pub(super) nodes: usize,
     ascii: &'b Ascii,
     plans: &'c [Lazy<Plan>],
-    /// the fields of all open messages as they are on the wire, the innermost last
+    /// by open message, the innermost last, and by place of a field: where it was found first
     found: Vec<Found>,
+    /// how many of those are of open messages
+    open: usize,
+    /// how many fields were found in open messages in no order
+    scattered: usize,
 }
 
 /// A field that was seen and not yet decoded.
 // Two words, written and read as such: other pieces of what was written a moment ago are slow to read.
 #[derive(Clone, Copy)]
 struct Found {
-    /// the place of the field in its struct, and the kind of wire above it
+    /// the kind of wire, how often it came again in a row (from bit 8 on), and where it ends in its
+    /// message (from bit 32 on)
     what: u64,
-    /// the number; or where the bytes are in the message: length, and start above it
+    /// the number; or how many bytes
     content: u64,
 }
 
@@ -40,64 +41,141 @@ struct Found {
 const _: () = assert!(limits::MAX_BODY < 1 << 31);
 
 impl Found {
+    const NOTHING: Self = Self::new(VARINT, 0, 0);
+
     #[inline(always)]
-    fn bytes(place: u16, start: usize, len: usize) -> Self {
+    const fn new(kind: u8, end: usize, content: u64) -> Self {
         Self {
-            what: u64::from(place) | u64::from(BYTES) << 16,
-            content: (start as u64) << 32 | len as u64,
+            what: kind as u64 | (end as u64) << 32,
+            content,
         }
     }
 
-    #[inline(always)]
-    fn number(place: u16, kind: u8, number: u64) -> Self {
-        Self {
-            what: u64::from(place) | u64::from(kind) << 16,
-            content: number,
-        }
+    /// One that ends there.
+    fn of(wire: Wire<'_>, end: usize) -> Self {
+        let content = match wire.kind {
+            BYTES => wire.content.len() as u64,
+            _ => wire.number,
+        };
+        Self::new(wire.kind, end, content)
     }
 
     #[inline(always)]
-    fn place(self) -> u16 {
-        self.what as u16
+    fn again(&mut self) {
+        self.what += 1 << 8;
+    }
+
+    /// Whether this came once, as this kind of wire.
+    #[inline(always)]
+    fn is_one(self, kind: u8) -> bool {
+        self.what as u32 == u32::from(kind)
     }
 
     #[inline(always)]
     fn kind(self) -> u8 {
-        (self.what >> 16) as u8
+        self.what as u8
     }
 
-    /// The content in the message that it was found in; none of a number.
+    fn times_again(self) -> usize {
+        (self.what as u32 >> 8) as usize
+    }
+
+    #[inline(always)]
+    fn end(self) -> usize {
+        (self.what >> 32) as usize
+    }
+
+    /// What there is of bytes, in the message that they were found in.
     #[inline(always)]
     fn content(self, message: &[u8]) -> Option<&[u8]> {
-        if self.kind() != BYTES {
-            return None;
-        }
-        let (start, len) = ((self.content >> 32) as usize, self.content as u32 as usize);
-        message.get(start..start + len)
+        let end = self.end();
+        message.get(end.wrapping_sub(self.content as usize)..end)
     }
 
     #[inline]
     fn wire(self, message: &[u8]) -> Wire<'_> {
-        match self.content(message) {
-            Some(content) => Wire::of_bytes(content),
-            None => Wire::of_number(self.kind(), self.content),
+        match self.kind() {
+            BYTES => Wire::of_bytes(self.content(message).unwrap_or_default()),
+            kind => Wire::of_number(kind, self.content),
         }
     }
 }
 
-/// Where the fields of one message are among those found: fields of a struct are few, and what is
-/// to be written, in which order, is known before anything is decoded. So every value is made where
-/// it stays, in an object of the right size.
+/// What one field was found with: mostly once, or several times in a row.
+// Given out in two words: what is more than that goes through memory, for which processors wait.
+struct Items<'f, 'b> {
+    message: &'b [u8],
+    next: Found,
+    /// the next and how many behind it
+    left: usize,
+    /// those behind the next that are elsewhere, with their places
+    others: &'f [(u16, Found)],
+}
+
+impl<'b> Items<'_, 'b> {
+    #[inline(always)]
+    fn of(first: Found, message: &'b [u8]) -> Self {
+        Self {
+            message,
+            next: first,
+            left: 1 + first.times_again(),
+            others: &[],
+        }
+    }
+
+    /// The next one; there are some left.
+    #[inline(always)]
+    fn next(&mut self) -> Found {
+        let next = self.next;
+        self.left = self.left.saturating_sub(1);
+        if self.left > 0 {
+            self.next = self.behind(next);
+        }
+        next
+    }
+
+    #[inline(never)]
+    fn behind(&mut self, found: Found) -> Found {
+        if let [(_, next), others @ ..] = self.others {
+            self.others = others;
+            return *next;
+        }
+        let (message, at) = (self.message, found.end());
+        if let Some([0..0x80, len @ 0..0x80, ..]) = message.get(at..)
+            && found.kind() == BYTES
+            && message[at] & 7 == BYTES
+        {
+            let len = usize::from(*len);
+            return Found::new(BYTES, at + 2 + len, len as u64);
+        }
+        let mut reader = Reader::new(message.get(at..).unwrap_or_default());
+        match reader.field() {
+            Ok((_, wire)) => Found::of(wire, message.len() - reader.left()),
+            // It was read before.
+            Err(_) => found,
+        }
+    }
+}
+
+/// Which fields one message has: fields of a struct are few, and what is to be written, in which
+/// order, is known before anything is decoded. So every value is made where it stays, in an object
+/// of the right size.
+#[derive(Clone, Copy)]
 struct Seen {
     /// places, as bits
     places: u64,
-    /// by place: the first found
-    first: [u8; 64],
-    /// places of those that came more than once
-    again: u64,
-    /// a field that came again after others, or too many fields to have bits
-    scattered: bool,
+    /// how many
+    fields: usize,
+    /// the place of the field right before
+    last: usize,
 }
+
+/// No place.
+const NONE: usize = usize::MAX;
+
+/// Why a message is not read the short way: it cannot be read at all, or a field came again after
+/// others.
+type Long = Option<Fail>;
 
 /// A message that is being read.
 #[derive(Clone, Copy)]
@@ -107,6 +185,7 @@ struct Message<'c, 'b> {
     bytes: &'b [u8],
     /// where its fields are among those found
     start: usize,
+    /// of the values in it
     depth: usize,
 }
 
@@ -122,7 +201,9 @@ impl<'c, 'b> Decoder<'c, 'b> {
             nodes: 0,
             ascii,
             plans: types.decoding(),
-            found: Vec::with_capacity(64),
+            found: vec![Found::NOTHING; 256],
+            open: 0,
+            scattered: 0,
         }
     }
 
@@ -169,94 +250,101 @@ impl<'c, 'b> Decoder<'c, 'b> {
     ) -> Result<(), Fail> {
         self.count(depth)?;
         let plan = self.types.decoding_of(self.plans, id);
+        let start = self.open;
         let message = Message {
             id,
             plan,
             bytes,
-            start: self.found.len(),
+            start,
             depth: depth + 1,
         };
-        let mut seen = Seen {
-            places: 0,
-            first: [0; 64],
-            again: 0,
-            scattered: plan.many,
-        };
-        self.scan(&message, [0, 0], 0..bytes.len(), &mut seen)?;
-        let countable = self.found.len() - message.start <= usize::from(u8::MAX);
-        if seen.scattered || !countable {
-            self.scattered(&message, place)?;
-        } else {
-            self.in_order(&message, &seen, place)?;
+        self.open = start + plan.slots.len();
+        if self.found.len() < self.open {
+            self.make_room();
         }
-        self.found.truncate(message.start);
+        match self.scan(&message) {
+            Ok(seen) => self.in_order(&message, seen, place)?,
+            Err(None) => self.scattered(&message, place)?,
+            Err(Some(fail)) => return Err(fail),
+        }
+        self.open = start;
         Ok(())
     }
 
+    #[cold]
+    #[inline(never)]
+    fn make_room(&mut self) {
+        self.found.resize(2 * self.open, Found::NOTHING);
+    }
+
     /// The fields found, by their places.
+    #[inline(always)]
     fn in_order(
         &mut self,
         message: &Message<'c, 'b>,
-        seen: &Seen,
+        seen: Seen,
         place: &mut Value,
     ) -> Result<(), Fail> {
         let Message {
-            plan, bytes, depth, ..
+            plan,
+            bytes,
+            start,
+            depth,
+            ..
         } = *message;
-        let places = seen.places | plan.always_bits;
         // The outermost gets its kind and version besides.
         let room = plan.spare + if depth == 1 { 2 } else { 0 };
-        let fields = match seen.again {
-            // A few too many: what is always written may have been found, too.
-            0 => self.found.len() - message.start + plan.always,
-            _ => places.count_ones() as usize,
-        };
-        let entries = place.open_object(fields + room);
+        // A few too many: what is always written may have been found, too.
+        let entries = place.open_object(seen.fields + plan.always + room);
         let mut leaves = 0;
-        for (i, slot) in Places(places).zip_places(&plan.slots) {
+        let mut left = seen.places | plan.always_bits;
+        while left != 0 {
+            let i = left.trailing_zeros() as usize;
+            left &= left - 1;
+            let (Some(slot), Some(found)) = (plan.slots.get(i), self.found.get(start + i)) else {
+                break;
+            };
+            let found = *found;
             let value = slot.open(entries);
-            if seen.places >> (i & 63) & 1 == 0 {
-                value.put(slot.unset());
+            if seen.places >> i & 1 == 0 {
+                if let Some(unset) = plan.unset.get(i) {
+                    value.put_copy(unset);
+                }
                 continue;
             }
-            let first = message.start + usize::from(seen.first[usize::from(i & 63)]);
-            let found = self.found[first];
-            let what = match seen.again >> (i & 63) & 1 {
-                0 => slot.what,
-                _ => What::Again,
-            };
-            let keep = match (what, found.content(bytes)) {
-                (What::Text, Some(part)) if self.ascii.put(part, value) => {
+            let keep = match slot.what {
+                What::Text
+                    if found.is_one(BYTES)
+                        && let Some(part) = found.content(bytes)
+                        && self.ascii.put(part, value) =>
+                {
                     leaves += 1;
                     !(slot.omit && part.is_empty())
                 }
-                (What::Struct, Some(content)) => {
+                What::Struct
+                    if found.is_one(BYTES)
+                        && let Some(content) = found.content(bytes) =>
+                {
                     self.structure(slot.ty, content, depth, value)?;
                     !(slot.omit && matches!(value, Value::Object(map) if map.is_empty()))
                 }
-                (What::Bool, None) if found.kind() == VARINT => {
+                What::Bool if found.is_one(VARINT) => {
                     leaves += 1;
                     value.put(Value::Bool(found.content != 0));
                     !(slot.omit && found.content == 0)
                 }
                 // Go keeps the low half.
-                (What::Int32, None) if found.kind() == VARINT => {
+                What::Int32 if found.is_one(VARINT) => {
                     leaves += 1;
                     value.put(Value::Int(i64::from(found.content as i32)));
                     !(slot.omit && found.content as i32 == 0)
                 }
-                (What::Int64, None) if found.kind() == VARINT => {
+                What::Int64 if found.is_one(VARINT) => {
                     leaves += 1;
                     value.put(Value::Int(found.content.cast_signed()));
                     !(slot.omit && found.content == 0)
                 }
-                (what, _) => {
-                    let end = match what {
-                        What::Again => self.end_of_run(first),
-                        _ => first + 1,
-                    };
-                    self.deep(message, slot, i, first..end, value)?
-                }
+                _ => self.deep(message, slot, i, &mut Items::of(found, bytes), value)?,
             };
             if !keep {
                 entries.pop();
@@ -273,39 +361,47 @@ impl<'c, 'b> Decoder<'c, 'b> {
         &mut self,
         message: &Message<'c, 'b>,
         slot: &'c Slot,
-        place: u16,
-        found: Range<usize>,
+        place: usize,
+        items: &mut Items<'_, 'b>,
         value: &mut Value,
     ) -> Result<bool, Fail> {
-        let Message { bytes, depth, .. } = *message;
+        let depth = message.depth;
         match slot.what {
             What::Structs => {
-                for (at, item) in found.clone().zip(value.open_array(found.len())) {
-                    let Some(content) = self.found[at].content(bytes) else {
-                        return Err(self.found[at].wire(bytes).wrong(slot.key()));
+                for item in value.open_array(items.left) {
+                    let found = items.next();
+                    let content = match found.kind() {
+                        BYTES => found.content(message.bytes),
+                        _ => None,
+                    };
+                    let Some(content) = content else {
+                        return Err(found.wire(message.bytes).wrong(slot.key()));
                     };
                     self.structure(slot.ty, content, depth, item)?;
                 }
                 Ok(true)
             }
             What::Texts => {
-                for (at, item) in found.clone().zip(value.open_array(found.len())) {
-                    match self.found[at].content(bytes) {
-                        Some(part) if self.ascii.put(part, item) => self.count(depth)?,
-                        _ => {
-                            let wire = self.found[at].wire(bytes);
-                            self.fill(slot.ty, wire, slot.key(), depth, item)?;
-                        }
+                for item in value.open_array(items.left) {
+                    let found = items.next();
+                    if found.kind() == BYTES
+                        && let Some(part) = found.content(message.bytes)
+                        && self.ascii.put(part, item)
+                    {
+                        self.count(depth)?;
+                    } else {
+                        let wire = found.wire(message.bytes);
+                        self.fill(slot.ty, wire, slot.key(), depth, item)?;
                     }
                 }
                 Ok(true)
             }
             What::Map => {
-                self.map(slot.key(), slot.ty, found, message, value)?;
+                self.map(slot.key(), slot.ty, items, depth, value)?;
                 Ok(true)
             }
             _ => match self.types.structure(message.id) {
-                Some(s) => self.field(&s.fields[usize::from(place)], found, message, value),
+                Some(s) => self.field(&s.fields[place], items, depth, value),
                 None => Ok(false),
             },
         }
@@ -316,155 +412,198 @@ impl<'c, 'b> Decoder<'c, 'b> {
         *s.open(place, entries) = unset(self.types, &s.fields[usize::from(place)]);
     }
 
-    /// The fields found, in whatever order.
+    /// Reads a message whose fields are in no order.
+    #[cold]
+    #[inline(never)]
     fn scattered(&mut self, message: &Message<'c, 'b>, place: &mut Value) -> Result<(), Fail> {
-        let start = message.start;
         let Some(s) = self.types.structure(message.id) else {
             return Ok(());
         };
-        self.found[start..].sort_by_key(|f| f.place());
-        let all = self.found.len();
-        let different = self.found[start..].chunk_by(|a, b| a.place() == b.place());
-        let room = different.count() + s.always().len() + s.spare();
+        let before = self.scattered;
+        let mut found = Vec::new();
+        self.find_all(s, [0, 0], message.bytes, 0..message.bytes.len(), &mut found)?;
+        found.sort_by_key(|(place, _)| *place);
+        let different = found.chunk_by(|(a, _), (b, _)| a == b);
+        let room = different.clone().count() + s.always().len() + s.spare();
         let entries = place.open_object(room);
         let mut always = s.always();
-        let mut at = start;
-        while at < all {
-            let place = self.found[at].place();
+        for found in different {
+            let [(place, first), others @ ..] = found else {
+                continue;
+            };
             while let [next, rest @ ..] = always
-                && *next <= place
+                && next <= place
             {
-                if *next < place {
+                if next < place {
                     self.unset(s, *next, entries);
                 }
                 always = rest;
             }
-            let end = self.end_of_run(at);
-            let field = &s.fields[usize::from(place)];
-            let value = s.open(place, entries);
-            if !self.field(field, at..end, message, value)? {
+            let items = &mut Items {
+                message: message.bytes,
+                next: *first,
+                left: found.len(),
+                others,
+            };
+            let value = s.open(*place, entries);
+            if !self.field(&s.fields[usize::from(*place)], items, message.depth, value)? {
                 entries.pop();
             }
-            at = end;
         }
         for next in always {
             self.unset(s, *next, entries);
         }
+        self.scattered = before;
         Ok(())
     }
 
-    /// Finds the fields of a message, or of one inside that JSON inlines.
-    fn scan(
+    /// Finds all fields of a message, or of one inside that JSON inlines, with their places.
+    fn find_all(
+        &mut self,
+        s: &Struct,
+        outer: [u8; 2],
+        bytes: &'b [u8],
+        range: Range<usize>,
+        all: &mut Vec<(u16, Found)>,
+    ) -> Result<(), Fail> {
+        let mut at = range.start;
+        while at < range.end {
+            let (field, next) = one(s, outer, bytes, at..range.end)?;
+            match field {
+                One::Unknown => {}
+                One::Message(inner, content) => self.find_all(s, inner, bytes, content, all)?,
+                One::Field(place, found) => {
+                    self.scattered += 1;
+                    if self.scattered > limits::MAX_NODES {
+                        return Err(too_many());
+                    }
+                    all.push((place, found));
+                }
+            }
+            at = next;
+        }
+        Ok(())
+    }
+
+    /// Finds the fields of a message.
+    #[inline(always)]
+    fn scan(&mut self, message: &Message<'c, 'b>) -> Result<Seen, Long> {
+        let Message {
+            plan, bytes, start, ..
+        } = *message;
+        if plan.many {
+            return Err(None);
+        }
+        let mut seen = Seen {
+            places: 0,
+            fields: 0,
+            last: NONE,
+        };
+        let mut at = 0;
+        while at < bytes.len() {
+            let Some((place, found)) = short(&plan.by_key, bytes, at) else {
+                // A copy: what is seen elsewhere is kept in memory.
+                let mut now = seen;
+                at = self.long(message, [0, 0], at..bytes.len(), &mut now)?;
+                seen = now;
+                continue;
+            };
+            at = found.end();
+            if place >= MAX_FIELDS {
+                let mut now = seen;
+                self.inlined(message, place - MAX_FIELDS, found, &mut now)?;
+                seen = now;
+                continue;
+            }
+            let Some(first) = self.found.get_mut(start + place) else {
+                return Err(None);
+            };
+            note(&mut seen, place, found, first)?;
+        }
+        Ok(seen)
+    }
+
+    /// Finds the fields of a message that JSON inlines.
+    #[inline(never)]
+    fn inlined(
+        &mut self,
+        message: &Message<'c, 'b>,
+        which: usize,
+        found: Found,
+        seen: &mut Seen,
+    ) -> Result<(), Long> {
+        let Some(inlined) = message.plan.inlined.get(which) else {
+            return Err(None);
+        };
+        let bytes = message.bytes.get(..found.end()).unwrap_or_default();
+        let mut at = bytes.len() - found.content as usize;
+        seen.last = NONE;
+        while at < bytes.len() {
+            let Some((place, found)) = short(&inlined.by_key, bytes, at) else {
+                at = self.long(message, [inlined.tag, 0], at..bytes.len(), seen)?;
+                continue;
+            };
+            at = found.end();
+            let Some(first) = self.found.get_mut(message.start + place) else {
+                return Err(None);
+            };
+            note(seen, place, found, first)?;
+        }
+        seen.last = NONE;
+        Ok(())
+    }
+
+    /// Finds one field, or those of a message that JSON inlines. Gives back what is behind it.
+    #[inline(never)]
+    fn long(
         &mut self,
         message: &Message<'c, 'b>,
         outer: [u8; 2],
         range: Range<usize>,
         seen: &mut Seen,
-    ) -> Result<(), Fail> {
-        let Some(bytes) = message.bytes.get(..range.end) else {
-            return Err(cut_short());
+    ) -> Result<usize, Long> {
+        let Some(s) = self.types.structure(message.id) else {
+            return Err(None);
         };
-        let mut at = range.start;
-        while let Some(key) = bytes.get(at) {
-            let keys = 1 + usize::from(*key >> 7);
-            if outer == [0, 0]
-                && let Some(place) = message.plan.place(*key)
-                && (keys == 1 || bytes.get(at + 1) == Some(&1))
-            {
-                let rest = bytes.get(at + keys..).unwrap_or_default();
-                let (number, used) = varint(rest);
-                if used == 0 {
-                    return Err(no_varint(rest));
+        let (field, next) = one(s, outer, message.bytes, range)?;
+        match field {
+            One::Unknown => seen.last = NONE,
+            One::Message(inner, content) => {
+                seen.last = NONE;
+                let mut at = content.start;
+                while at < content.end {
+                    at = self.long(message, inner, at..content.end, seen)?;
                 }
-                let start = at + keys + used;
-                let found = if key & 7 == BYTES {
-                    let len = usize::try_from(number).unwrap_or(usize::MAX);
-                    if len > bytes.len() - start {
-                        return Err(cut_short());
-                    }
-                    at = start + len;
-                    Found::bytes(place.into(), start, len)
-                } else {
-                    at = start;
-                    Found::number(place.into(), VARINT, number)
+                seen.last = NONE;
+            }
+            One::Field(place, found) => {
+                let place = usize::from(place);
+                let Some(first) = self.found.get_mut(message.start + place) else {
+                    return Err(None);
                 };
-                self.note(message, found, seen)?;
-                continue;
-            }
-            let mut reader = Reader::new(bytes.get(at..).unwrap_or_default());
-            let (tag, wire) = reader.field()?;
-            at = bytes.len() - reader.left();
-            let start = at - wire.content.len();
-            match self
-                .types
-                .structure(message.id)
-                .map_or(Tagged::Unknown, |s| s.tagged(outer, tag))
-            {
-                // Fields of a newer version are skipped, as in Go.
-                Tagged::Unknown => {}
-                Tagged::Message(inner) => {
-                    wire.bytes("")?;
-                    self.scan(message, inner, start..at, seen)?;
-                }
-                Tagged::Field(place) => {
-                    let found = match wire.kind {
-                        BYTES => Found::bytes(place, start, wire.content.len()),
-                        kind => Found::number(place, kind, wire.number),
-                    };
-                    self.note(message, found, seen)?;
-                }
+                note(seen, place, found, first)?;
             }
         }
-        Ok(())
-    }
-
-    #[inline(always)]
-    fn note(
-        &mut self,
-        message: &Message<'c, 'b>,
-        found: Found,
-        seen: &mut Seen,
-    ) -> Result<(), Fail> {
-        let (place, at) = (found.place(), self.found.len() - message.start);
-        let bit = 1_u64 << (place & 63);
-        if seen.places & bit == 0 {
-            seen.places |= bit;
-            seen.first[usize::from(place) & 63] = at as u8;
-        } else {
-            seen.again |= bit;
-            seen.scattered |= self.found.last().is_none_or(|f| f.place() != place);
-            if self.found.len() > limits::MAX_NODES {
-                return Err(too_many());
-            }
-        }
-        self.found.push(found);
-        Ok(())
-    }
-
-    /// Behind the last of the same field as at `at`.
-    fn end_of_run(&self, at: usize) -> usize {
-        let place = self.found[at].place();
-        let same = self.found[at..].iter().take_while(|f| f.place() == place);
-        at + same.count()
+        Ok(next)
     }
 
     /// Reads a field from what was found; `false` when Go leaves it out.
     fn field(
         &mut self,
         field: &'c Field,
-        found: Range<usize>,
-        message: &Message<'c, 'b>,
+        items: &mut Items<'_, 'b>,
+        depth: usize,
         value: &mut Value,
     ) -> Result<bool, Fail> {
         let shape = self.types.get(field.ty);
         match shape {
-            Shape::List(list) if !list.wrapped => self.list(field, list, found, message, value)?,
-            Shape::Map(item) => self.map(&field.json, *item, found, message, value)?,
+            Shape::List(list) if !list.wrapped => self.list(field, list, items, depth, value)?,
+            Shape::Map(item) => self.map(&field.json, *item, items, depth, value)?,
             _ => {
                 // The last one counts.
-                for at in found {
-                    let wire = self.found[at].wire(message.bytes);
-                    self.fill(field.ty, wire, &field.json, message.depth, value)?;
+                while items.left > 0 {
+                    let wire = items.next().wire(items.message);
+                    self.fill(field.ty, wire, &field.json, depth, value)?;
                 }
             }
         }
@@ -476,23 +615,22 @@ impl<'c, 'b> Decoder<'c, 'b> {
         &mut self,
         field: &'c Field,
         list: &'c List,
-        found: Range<usize>,
-        message: &Message<'c, 'b>,
+        items: &mut Items<'_, 'b>,
+        depth: usize,
         place: &mut Value,
     ) -> Result<(), Fail> {
         let shape = self.types.get(list.item);
         if let Shape::Int32 | Shape::Int64 | Shape::Bool = shape {
-            let items = place.open_array(0);
-            for at in found {
-                let wire = self.found[at].wire(message.bytes);
-                self.items(list, wire, &field.json, message.depth, items)?;
+            let values = place.open_array(0);
+            while items.left > 0 {
+                let wire = items.next().wire(items.message);
+                self.items(list, wire, &field.json, depth, values)?;
             }
             return Ok(());
         }
-        let items = place.open_array(found.len());
-        for (at, item) in found.zip(items) {
-            let wire = self.found[at].wire(message.bytes);
-            self.fill(list.item, wire, &field.json, message.depth, item)?;
+        for value in place.open_array(items.left) {
+            let wire = items.next().wire(items.message);
+            self.fill(list.item, wire, &field.json, depth, value)?;
         }
         Ok(())
     }
@@ -501,21 +639,22 @@ impl<'c, 'b> Decoder<'c, 'b> {
         &mut self,
         name: &str,
         item: TypeId,
-        found: Range<usize>,
-        message: &Message<'c, 'b>,
+        items: &mut Items<'_, 'b>,
+        depth: usize,
         place: &mut Value,
     ) -> Result<(), Fail> {
         let quantities = *self.types.get(item) == Shape::Quantity;
         let texts = *self.types.get(item) == Shape::String;
-        let pairs = place.open_object(found.len());
-        for at in found {
+        let pairs = place.open_object(items.left);
+        while items.left > 0 {
+            let found = items.next();
             pairs.push(Entry::EMPTY);
             let Some(entry) = pairs.last_mut() else {
                 continue;
             };
-            let found = self.found[at];
-            if let Some(bytes) = found.content(message.bytes)
-                && let Some((key, value)) = plain_pair(bytes)
+            if found.kind() == BYTES
+                && let Some(pair) = found.content(items.message)
+                && let Some((key, value)) = plain_pair(pair)
                 && let Some(text) = match (texts, quantities) {
                     (true, _) => Some(value),
                     (_, true) => self.plain_quantity(value),
@@ -524,11 +663,11 @@ impl<'c, 'b> Decoder<'c, 'b> {
                 && self.ascii.put_key(key, entry)
                 && self.ascii.put(text, entry.value_mut())
             {
-                self.count(message.depth)?;
+                self.count(depth)?;
                 continue;
             }
-            let pair = found.wire(message.bytes).bytes(name)?;
-            self.pair(entry, item, pair, name, message.depth)?;
+            let pair = found.wire(items.message).bytes(name)?;
+            self.pair(entry, item, pair, name, depth)?;
         }
         if let Value::Object(map) = place {
             // The last of equal keys counts.
@@ -755,6 +894,92 @@ impl<'c, 'b> Decoder<'c, 'b> {
             _ => Value::Array(items),
         })
     }
+}
+
+/// Notes a field behind those that were seen; `first` is where it was found first.
+#[inline(always)]
+fn note(seen: &mut Seen, place: usize, found: Found, first: &mut Found) -> Result<(), Long> {
+    let bit = 1_u64 << (place & 63);
+    if seen.places & bit == 0 {
+        seen.places |= bit;
+        seen.fields += 1;
+        seen.last = place;
+        *first = found;
+        return Ok(());
+    }
+    if seen.last != place {
+        return Err(None);
+    }
+    first.again();
+    if first.times_again() > limits::MAX_NODES {
+        return Err(Some(too_many()));
+    }
+    Ok(())
+}
+
+/// The field at `at` and its place, if its first byte (and a 1 behind it) says which it is.
+#[inline(always)]
+fn short(by_key: &ByKey, bytes: &[u8], at: usize) -> Option<(usize, Found)> {
+    let key = *bytes.get(at)?;
+    let place = by_key.place(key)?;
+    let mut at = at + 1;
+    if key >= 0x80 {
+        if *bytes.get(at)? != 1 {
+            return None;
+        }
+        at += 1;
+    }
+    let mut number = u64::from(*bytes.get(at)?);
+    if number < 0x80 {
+        at += 1;
+    } else {
+        let used;
+        (number, used) = long_varint(bytes.get(at..)?);
+        if used == 0 {
+            return None;
+        }
+        at += used;
+    }
+    let mut kind = VARINT;
+    if key & 7 == BYTES {
+        if number > (bytes.len() - at) as u64 {
+            return None;
+        }
+        kind = BYTES;
+        at += number as usize;
+    }
+    Some((place.into(), Found::new(kind, at, number)))
+}
+
+/// What one field of a message is.
+enum One {
+    Unknown,
+    /// inlined by JSON: which one, and where its fields are
+    Message([u8; 2], Range<usize>),
+    /// a place in the struct
+    Field(u16, Found),
+}
+
+/// The field that a part of `bytes` begins with, in an inlined message or none, and where it ends.
+fn one(
+    s: &Struct,
+    outer: [u8; 2],
+    bytes: &[u8],
+    range: Range<usize>,
+) -> Result<(One, usize), Fail> {
+    let mut reader = Reader::new(bytes.get(range.clone()).unwrap_or_default());
+    let (tag, wire) = reader.field()?;
+    let end = range.end - reader.left();
+    let field = match s.tagged(outer, tag) {
+        // Fields of a newer version are skipped, as in Go.
+        Tagged::Unknown => One::Unknown,
+        Tagged::Message(inner) => {
+            let content = wire.bytes("")?;
+            One::Message(inner, end - content.len()..end)
+        }
+        Tagged::Field(place) => One::Field(place, Found::of(wire, end)),
+    };
+    Ok((field, end))
 }
 
 /// Key and value of a map, when they come in this order, once, and both are short.

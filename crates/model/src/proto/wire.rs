@@ -23,7 +23,7 @@ pub(super) struct Reader<'a> {
 /// The number that `bytes` begin with, and how many of them it takes; none when there is no number.
 // Given back in two words: what is more than that, or changed in its place, goes through memory.
 #[inline(always)]
-pub(super) fn varint(bytes: &[u8]) -> (u64, usize) {
+fn varint(bytes: &[u8]) -> (u64, usize) {
     // One byte is what most tags, lengths and flags take.
     match bytes.first() {
         Some(b @ 0..0x80) => (u64::from(*b), 1),
@@ -32,7 +32,7 @@ pub(super) fn varint(bytes: &[u8]) -> (u64, usize) {
 }
 
 #[inline(never)]
-fn long_varint(bytes: &[u8]) -> (u64, usize) {
+pub(super) fn long_varint(bytes: &[u8]) -> (u64, usize) {
     let mut value = 0u64;
     for (i, b) in bytes.iter().take(10).enumerate() {
         value |= u64::from(b & 0x7f).checked_shl(7 * i as u32).unwrap_or(0);
@@ -48,7 +48,7 @@ fn long_varint(bytes: &[u8]) -> (u64, usize) {
 
 /// What is wrong where no number is.
 #[cold]
-pub(super) fn no_varint(bytes: &[u8]) -> Fail {
+fn no_varint(bytes: &[u8]) -> Fail {
     malformed(if bytes.len() < 10 {
         "unexpected EOF"
     } else {
@@ -57,7 +57,7 @@ pub(super) fn no_varint(bytes: &[u8]) -> Fail {
 }
 
 #[cold]
-pub(super) fn cut_short() -> Fail {
+fn cut_short() -> Fail {
     malformed("unexpected EOF")
 }
 
