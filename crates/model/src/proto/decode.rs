@@ -201,7 +201,7 @@ impl<'c, 'b> Decoder<'c, 'b> {
             nodes: 0,
             ascii,
             plans: types.decoding(),
-            found: vec![Found::NOTHING; 256],
+            found: vec![Found::NOTHING; 128],
             open: 0,
             scattered: 0,
         }
@@ -643,8 +643,8 @@ impl<'c, 'b> Decoder<'c, 'b> {
         depth: usize,
         place: &mut Value,
     ) -> Result<(), Fail> {
-        let quantities = *self.types.get(item) == Shape::Quantity;
-        let texts = *self.types.get(item) == Shape::String;
+        let quantities = matches!(self.types.get(item), Shape::Quantity);
+        let texts = matches!(self.types.get(item), Shape::String);
         let pairs = place.open_object(items.left);
         while items.left > 0 {
             let found = items.next();

@@ -293,6 +293,53 @@ mod tests {
         assert_eq!(value.str_at(&["metadata", "name"]), Some("last"));
     }
 
+    /// However the items of a list are strewn over a message, they are the same list.
+    #[test]
+    fn items_of_a_list_may_come_in_a_row_or_apart() {
+        let (types, root) = sample_types();
+        let container = |name: &str| {
+            let mut bytes = Vec::new();
+            put_bytes(1, name.as_bytes(), &mut bytes);
+            bytes
+        };
+        let names = [
+            "a",
+            "b",
+            "",
+            "a name of more than a hundred and twenty-seven bytes: "
+                .repeat(3)
+                .leak(),
+        ];
+        // after each item: nothing; a field that nobody knows; one that is written with more bytes
+        // than it takes; another field, which comes again
+        let unknown: &[u8] = &[0xf8, 0x7f, 0x07];
+        let longer: &[u8] = &[0x90, 0x80, 0x00, 0x03];
+        let other: &[u8] = &[0x10, 0x03];
+        for between in [&[], unknown, longer, other] {
+            for key in [&[0x0a_u8][..], &[0x8a, 0x00]] {
+                let mut spec = Vec::new();
+                for name in names {
+                    let item = container(name);
+                    spec.extend_from_slice(key);
+                    wire::put_varint(item.len() as u64, &mut spec);
+                    spec.extend_from_slice(&item);
+                    spec.extend_from_slice(between);
+                }
+                let mut bytes = Vec::new();
+                put_bytes(2, &spec, &mut bytes);
+                let value = decode_message(&types, root, &bytes).unwrap();
+                let items = value.at(&["spec", "containers"]).and_then(Value::as_array);
+                let items = items.unwrap().iter().map(|c| c.str_at(&["name"]).unwrap());
+                assert!(items.eq(names), "{between:?} {key:?}");
+                let replicas = value.at(&["spec", "replicas"]).and_then(Value::as_i64);
+                assert_eq!(
+                    replicas,
+                    (between.len() % 2 == 0 && !between.is_empty()).then_some(3)
+                );
+            }
+        }
+    }
+
     /// apimachinery `pkg/apis/meta/v1/time_proto.go`: no bytes are no time, zeros are 1970.
     #[test]
     fn the_epoch_is_a_time() {
