@@ -37,8 +37,8 @@ struct Found {
     content: u64,
 }
 
-// Positions are smaller than that.
-const _: () = assert!(limits::MAX_BODY < 1 << 31);
+// Positions are smaller than that, and so is what may come again.
+const _: () = assert!(limits::MAX_BODY < 1 << 31 && limits::MAX_NODES + 1 < 1 << 24);
 
 impl Found {
     const NOTHING: Self = Self::new(VARINT, 0, 0);
