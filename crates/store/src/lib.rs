@@ -51,6 +51,7 @@ pub mod etcd;
 pub mod fence;
 mod image;
 pub mod limits;
+mod measured;
 pub mod memory;
 #[cfg(feature = "postgres")]
 pub mod postgres;
@@ -59,10 +60,13 @@ mod remote;
 pub mod room;
 pub mod server;
 pub mod span;
+mod tenant;
 pub mod transfer;
 mod types;
 
 pub use image::{Image, Imported, LeaseImage};
+pub use measured::Measured;
+pub use tenant::for_tenants;
 pub use types::*;
 
 use async_trait::async_trait;

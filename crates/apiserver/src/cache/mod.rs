@@ -429,10 +429,35 @@ pub fn store_error(e: &freehold_store::Error) -> ApiError {
         E::TooLarge(_) => ApiError::too_large(e.to_string()),
         E::Throttled(_) => ApiError::too_many_requests(e.to_string(), 1),
         E::Fenced(_) | E::Deleted | E::SlowWatcher | E::Unavailable(_) => {
-            ApiError::unavailable(e.to_string())
+            ApiError::unavailable(freehold_store::for_tenants(e))
         }
         E::LeaseNotFound(_) | E::LeaseExists(_) | E::KeyNotFound | E::Corrupt(_) => {
-            ApiError::internal(e)
+            ApiError::internal(freehold_store::for_tenants(e))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_learn_nothing_of_the_datastore_but_what_they_can_do() {
+        use freehold_store::Error as E;
+        let secret = "PostgreSQL at db.internal:5432 refuses the password of user \"keeper\"";
+        for (error, code) in [
+            (E::Unavailable(secret.into()), 503),
+            (E::Corrupt(secret.into()), 500),
+        ] {
+            let said = store_error(&error);
+            assert_eq!(said.code, code);
+            let text = format!("{said:?}");
+            assert!(
+                !text.contains("db.internal") && !text.contains("keeper"),
+                "{text}"
+            );
+        }
+        let said = store_error(&E::Unavailable(secret.into()));
+        assert!(said.message.contains("try again"), "{}", said.message);
     }
 }

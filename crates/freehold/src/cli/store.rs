@@ -6,9 +6,12 @@ mod copy;
 mod fence;
 mod fsck;
 mod jobs;
+mod metrics;
 mod place;
 mod rekey;
 mod serve;
+
+pub(crate) use metrics::labels;
 
 use super::{Global, Printer};
 use anyhow::Result;

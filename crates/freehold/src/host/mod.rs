@@ -70,21 +70,23 @@ impl Host {
         let credentials = own::credentials(&data, &bound)?;
         let store = open_store(&data.file("store")).await?;
         let keyspaces: Arc<dyn Keyspaces> = store.clone();
-        let own = own::start(&credentials, keyspaces.as_ref(), &bound.server()).await?;
-        // Of every keyspace: only the host's own control plane tells it, to who may read it there.
         let measured = Arc::downgrade(&store);
-        own.also_tell(move || {
-            let metrics = measured.upgrade().map(|store| store.metrics());
-            metrics
-                .unwrap_or_default()
-                .text(|id| format!("keyspace=\"{id}\""))
-        });
+        let own = own::start(&credentials, keyspaces.as_ref(), &bound.server()).await?;
         let client = in_process(&own);
 
         let shutdown = CancellationToken::new();
         let pool = Arc::new(Pool::new(surroundings(
             &client, keyspaces, &bound, options, &shutdown,
         )));
+        // Of every keyspace: only the host's own control plane tells it, to who may read it there.
+        let others = Arc::downgrade(&pool);
+        own.also_tell(move || {
+            let metrics = measured.upgrade().map(|store| store.metrics());
+            let mut metrics = metrics.unwrap_or_default();
+            let others = others.upgrade().map(|pool| pool.metrics());
+            metrics.awake.extend(others.unwrap_or_default());
+            metrics.text(crate::cli::labels)
+        });
         let door = Arc::new(Frontdoor::new(
             own::backend(&credentials, own.clone())?,
             pool.clone(),

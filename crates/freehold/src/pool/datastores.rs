@@ -6,7 +6,8 @@ use super::settings::Settings;
 use freehold_api::condition::{self, reasons, types};
 use freehold_api::names::FINALIZER_POOL;
 use freehold_api::{Condition, ControlPlane, DataStore, DataStoreStatus};
-use freehold_store::Keyspaces;
+use freehold_store::embedded::KeyspaceMetrics;
+use freehold_store::{Keyspaces, Measured};
 use futures::StreamExt as _;
 use kube::api::{ListParams, Patch, PatchParams};
 use kube::runtime::controller::{Action, Controller};
@@ -32,13 +33,15 @@ pub(super) struct DataStores {
     host: kube::Client,
     embedded: Arc<dyn Keyspaces>,
     known: Mutex<BTreeMap<String, Arc<Mutex<Slot>>>>,
+    /// those that are open, for their numbers
+    measured: parking_lot::Mutex<BTreeMap<String, Arc<Measured>>>,
 }
 
 /// What is known of one datastore.
 #[derive(Default)]
 struct Slot {
     settings: Option<Settings>,
-    keyspaces: Option<Arc<dyn Keyspaces>>,
+    keyspaces: Option<Arc<Measured>>,
     /// how often it was opened with other settings
     opened: u64,
     checked: Option<Instant>,
@@ -63,6 +66,19 @@ impl Unusable {
         let message = message.into();
         Self { reason, message }
     }
+
+    /// The same for who only uses it: what is wrong with it is on the DataStore, which they may not
+    /// read, and in the log.
+    pub(super) fn for_tenants(&self, name: &str) -> String {
+        if self.reason == reasons::DATASTORE_NOT_FOUND {
+            return format!("datastore {name}: {}", self.message);
+        }
+        let why = &self.message;
+        tracing::warn!(datastore = name, why, "a datastore cannot be used");
+        format!(
+            "datastore {name} cannot be used at present: whoever runs it finds out why in the condition Ready of the DataStore"
+        )
+    }
 }
 
 /// The datastore that a control plane's data is in, or is to be put in.
@@ -83,6 +99,7 @@ impl DataStores {
             host,
             embedded,
             known: Mutex::default(),
+            measured: parking_lot::Mutex::default(),
         }
     }
 
@@ -113,16 +130,33 @@ impl DataStores {
             .await
             .map_err(|why| Unusable::new(reasons::INVALID_SPEC, why))?;
         let name = object.name_any();
-        let slot = self.known.lock().await.entry(name).or_default().clone();
+        let slot = self
+            .known
+            .lock()
+            .await
+            .entry(name.clone())
+            .or_default()
+            .clone();
         // Whoever else wants this datastore waits for this attempt, which is bounded.
         let mut slot = slot.lock().await;
         let attempt = tokio::time::timeout(LIMIT, slot.ready(settings)).await;
         let done = attempt.unwrap_or_else(|_| Err("it does not answer in time".to_owned()));
+        if let Some(open) = &slot.keyspaces {
+            self.measured.lock().insert(name, open.clone());
+        }
         done.map_err(|why| Unusable::new(reasons::DATASTORE_UNAVAILABLE, why))
     }
 
     async fn forget(&self, name: &str) {
         self.known.lock().await.remove(name);
+        self.measured.lock().remove(name);
+    }
+
+    /// Numbers of what is open in them.
+    pub(super) fn metrics(&self) -> Vec<KeyspaceMetrics> {
+        let measured = self.measured.lock();
+        let each = measured.iter().map(|(name, open)| open.metrics(name));
+        each.flatten().collect()
     }
 }
 
@@ -143,6 +177,7 @@ impl Slot {
             }
             None => {
                 let open = settings.connect().await.map_err(|e| e.to_string())?;
+                let open = Measured::new(open);
                 self.keyspaces = Some(open.clone());
                 open
             }

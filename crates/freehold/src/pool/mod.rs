@@ -71,6 +71,11 @@ impl Pool {
         }
     }
 
+    /// Numbers of the keyspaces that are open in datastores that others run.
+    pub(crate) fn metrics(&self) -> Vec<freehold_store::embedded::KeyspaceMetrics> {
+        self.datastores.metrics()
+    }
+
     /// The control plane of a server name (lower case), if it is served here.
     pub(crate) fn backend(&self, server_name: &str) -> Option<Arc<dyn Backend>> {
         let plane = self.read().by_server_name.get(server_name).cloned();

@@ -6,7 +6,7 @@ use crate::guard;
 use async_trait::async_trait;
 use freehold_api::Power;
 use freehold_apiserver::listen::Backend;
-use freehold_apiserver::{Config, ControlPlane, Limits, Visit};
+use freehold_apiserver::{Config, ControlPlane, Limits, StartError, Visit};
 use freehold_model::{ApiError, Catalogue};
 use freehold_store::fence::Fenced;
 use freehold_store::{Keyspaces, Quota, Store};
@@ -228,7 +228,7 @@ impl Plane {
             .keyspaces
             .open(&keyspace(&self.uid))
             .await
-            .map_err(|e| e.to_string())?;
+            .map_err(|e| freehold_store::for_tenants(&e))?;
         // Nobody writes to it while it is moved elsewhere.
         let store: Arc<dyn Store> = Fenced::discreet(store);
         *write(&self.stored) = Some((store.clone(), self.quota()?));
@@ -248,10 +248,13 @@ impl Plane {
             },
         };
         ControlPlane::start(config).await.map_err(|e| {
-            let cause = std::error::Error::source(&e)
-                .map(|c| format!(": {c}"))
-                .unwrap_or_default();
-            format!("{e}{cause}")
+            // Its tenant reads this.
+            match &e {
+                StartError::Store(cause) => {
+                    format!("{e}: {}", freehold_store::for_tenants(cause))
+                }
+                _ => e.to_string(),
+            }
         })
     }
 

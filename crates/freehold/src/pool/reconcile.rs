@@ -12,7 +12,7 @@ use freehold_api::condition::{reasons, types};
 use freehold_api::names::{FINALIZER_POOL, secret};
 use freehold_api::{Condition, ControlPlane, Endpoint, Engine, Placement, Power};
 use freehold_model::catalogue::{DEFAULT_MINOR, NEWEST_MINOR, OLDEST_MINOR};
-use freehold_store::transfer;
+use freehold_store::{for_tenants, transfer};
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Patch, PatchParams};
 use kube::runtime::controller::Action;
@@ -209,7 +209,7 @@ async fn datastore(
     storage::allowed(name, owner, pool).await?;
     let store = pool.datastores.get(name).await;
     store.map_err(|why| {
-        let message = format!("datastore {name}: {}", why.message);
+        let message = why.for_tenants(name);
         Condition::no(types::SERVING, why.reason, message)
     })
 }
@@ -245,7 +245,7 @@ async fn moved(
         return Ok(false);
     };
     let arrived = transfer::arrived(&*from.keyspaces, &*to.keyspaces, &id);
-    if !arrived.await.map_err(|e| e.to_string())? {
+    if !arrived.await.map_err(|e| for_tenants(&e))? {
         return Ok(false);
     }
     evict(&uid, pool).await;
@@ -263,7 +263,7 @@ async fn moved(
     from.keyspaces
         .delete(&id)
         .await
-        .map_err(|e| e.to_string())?;
+        .map_err(|e| for_tenants(&e))?;
     tracing::info!(keyspace = %id, from = name, to = wanted, "moved");
     Ok(true)
 }
@@ -385,27 +385,28 @@ async fn remove(
     }
     let id = keyspace(uid);
     let name = datastores::name_for(object);
-    let store = pool.datastores.get(name).await.map_err(|why| {
-        let why = why.message;
-        format!("its keyspace in datastore {name} cannot be erased: {why}")
-    })?;
+    let store = pool
+        .datastores
+        .get(name)
+        .await
+        .map_err(|why| format!("its keyspace cannot be erased: {}", why.for_tenants(name)))?;
     let keyspaces = &store.keyspaces;
     if keyspaces
         .list()
         .await
-        .map_err(|e| e.to_string())?
+        .map_err(|e| for_tenants(&e))?
         .contains(&id)
     {
         keyspaces
             .delete(&id)
             .await
-            .map_err(|e| format!("cannot erase the keyspace: {e}"))?;
+            .map_err(|e| format!("cannot erase the keyspace: {}", for_tenants(&e)))?;
     }
     // Said to be gone only when it is seen to be gone.
     if keyspaces
         .list()
         .await
-        .map_err(|e| e.to_string())?
+        .map_err(|e| for_tenants(&e))?
         .contains(&id)
     {
         return Err("the keyspace is still there after it was erased".to_owned());

@@ -21,6 +21,7 @@ pub(crate) struct Stats {
     microseconds: AtomicU64,
     throttled: AtomicU64,
     no_space: AtomicU64,
+    failed: AtomicU64,
 }
 
 impl Stats {
@@ -35,8 +36,22 @@ impl Stats {
             }
             Err(Error::Throttled(_)) => drop(self.throttled.fetch_add(1, Ordering::Relaxed)),
             Err(Error::NoSpace(_)) => drop(self.no_space.fetch_add(1, Ordering::Relaxed)),
+            Err(Error::Unavailable(_) | Error::Corrupt(_)) => {
+                self.failed.fetch_add(1, Ordering::Relaxed);
+            }
+            // The client's own.
             Err(_) => {}
         }
+    }
+
+    /// Writes them down.
+    pub(crate) fn tell(&self, metrics: &mut KeyspaceMetrics) {
+        let load = |n: &AtomicU64| n.load(Ordering::Relaxed);
+        metrics.commits = self.latency.iter().map(load).collect();
+        metrics.commit_seconds = load(&self.microseconds) as f64 / 1e6;
+        metrics.throttled = load(&self.throttled);
+        metrics.no_space = load(&self.no_space);
+        metrics.failed = load(&self.failed);
     }
 
     pub(crate) fn throttled(&self) {
@@ -45,9 +60,11 @@ impl Stats {
 }
 
 /// One keyspace that is awake.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct KeyspaceMetrics {
     pub id: String,
+    /// where it is; empty: in this engine
+    pub datastore: String,
     pub rev: u64,
     pub compact_rev: u64,
     /// stored, history included, and the most it may be
@@ -56,6 +73,8 @@ pub struct KeyspaceMetrics {
     pub keys: u64,
     pub quota_keys: u64,
     pub watchers: u64,
+    /// revisions that the slowest watcher has not read though they are there
+    pub lag: u64,
     /// bytes that watchers have not read yet
     pub unsent_bytes: u64,
     /// watchers that were cut off since the engine was opened
@@ -67,6 +86,8 @@ pub struct KeyspaceMetrics {
     pub commit_seconds: f64,
     pub throttled: u64,
     pub no_space: u64,
+    /// writes that ended without an answer
+    pub failed: u64,
 }
 
 /// All of a node.
@@ -100,12 +121,15 @@ impl Embedded {
         let (slot, stats) = (&loaded.slot, &loaded.stats);
         let limits = slot.limits(self.shared.options.limits);
         let load = |n: &AtomicU64| n.load(Ordering::Relaxed);
-        let (head, tail_bytes) = {
+        let (head, tail_bytes, lag) = {
             let state = loaded.state.read();
-            (state.head(), state.tail_bytes)
+            let behind = state.watchers.iter().filter_map(|queue| queue.waiting());
+            let lag = behind.map(|rev| state.visible + 1 - rev.min(state.visible + 1));
+            (state.head(), state.tail_bytes, lag.max().unwrap_or(0))
         };
-        KeyspaceMetrics {
+        let mut metrics = KeyspaceMetrics {
             id: slot.id.to_string(),
+            lag,
             rev: head.rev,
             compact_rev: head.compact_rev,
             bytes: head.bytes,
@@ -116,49 +140,132 @@ impl Embedded {
             unsent_bytes: load(&slot.unsent.bytes),
             cut_off: load(&slot.unsent.cut_off),
             tail_bytes,
-            commits: stats.latency.iter().map(load).collect(),
-            commit_seconds: load(&stats.microseconds) as f64 / 1e6,
-            throttled: load(&stats.throttled),
-            no_space: load(&stats.no_space),
-        }
+            ..KeyspaceMetrics::default()
+        };
+        stats.tell(&mut metrics);
+        metrics
     }
 }
+
+/// Name, kind, meaning and value of what is told of each keyspace.
+type Figure = (
+    &'static str,
+    &'static str,
+    &'static str,
+    fn(&KeyspaceMetrics) -> u64,
+);
+
+const FIGURES: [Figure; 15] = [
+    ("revision", "gauge", "newest revision", |k| k.rev),
+    (
+        "compact_revision",
+        "gauge",
+        "history before it is forgotten",
+        |k| k.compact_rev,
+    ),
+    (
+        "bytes",
+        "gauge",
+        "stored bytes, history included where the keyspace has its own",
+        |k| k.bytes,
+    ),
+    (
+        "quota_bytes",
+        "gauge",
+        "stored bytes that it may have",
+        |k| k.quota_bytes,
+    ),
+    ("keys", "gauge", "keys that there are", |k| k.keys),
+    ("quota_keys", "gauge", "keys that it may have", |k| {
+        k.quota_keys
+    }),
+    ("watchers", "gauge", "watches that are open", |k| k.watchers),
+    (
+        "watch_lag_revisions",
+        "gauge",
+        "revisions that the slowest watcher has not read though they are there",
+        |k| k.lag,
+    ),
+    (
+        "watch_unsent_bytes",
+        "gauge",
+        "bytes that watchers have not read (embedded engine)",
+        |k| k.unsent_bytes,
+    ),
+    (
+        "watchers_cut_off_total",
+        "counter",
+        "watchers that fell too far behind",
+        |k| k.cut_off,
+    ),
+    (
+        "log_tail_bytes",
+        "gauge",
+        "bytes in the log that the next checkpoint will hold (embedded engine)",
+        |k| k.tail_bytes,
+    ),
+    (
+        "throttled_total",
+        "counter",
+        "writes refused because too many were waiting",
+        |k| k.throttled,
+    ),
+    (
+        "no_space_total",
+        "counter",
+        "writes refused because the quota or the disk is full",
+        |k| k.no_space,
+    ),
+    (
+        "failed_total",
+        "counter",
+        "writes that the datastore did not answer",
+        |k| k.failed,
+    ),
+    (
+        "commits_total",
+        "counter",
+        "writes that were answered",
+        |k| k.commits.iter().sum(),
+    ),
+];
 
 impl Metrics {
     /// The text format of Prometheus; `labels` says whose a keyspace is (`a="b",c="d"`).
     #[must_use]
-    pub fn text(&self, labels: impl Fn(&str) -> String) -> String {
+    pub fn text(&self, labels: impl Fn(&KeyspaceMetrics) -> String) -> String {
         let mut out = String::new();
-        let asleep = self.keyspaces - self.awake.len() as u64;
-        for (name, kind, value) in [
-            ("keyspaces_awake", "gauge", self.awake.len() as u64),
-            ("keyspaces_asleep", "gauge", asleep),
-            ("log_bytes", "gauge", self.log_bytes),
-            ("failed", "gauge", u64::from(self.failed)),
+        let own = self.awake.iter().filter(|k| k.datastore.is_empty()).count() as u64;
+        let asleep = self.keyspaces.saturating_sub(own);
+        for (name, help, value) in [
+            (
+                "keyspaces_awake",
+                "keyspaces in memory or in use",
+                self.awake.len() as u64,
+            ),
+            (
+                "keyspaces_asleep",
+                "keyspaces on disk only (embedded engine)",
+                asleep,
+            ),
+            (
+                "log_bytes",
+                "size of the log of all keyspaces (embedded engine)",
+                self.log_bytes,
+            ),
+            (
+                "failed",
+                "1: the disk failed and no write is taken (embedded engine)",
+                u64::from(self.failed),
+            ),
         ] {
+            head(&mut out, name, "gauge", help);
             // Writing to a String cannot fail.
-            let _ = writeln!(out, "# TYPE freehold_store_{name} {kind}");
             let _ = writeln!(out, "freehold_store_{name} {value}");
         }
-        let labels: Vec<String> = self.awake.iter().map(|k| labels(&k.id)).collect();
-        type Figure = fn(&KeyspaceMetrics) -> u64;
-        let figures: [(&str, &str, Figure); 13] = [
-            ("revision", "gauge", |k| k.rev),
-            ("compact_revision", "gauge", |k| k.compact_rev),
-            ("bytes", "gauge", |k| k.bytes),
-            ("quota_bytes", "gauge", |k| k.quota_bytes),
-            ("keys", "gauge", |k| k.keys),
-            ("quota_keys", "gauge", |k| k.quota_keys),
-            ("watchers", "gauge", |k| k.watchers),
-            ("watch_unsent_bytes", "gauge", |k| k.unsent_bytes),
-            ("watchers_cut_off_total", "counter", |k| k.cut_off),
-            ("log_tail_bytes", "gauge", |k| k.tail_bytes),
-            ("throttled_total", "counter", |k| k.throttled),
-            ("no_space_total", "counter", |k| k.no_space),
-            ("commits_total", "counter", |k| k.commits.iter().sum()),
-        ];
-        for (name, kind, figure) in figures {
-            let _ = writeln!(out, "# TYPE freehold_store_{name} {kind}");
+        let labels: Vec<String> = self.awake.iter().map(labels).collect();
+        for (name, kind, help, figure) in FIGURES {
+            head(&mut out, name, kind, help);
             for (keyspace, labels) in self.awake.iter().zip(&labels) {
                 let value = figure(keyspace);
                 let _ = writeln!(out, "freehold_store_{name}{{{labels}}} {value}");
@@ -170,7 +277,12 @@ impl Metrics {
 
     fn histogram(&self, out: &mut String, labels: &[String]) {
         const NAME: &str = "freehold_store_commit_seconds";
-        let _ = writeln!(out, "# TYPE {NAME} histogram");
+        head(
+            out,
+            "commit_seconds",
+            "histogram",
+            "time from a write to its answer",
+        );
         for (keyspace, labels) in self.awake.iter().zip(labels) {
             let mut sum = 0;
             for (n, count) in keyspace.commits.iter().enumerate() {
@@ -182,5 +294,36 @@ impl Metrics {
             let _ = writeln!(out, "{NAME}_sum{{{labels}}} {seconds}");
             let _ = writeln!(out, "{NAME}_count{{{labels}}} {sum}");
         }
+    }
+}
+
+fn head(out: &mut String, name: &str, kind: &str, help: &str) {
+    let _ = writeln!(out, "# HELP freehold_store_{name} {help}");
+    let _ = writeln!(out, "# TYPE freehold_store_{name} {kind}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `docs/guides/metrics.md` has a row for every name, with what it means, and no other.
+    #[test]
+    fn every_number_is_in_the_guide() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/guides/metrics.md");
+        let guide = std::fs::read_to_string(path).expect("the guide");
+        let text = Metrics::default().text(|_| String::new());
+        let lines = text.lines().filter_map(|line| line.strip_prefix("# HELP "));
+        let kinds = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+        let mut rows: Vec<String> = Vec::new();
+        for (help, kind) in lines.zip(kinds) {
+            let (name, help) = help.split_once(' ').expect("name and meaning");
+            let (_, kind) = kind.split_once(' ').expect("name and kind");
+            rows.push(format!("| `{name}` | {kind} | {help} |"));
+        }
+        assert!(rows.len() > 15, "{rows:?}");
+        let there = guide
+            .lines()
+            .filter(|line| line.starts_with("| `freehold_store_"));
+        assert_eq!(there.collect::<Vec<_>>(), rows, "docs/guides/metrics.md");
     }
 }

@@ -39,6 +39,7 @@ mod watch;
 
 pub use backup::{Checked, random_key};
 pub use keyring::Wrapping;
+pub(crate) use metrics::Stats;
 pub use metrics::{BOUNDS, KeyspaceMetrics, Metrics};
 pub use options::{Limits, Options};
 
@@ -51,7 +52,6 @@ use commit::{Committer, Queue, Refused, Request, Work};
 use keyring::Keyring;
 use keyspace::{Loaded, Slot};
 use log::unavailable;
-use metrics::Stats;
 use parking_lot::Mutex;
 use record::Ciphers;
 use state::Phase;

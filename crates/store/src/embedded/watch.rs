@@ -102,6 +102,15 @@ impl WatchQueue {
         self.push(Item::Progress(rev));
     }
 
+    /// The first revision that waits to be read.
+    pub(crate) fn waiting(&self) -> Option<u64> {
+        let inner = self.inner.lock();
+        inner.items.iter().find_map(|item| match item {
+            Item::Commit(commit) => Some(commit.rev),
+            Item::Progress(_) => None,
+        })
+    }
+
     fn push(&self, item: Item) {
         let bytes = item.bytes();
         let mut inner = self.inner.lock();

@@ -49,6 +49,10 @@ pub struct Options {
     pub timeout: Duration,
     /// history that every keyspace has whatever the others compact
     pub history: Duration,
+    /// bytes and keys that each keyspace may have, unless it is given others: none, then nothing
+    /// is counted
+    pub quota_bytes: Option<u64>,
+    pub quota_keys: Option<u64>,
 }
 
 impl Options {
@@ -60,6 +64,8 @@ impl Options {
             login: None,
             timeout: Duration::from_secs(10),
             history: Duration::from_secs(300),
+            quota_bytes: None,
+            quota_keys: None,
         }
     }
 }
@@ -72,6 +78,8 @@ pub struct Etcd {
     /// what keyspaces' passwords are made from
     secret: Option<Vec<u8>>,
     age: Arc<Age>,
+    quota_bytes: Option<u64>,
+    quota_keys: Option<u64>,
     stores: Mutex<BTreeMap<String, Arc<EtcdStore>>>,
 }
 
@@ -88,8 +96,21 @@ impl Etcd {
             prefix: options.prefix,
             secret: password.or(identity.map(|(_, key)| key)),
             age: Arc::new(Age::new(options.history)),
+            quota_bytes: options.quota_bytes,
+            quota_keys: options.quota_keys,
             stores: Mutex::default(),
         }))
+    }
+
+    /// What a keyspace may have; the other value: whether there is anything to count for.
+    fn quota(&self, bytes: Option<u64>, keys: Option<u64>) -> (Quota, bool) {
+        let usual = Quota::default();
+        let (bytes, keys) = (bytes.or(self.quota_bytes), keys.or(self.quota_keys));
+        let quota = Quota {
+            bytes: bytes.unwrap_or(usual.bytes),
+            keys: keys.unwrap_or(usual.keys),
+        };
+        (quota, bytes.is_some() || keys.is_some())
     }
 
     fn leases(&self, id: &str) -> Bytes {
@@ -140,6 +161,8 @@ impl Keyspaces for Etcd {
         let own = auth::client_for(&self.client, secret, &self.prefix, id, ranges).await?;
         let history = History::new(self.client.clone(), self.compacted(id), self.age.clone());
         let store = Arc::new(EtcdStore::new(own, data, leases, history));
+        let (quota, counts) = self.quota(None, None);
+        store.set_quota(counts.then_some(quota));
         // Somebody else may have opened it meanwhile: the same id gives the same store.
         let mut stores = self.stores.lock();
         Ok(stores.entry(id.to_owned()).or_insert(store).clone())
@@ -150,18 +173,13 @@ impl Keyspaces for Etcd {
     }
 
     fn set_quota(&self, id: &str, bytes: Option<u64>, keys: Option<u64>) -> Result<Quota> {
-        let usual = Quota::default();
-        let quota = Quota {
-            bytes: bytes.unwrap_or(usual.bytes),
-            keys: keys.unwrap_or(usual.keys),
-        };
+        let (quota, counts) = self.quota(bytes, keys);
         let known = self.stores.lock().get(id).cloned();
         let Some(store) = known else {
             return Err(Error::Invalid(format!("there is no keyspace {id}")));
         };
         // Without one nothing is counted: what there is then bounds all alike.
-        let set = bytes.is_some() || keys.is_some();
-        store.set_quota(set.then_some(quota));
+        store.set_quota(counts.then_some(quota));
         Ok(quota)
     }
 

@@ -1,6 +1,6 @@
 //! Errors as etcd says them (`api/v3rpc/rpctypes/error.go`): clients compare these strings.
 
-use crate::Error;
+use crate::{Error, for_tenants};
 use tonic::Status;
 
 pub(super) fn empty_key() -> Status {
@@ -24,13 +24,16 @@ pub(super) fn status(error: Error) -> Status {
         Error::LeaseExists(_) => Status::failed_precondition("etcdserver: lease already exists"),
         Error::KeyNotFound => Status::invalid_argument("etcdserver: key not found"),
         Error::Invalid(text) => Status::invalid_argument(format!("etcdserver: {text}")),
-        Error::Corrupt(text) => {
-            tracing::error!(text, "the datastore is damaged");
+        Error::Corrupt(_) => {
+            // It is logged.
+            drop(for_tenants(&error));
             Status::data_loss("etcdserver: corrupt cluster")
         }
         Error::Fenced(text) => Status::failed_precondition(format!("freehold: {text}")),
         Error::Deleted => Status::failed_precondition("etcdserver: the keyspace was deleted"),
         Error::SlowWatcher => Status::cancelled("etcdserver: watch canceled"),
-        Error::Unavailable(text) => Status::unavailable(format!("etcdserver: {text}")),
+        Error::Unavailable(_) => {
+            Status::unavailable(format!("etcdserver: {}", for_tenants(&error)))
+        }
     }
 }

@@ -8,7 +8,7 @@ use crate::proto::{
     AlarmRequest, AuthStatusResponse, Empty, HashKvRequest, HashResponse, HeaderResponse, Member,
     MemberListResponse, StatusResponse, int, rev,
 };
-use crate::{KeyValue, Range};
+use crate::{KeyValue, Range, for_tenants};
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use hyper::body::Incoming;
@@ -210,7 +210,7 @@ pub(super) async fn plain_http(
                 (200, "application/json", text.into())
             }
             Err(error) => {
-                let text = format!(r#"{{"health":"false","reason":{:?}}}"#, error.to_string());
+                let text = format!(r#"{{"health":"false","reason":{:?}}}"#, for_tenants(&error));
                 (503, "application/json", text)
             }
         },

@@ -66,7 +66,7 @@ async fn a_keyspace_can_have_limits_of_its_own() {
     assert_eq!((of("small").keys, of("small").quota_keys), (2, 2));
     assert_eq!((of("small").no_space, of("other").no_space), (1, 0));
     assert_eq!(of("other").commits.iter().sum::<u64>(), 5);
-    let text = metrics.text(|id| format!("tenant=\"{id}\""));
+    let text = metrics.text(|k| format!("tenant=\"{}\"", k.id));
     for line in [
         "freehold_store_keyspaces_awake 2",
         "freehold_store_keys{tenant=\"other\"} 5",

@@ -3,7 +3,7 @@
 use crate::cli::Trouble;
 use anyhow::Result;
 use freehold_store::embedded::{Embedded, Limits, Options};
-use freehold_store::{Keyspaces, etcd, postgres};
+use freehold_store::{Keyspaces, Measured, etcd, postgres};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -89,11 +89,12 @@ impl Files {
     }
 }
 
-/// How an embedded engine is opened.
+/// How a datastore is opened.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tuning {
     pub(crate) quota_bytes: Option<u64>,
     pub(crate) quota_keys: Option<u64>,
+    /// of the embedded engine only
     pub(crate) history: Duration,
 }
 
@@ -116,6 +117,7 @@ impl Own {
 pub(crate) struct Open {
     pub(crate) keyspaces: Arc<dyn Keyspaces>,
     embedded: Option<Arc<Embedded>>,
+    measured: Option<Arc<Measured>>,
     /// others go on using it
     shared: bool,
 }
@@ -135,6 +137,7 @@ impl Open {
             return Ok(Self {
                 keyspaces: own.engine.clone(),
                 embedded: Some(own.engine.clone()),
+                measured: None,
                 shared: true,
             });
         }
@@ -150,6 +153,22 @@ impl Open {
     pub(crate) fn engine(&self) -> Result<&Arc<Embedded>> {
         let engine = self.embedded.as_ref();
         engine.ok_or_else(|| Trouble::usage("only the embedded engine can do this").into())
+    }
+
+    /// What is counted of a datastore that somebody else runs.
+    pub(crate) fn measured(&self) -> Option<&Arc<Measured>> {
+        self.measured.as_ref()
+    }
+
+    /// One that somebody else runs.
+    fn remote(keyspaces: Arc<dyn Keyspaces>) -> Self {
+        let measured = Measured::new(keyspaces);
+        Self {
+            keyspaces: measured.clone(),
+            embedded: None,
+            measured: Some(measured),
+            shared: false,
+        }
     }
 
     /// The engine and its directory, if it is one.
@@ -171,7 +190,7 @@ impl Open {
 
     /// Ends its work; what was acknowledged is on disk anyway.
     pub(crate) async fn close(self) {
-        drop(self.keyspaces);
+        drop((self.keyspaces, self.measured));
         if let Some(engine) = self.embedded.filter(|_| !self.shared) {
             // It waits for its threads.
             let _ = tokio::task::spawn_blocking(move || engine.close()).await;
@@ -360,6 +379,7 @@ impl Place {
                 Ok(Open {
                     keyspaces: engine.clone(),
                     embedded: Some(engine),
+                    measured: None,
                     shared: false,
                 })
             }
@@ -371,14 +391,12 @@ impl Place {
             } => {
                 let mut options = etcd::Options::new(endpoints.clone(), prefix.clone());
                 options.tls = files.tls()?;
+                options.quota_bytes = tuning.quota_bytes;
+                options.quota_keys = tuning.quota_keys;
                 options.login = user.clone().zip(files.password()?);
                 let keyspaces = etcd::Etcd::connect(options).await;
                 let keyspaces = keyspaces.map_err(|error| unusable("etcd", endpoints, error))?;
-                Ok(Open {
-                    keyspaces,
-                    embedded: None,
-                    shared: false,
-                })
+                Ok(Open::remote(keyspaces))
             }
             Self::Postgres {
                 endpoints,
@@ -394,11 +412,7 @@ impl Place {
                 let keyspaces = postgres::Postgres::connect(options).await;
                 let keyspaces =
                     keyspaces.map_err(|error| unusable("PostgreSQL", endpoints, error))?;
-                Ok(Open {
-                    keyspaces,
-                    embedded: None,
-                    shared: false,
-                })
+                Ok(Open::remote(keyspaces))
             }
         }
     }

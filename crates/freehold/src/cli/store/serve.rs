@@ -1,7 +1,7 @@
 //! `freehold store serve`
 
-use super::control;
 use super::place::{Place, Tuning, read};
+use super::{control, metrics};
 use crate::cli::{Global, Printer, Trouble, names, up};
 use anyhow::{Context as _, Result};
 use freehold_store::server::{Doors, Endpoint, Subject, Tenants, tls_config};
@@ -72,14 +72,18 @@ pub(crate) struct Args {
         conflicts_with = "cert"
     )]
     keyspace: String,
-    /// Stored bytes that a keyspace may have, history included (embedded only; default: 8 GiB)
+    /// Where numbers for Prometheus are, at /metrics without TLS: for who runs it, not for tenants
+    #[arg(long, value_name = "ADDR:PORT")]
+    metrics_address: Option<SocketAddr>,
+    /// Stored bytes that a keyspace may have, history included (default: 8 GiB); over an etcd:
+    /// without history (default: what the etcd may have)
     #[arg(long, value_name = "BYTES", help_heading = "Limits")]
     quota_bytes: Option<u64>,
-    /// Keys that a keyspace may have (embedded only; default: 10 million)
+    /// Keys that a keyspace may have (default: 10 million; over an etcd: no limit)
     #[arg(long, value_name = "N", help_heading = "Limits")]
     quota_keys: Option<u64>,
-    /// Forget history by itself when it is older (embedded only; default: when a client compacts,
-    /// as kube-apiserver does)
+    /// Forget history by itself when it is older (embedded engine only; default: when a client
+    /// compacts, as kube-apiserver does)
     #[arg(long, value_name = "DURATION", help_heading = "Limits")]
     keep_history: Option<String>,
 }
@@ -98,21 +102,17 @@ fn tenant(text: &str) -> Result<(Subject, String), String> {
 pub(crate) async fn run(args: &Args, global: &Global, out: &Printer) -> Result<()> {
     up::start_logging(global);
     check(args)?;
-    let tuning = tuning(args)?;
     let place = match (&args.datastore, &args.data_dir) {
         (Some(place), _) => place.clone(),
         (None, Some(dir)) => Place::Embedded(dir.clone()),
         (None, None) => return Err(Trouble::usage("--data-dir or --datastore is needed").into()),
     };
+    let tuning = tuning(args, &place)?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let tls = Tls::read(args)?;
     let open = place.open(&tuning).await?;
-    let listener = TcpListener::bind(args.listen).await.map_err(|error| {
-        Trouble::new(format!("cannot listen on {}", args.listen))
-            .because(error)
-            .advise("Choose another address with --listen.")
-    })?;
+    let listener = bind(args.listen, "--listen").await?;
     let address = listener.local_addr().context("the listener's address")?;
     let shutdown = CancellationToken::new();
     let mut reloading = None;
@@ -138,6 +138,17 @@ pub(crate) async fn run(args: &Args, global: &Global, out: &Printer) -> Result<(
             (Endpoint::one_keyspace(store), "http")
         }
     };
+    let measuring = match args.metrics_address {
+        Some(address) => {
+            let listener = bind(address, "--metrics-address").await?;
+            let address = listener.local_addr().context("the listener's address")?;
+            out.note(format!("numbers are at http://{address}/metrics"));
+            let source = metrics::Source::of(&open);
+            let work = metrics::serve(listener, source, shutdown.clone());
+            Some(tokio::spawn(work))
+        }
+        None => None,
+    };
     let control = open
         .own(&place)
         .map(|own| tokio::spawn(control::serve(own, shutdown.clone())));
@@ -151,14 +162,30 @@ pub(crate) async fn run(args: &Args, global: &Global, out: &Printer) -> Result<(
     };
     let served = endpoint.serve(listener, stop).await;
     shutdown.cancel();
-    for task in [control, reloading].into_iter().flatten() {
+    for task in [control, reloading, measuring].into_iter().flatten() {
         let _ = task.await;
     }
     open.close().await;
     served.context("the listener failed")
 }
 
-fn tuning(args: &Args) -> Result<Tuning> {
+async fn bind(address: SocketAddr, option: &str) -> Result<TcpListener> {
+    let bound = TcpListener::bind(address).await;
+    bound.map_err(|error| {
+        Trouble::new(format!("cannot listen on {address}"))
+            .because(error)
+            .advise(format!("Choose another address with {option}."))
+            .into()
+    })
+}
+
+fn tuning(args: &Args, place: &Place) -> Result<Tuning> {
+    if args.keep_history.is_some() && !matches!(place, Place::Embedded(_)) {
+        let text = "--keep-history: only the embedded engine forgets history by itself";
+        return Err(Trouble::usage(text)
+            .advise("On PostgreSQL and etcd a client compacts, as kube-apiserver does.")
+            .into());
+    }
     Ok(Tuning {
         quota_bytes: args.quota_bytes,
         quota_keys: args.quota_keys,

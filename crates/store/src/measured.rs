@@ -1,0 +1,350 @@
+//! Numbers of keyspaces on datastores that somebody else runs, taken from outside: every keyspace
+//! that is opened through a [`Measured`] is counted.
+
+use crate::embedded::{KeyspaceMetrics, Stats};
+use crate::room::Room;
+use crate::{
+    Error, Head, Image, Imported, Keyspaces, Lease, LeaseId, Quota, Range, RangeReply, Result,
+    Store, Txn, TxnReply, Watch, WatchItem, WatchStream,
+};
+use async_trait::async_trait;
+use futures::Stream;
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+/// How long all heads together may take that are asked for before the numbers are told.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Keyspaces of another driver, counted.
+pub struct Measured {
+    inner: Arc<dyn Keyspaces>,
+    stores: Mutex<BTreeMap<String, Arc<Counted>>>,
+}
+
+impl Measured {
+    #[must_use]
+    pub fn new(inner: Arc<dyn Keyspaces>) -> Arc<Self> {
+        Arc::new(Self {
+            inner,
+            stores: Mutex::default(),
+        })
+    }
+
+    /// Asks every open keyspace how large it is.
+    pub async fn refresh(&self) {
+        let stores: Vec<_> = self.stores.lock().values().cloned().collect();
+        let heads = stores.iter().map(|store| store.head());
+        // What does not answer stays as it was last seen.
+        let asked = futures::future::join_all(heads);
+        drop(tokio::time::timeout(PATIENCE, asked).await);
+    }
+
+    /// Numbers of every keyspace that is open, by id; `datastore` says where they are.
+    #[must_use]
+    pub fn metrics(&self, datastore: &str) -> Vec<KeyspaceMetrics> {
+        let stores = self.stores.lock();
+        let of = |(id, store): (&String, &Arc<Counted>)| store.metrics(id, datastore);
+        stores.iter().map(of).collect()
+    }
+}
+
+/// One of them.
+struct Counted {
+    inner: Arc<dyn Store>,
+    stats: Stats,
+    seen: Arc<Seen>,
+    head: Mutex<Head>,
+    quota: Mutex<Quota>,
+}
+
+/// What goes by.
+#[derive(Default)]
+struct Seen {
+    /// newest revision
+    rev: AtomicU64,
+    last_watch: AtomicU64,
+    /// by watch: up to where its reader is, unless it has read all there is
+    watches: Mutex<BTreeMap<u64, Option<u64>>>,
+    cut_off: AtomicU64,
+}
+
+impl Seen {
+    fn rev(&self, rev: u64) {
+        self.rev.fetch_max(rev, Ordering::AcqRel);
+    }
+
+    fn lag(&self) -> u64 {
+        let rev = self.rev.load(Ordering::Acquire);
+        let watches = self.watches.lock();
+        let behind = watches.values().flatten();
+        behind.map(|at| rev.saturating_sub(*at)).max().unwrap_or(0)
+    }
+}
+
+impl Counted {
+    fn new(inner: Arc<dyn Store>) -> Self {
+        Self {
+            inner,
+            stats: Stats::default(),
+            seen: Arc::default(),
+            head: Mutex::default(),
+            quota: Mutex::default(),
+        }
+    }
+
+    fn wrote(&self, writes: bool, began: Instant, reply: &Result<TxnReply>) {
+        if writes {
+            self.stats.wrote(began.elapsed(), reply);
+        }
+        if let Ok(reply) = reply {
+            self.seen.rev(reply.rev);
+        }
+    }
+
+    fn metrics(&self, id: &str, datastore: &str) -> KeyspaceMetrics {
+        let (head, quota) = (*self.head.lock(), *self.quota.lock());
+        let watchers = self.seen.watches.lock().len() as u64;
+        let mut metrics = KeyspaceMetrics {
+            id: id.to_owned(),
+            datastore: datastore.to_owned(),
+            rev: self.seen.rev.load(Ordering::Acquire),
+            compact_rev: head.compact_rev,
+            bytes: head.bytes,
+            quota_bytes: quota.bytes,
+            keys: head.keys,
+            quota_keys: quota.keys,
+            watchers,
+            lag: self.seen.lag(),
+            cut_off: self.seen.cut_off.load(Ordering::Relaxed),
+            ..KeyspaceMetrics::default()
+        };
+        self.stats.tell(&mut metrics);
+        metrics
+    }
+}
+
+#[async_trait]
+impl Store for Counted {
+    async fn head(&self) -> Result<Head> {
+        let head = self.inner.head().await?;
+        self.seen.rev(head.rev);
+        *self.head.lock() = head;
+        Ok(head)
+    }
+
+    async fn txn(&self, txn: Txn) -> Result<TxnReply> {
+        let (writes, began) = (writes(&txn), Instant::now());
+        let reply = self.inner.txn(txn).await;
+        self.wrote(writes, began, &reply);
+        reply
+    }
+
+    async fn txn_within(&self, txn: Txn, room: &dyn Room) -> Result<TxnReply> {
+        let (writes, began) = (writes(&txn), Instant::now());
+        let reply = self.inner.txn_within(txn, room).await;
+        self.wrote(writes, began, &reply);
+        reply
+    }
+
+    async fn range(&self, range: Range) -> Result<RangeReply> {
+        self.inner.range(range).await
+    }
+
+    async fn range_within(&self, range: Range, room: &dyn Room) -> Result<RangeReply> {
+        self.inner.range_within(range, room).await
+    }
+
+    async fn watch(&self, watch: Watch) -> Result<WatchStream> {
+        let inner = self.inner.watch(watch).await?;
+        let seen = self.seen.clone();
+        let id = seen.last_watch.fetch_add(1, Ordering::Relaxed);
+        seen.watches.lock().insert(id, None);
+        Ok(Box::pin(Followed {
+            inner,
+            seen,
+            id,
+            at: 0,
+        }))
+    }
+
+    async fn compact(&self, rev: u64) -> Result<()> {
+        self.inner.compact(rev).await
+    }
+
+    async fn lease_grant(&self, ttl_seconds: u64) -> Result<LeaseId> {
+        self.inner.lease_grant(ttl_seconds).await
+    }
+
+    async fn lease_grant_as(&self, lease: LeaseId, ttl_seconds: u64) -> Result<()> {
+        self.inner.lease_grant_as(lease, ttl_seconds).await
+    }
+
+    async fn lease_renew(&self, lease: LeaseId) -> Result<u64> {
+        self.inner.lease_renew(lease).await
+    }
+
+    async fn lease(&self, lease: LeaseId) -> Result<Lease> {
+        self.inner.lease(lease).await
+    }
+
+    async fn leases(&self) -> Result<Vec<LeaseId>> {
+        self.inner.leases().await
+    }
+
+    async fn lease_revoke(&self, lease: LeaseId) -> Result<()> {
+        self.inner.lease_revoke(lease).await
+    }
+
+    async fn progress(&self) -> Result<()> {
+        self.inner.progress().await
+    }
+}
+
+fn writes(txn: &Txn) -> bool {
+    use crate::Op;
+    txn.then.iter().chain(&txn.otherwise).any(|op| match op {
+        Op::Txn(inner) => writes(inner),
+        Op::Get { .. } | Op::Range(_) => false,
+        _ => true,
+    })
+}
+
+/// A watch whose reader is looked at: who asks and finds nothing has read everything.
+struct Followed {
+    inner: WatchStream,
+    seen: Arc<Seen>,
+    id: u64,
+    at: u64,
+}
+
+impl Stream for Followed {
+    type Item = Result<WatchItem>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let polled = self.inner.as_mut().poll_next(cx);
+        let at = match &polled {
+            Poll::Pending => None,
+            Poll::Ready(Some(Ok(WatchItem::Events { rev, .. } | WatchItem::Progress { rev }))) => {
+                self.at = *rev;
+                self.seen.rev(*rev);
+                Some(*rev)
+            }
+            Poll::Ready(Some(Err(Error::SlowWatcher))) => {
+                self.seen.cut_off.fetch_add(1, Ordering::Relaxed);
+                None
+            }
+            Poll::Ready(_) => None,
+        };
+        self.seen.watches.lock().insert(self.id, at);
+        polled
+    }
+}
+
+impl Drop for Followed {
+    fn drop(&mut self) {
+        self.seen.watches.lock().remove(&self.id);
+    }
+}
+
+#[async_trait]
+impl Keyspaces for Measured {
+    async fn open(&self, id: &str) -> Result<Arc<dyn Store>> {
+        let known = self.stores.lock().get(id).cloned();
+        if let Some(known) = known {
+            return Ok(known);
+        }
+        let store = Arc::new(Counted::new(self.inner.open(id).await?));
+        if let Ok(quota) = self.inner.set_quota(id, None, None) {
+            *store.quota.lock() = quota;
+        }
+        // Somebody else may have opened it meanwhile: the same id gives the same store.
+        let mut stores = self.stores.lock();
+        Ok(stores.entry(id.to_owned()).or_insert(store).clone())
+    }
+
+    async fn sleep(&self, id: &str) -> Result<()> {
+        self.inner.sleep(id).await
+    }
+
+    fn set_quota(&self, id: &str, bytes: Option<u64>, keys: Option<u64>) -> Result<Quota> {
+        let quota = self.inner.set_quota(id, bytes, keys)?;
+        if let Some(store) = self.stores.lock().get(id) {
+            *store.quota.lock() = quota;
+        }
+        Ok(quota)
+    }
+
+    async fn delete(&self, id: &str) -> Result<()> {
+        self.stores.lock().remove(id);
+        self.inner.delete(id).await
+    }
+
+    async fn import(&self, id: &str, image: &Image) -> Result<Imported> {
+        self.inner.import(id, image).await
+    }
+
+    async fn list(&self) -> Result<Vec<String>> {
+        self.inner.list().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Op;
+    use crate::memory::Memory;
+    use bytes::Bytes;
+    use futures::StreamExt;
+
+    async fn put(store: &dyn Store) -> u64 {
+        let op = Op::Put {
+            key: "a".into(),
+            value: "v".into(),
+            lease: 0,
+        };
+        let txn = Txn {
+            then: vec![op],
+            ..Txn::default()
+        };
+        store.txn(txn).await.expect("put").rev
+    }
+
+    #[tokio::test]
+    async fn writes_watchers_and_how_far_they_are_behind_are_counted() {
+        let measured = Measured::new(Memory::new());
+        let store = measured.open("one").await.expect("open");
+        let watch = Watch {
+            lo: Bytes::from_static(&[0]),
+            hi: Bytes::from_static(&[0]),
+            ..Watch::default()
+        };
+        let mut stream = store.watch(watch).await.expect("watch");
+        for _ in 0..3 {
+            put(&*store).await;
+        }
+        let first = loop {
+            match stream.next().await.expect("item").expect("item") {
+                WatchItem::Events { rev, .. } => break rev,
+                other => drop(other),
+            }
+        };
+        let last = put(&*store).await;
+        measured.refresh().await;
+        let one = &measured.metrics("db")[0];
+        assert_eq!((one.id.as_str(), one.datastore.as_str()), ("one", "db"));
+        assert_eq!((one.rev, one.keys, one.watchers), (last, 1, 1));
+        assert_eq!(one.lag, last - first, "the reader stopped there");
+        assert_eq!(one.commits.iter().sum::<u64>(), 4);
+        while futures::poll!(stream.next()).is_ready() {}
+        assert_eq!(measured.metrics("db")[0].lag, 0, "it has read everything");
+        drop(stream);
+        assert_eq!(measured.metrics("db")[0].watchers, 0);
+        measured.delete("one").await.expect("delete");
+        assert!(measured.metrics("db").is_empty());
+    }
+}
