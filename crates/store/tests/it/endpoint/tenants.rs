@@ -8,9 +8,12 @@ use super::proto::{
     PutRequest, PutResponse, RangeRequest, RangeResponse, RangeStreamResponse, StatusResponse,
     WatchCreate, WatchRequest, WatchUnion,
 };
-use freehold_store::Keyspaces;
+use crate::real_etcd::RealEtcd;
+use crate::real_postgres::RealPostgres;
 use freehold_store::embedded::{Embedded, Options};
+use freehold_store::postgres::Postgres;
 use freehold_store::server::{Endpoint, Subject, Tenants, tls_config};
+use freehold_store::{Keyspaces, etcd};
 use futures::StreamExt;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
@@ -90,21 +93,37 @@ pub(super) struct Shared {
     pub(super) url: String,
     pub(super) server_ca: Ca,
     pub(super) client_ca: Ca,
-    engine: Arc<Embedded>,
+    keyspaces: Arc<dyn Keyspaces>,
+    /// each keyspace has revisions of its own
+    pub(super) own_revisions: bool,
+    engine: Option<Arc<Embedded>>,
     task: tokio::task::JoinHandle<()>,
-    _dir: tempfile::TempDir,
+    _dir: Option<tempfile::TempDir>,
 }
 
 impl Drop for Shared {
     fn drop(&mut self) {
         self.task.abort();
-        self.engine.close();
+        if let Some(engine) = &self.engine {
+            engine.close();
+        }
     }
 }
 
 impl Shared {
     /// `cn:acme` and `uri:spiffe://test/acme` are acme, `o:globex` is globex.
     pub(super) async fn start() -> Self {
+        let dir = tempfile::tempdir().expect("dir");
+        let engine = Embedded::open(dir.path(), Options::default()).await;
+        let engine = engine.expect("open");
+        let mut shared = Self::over(engine.clone(), true).await;
+        shared.engine = Some(engine);
+        shared._dir = Some(dir);
+        shared
+    }
+
+    /// The same over another driver.
+    pub(super) async fn over(keyspaces: Arc<dyn Keyspaces>, own_revisions: bool) -> Self {
         let (server_ca, client_ca) = (Ca::new(), Ca::new());
         let server = server_ca.server();
         let config = tls_config(
@@ -113,9 +132,6 @@ impl Shared {
             client_ca.pem.as_bytes(),
         );
         let config = config.expect("config");
-        let dir = tempfile::tempdir().expect("dir");
-        let engine = Embedded::open(dir.path(), Options::default()).await;
-        let engine = engine.expect("open");
         let rules = [
             ("cn:acme", "acme"),
             ("uri:spiffe://test/acme", "acme"),
@@ -129,7 +145,7 @@ impl Shared {
         let listener = listener.expect("bind");
         let url = format!("https://{}", listener.local_addr().expect("bound"));
         let endpoint =
-            Endpoint::by_certificate(config, Arc::new(Tenants::new(engine.clone(), rules)));
+            Endpoint::by_certificate(config, Arc::new(Tenants::new(keyspaces.clone(), rules)));
         let task = tokio::spawn(async move {
             let served = endpoint.serve(listener, std::future::pending());
             served.await.expect("listener");
@@ -138,9 +154,11 @@ impl Shared {
             url,
             server_ca,
             client_ca,
-            engine,
+            keyspaces,
+            own_revisions,
+            engine: None,
             task,
-            _dir: dir,
+            _dir: None,
         }
     }
 
@@ -189,7 +207,7 @@ const METHODS: &[&str] = &[
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_method_is_denied_to_a_certificate_that_names_nobody() {
     let shared = Shared::start().await;
-    let before = shared.engine.list().await.expect("list");
+    let before = shared.keyspaces.list().await.expect("list");
     for (client, why) in [
         (
             shared.named("stranger", &["others"], None),
@@ -213,7 +231,7 @@ async fn every_method_is_denied_to_a_certificate_that_names_nobody() {
             assert!(refused.message().contains(why), "{method}: {refused:?}");
         }
     }
-    assert_eq!(shared.engine.list().await.expect("list"), before);
+    assert_eq!(shared.keyspaces.list().await.expect("list"), before);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -230,7 +248,7 @@ async fn a_connection_without_a_certificate_of_the_right_ca_is_refused() {
             said(&refused)
         );
     }
-    assert_eq!(shared.engine.list().await.expect("list"), [""; 0]);
+    assert_eq!(shared.keyspaces.list().await.expect("list"), [""; 0]);
     let acme = shared.named("acme", &[], None);
     let status: StatusResponse = acme
         .call("Maintenance/Status", Empty {})
@@ -247,8 +265,9 @@ fn everything() -> RangeRequest {
     }
 }
 
-/// All that a tenant can find out about its keyspace without writing.
-async fn known(client: &Raw, lease: i64) -> String {
+/// All that a tenant can find out about its keyspace without writing; in an etcd all but its
+/// revision and size, which are one for all.
+async fn known(shared: &Shared, client: &Raw, lease: i64) -> String {
     let all: RangeResponse = client.call("KV/Range", everything()).await.expect("range");
     let parts: Vec<RangeStreamResponse> = client
         .stream("KV/RangeStream", everything())
@@ -274,6 +293,12 @@ async fn known(client: &Raw, lease: i64) -> String {
         .call("Lease/LeaseTimeToLive", ttl)
         .await
         .expect("ttl");
+    if !shared.own_revisions {
+        let parts = parts.iter().filter_map(|part| part.range_response.as_ref());
+        let streamed: Vec<_> = parts.map(|part| &part.kvs).collect();
+        let keys = (all.kvs, all.count, streamed);
+        return format!("{keys:?} {:?} {} {:?}", leases.leases, ttl.ttl, ttl.keys);
+    }
     let future = RangeRequest {
         revision: 5,
         ..everything()
@@ -285,7 +310,30 @@ async fn known(client: &Raw, lease: i64) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_tenants_never_see_each_other() {
-    let shared = Shared::start().await;
+    see_nothing_of_each_other(Shared::start().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_tenants_of_a_postgres_never_see_each_other() {
+    let Some(postgres) = RealPostgres::start() else {
+        return;
+    };
+    let keyspaces = Postgres::connect(postgres.options()).await;
+    let shared = Shared::over(keyspaces.expect("connect"), true).await;
+    see_nothing_of_each_other(shared).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_tenants_of_an_etcd_never_see_each_other() {
+    let Some(real) = RealEtcd::start() else {
+        return;
+    };
+    let keyspaces = etcd::Etcd::connect(etcd::Options::new(vec![real.url.clone()], "/both"));
+    let shared = Shared::over(keyspaces.await.expect("connect"), false).await;
+    see_nothing_of_each_other(shared).await;
+}
+
+async fn see_nothing_of_each_other(shared: Shared) {
     let acme = shared.named("acme", &[], None);
     let globex = shared.named("someone", &["globex"], None);
     let grant = LeaseGrantRequest { ttl: 600, id: 99 };
@@ -297,7 +345,7 @@ async fn two_tenants_never_see_each_other() {
             ..Default::default()
         })),
     };
-    let before = known(&globex, 99).await;
+    let before = known(&shared, &globex, 99).await;
     let mut quiet = globex.watch(watch).await.expect("watch");
     assert!(quiet.next().await.expect("created").created);
     let granted: LeaseGrantResponse = acme.call("Lease/LeaseGrant", grant).await.expect("grant");
@@ -310,7 +358,7 @@ async fn two_tenants_never_see_each_other() {
         };
         let _: PutResponse = acme.call("KV/Put", put).await.expect("put");
     }
-    assert_eq!(known(&globex, 99).await, before);
+    assert_eq!(known(&shared, &globex, 99).await, before);
     // The other one's lease, by its number: neither attached to, nor kept alive, nor ended.
     let put = PutRequest {
         key: "mine".into(),
@@ -342,14 +390,16 @@ async fn two_tenants_never_see_each_other() {
     };
     let gone: DeleteRangeResponse = globex.call("KV/DeleteRange", all).await.expect("delete");
     assert_eq!(gone.deleted, 0);
-    assert_eq!(known(&globex, 99).await, before);
+    assert_eq!(known(&shared, &globex, 99).await, before);
     // The first thing that its watch hears is its own.
     let put = PutRequest {
         key: "own".into(),
         ..Default::default()
     };
     let own: PutResponse = globex.call("KV/Put", put).await.expect("put");
-    assert_eq!(own.header.expect("header").revision, 2);
+    if shared.own_revisions {
+        assert_eq!(own.header.expect("header").revision, 2);
+    }
     let heard = quiet.next().await.expect("event");
     assert_eq!(heard.events.len(), 1);
     assert_eq!(heard.events[0].kv.as_ref().expect("kv").key, "own");
