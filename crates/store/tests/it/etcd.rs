@@ -99,7 +99,11 @@ async fn several_endpoints_that_are_down_are_said_with_what_to_check() {
 
 /// Switches an etcd's authentication on; nothing when there is no etcdctl.
 fn with_users() -> Option<RealEtcd> {
-    let etcd = RealEtcd::start()?;
+    with_users_and(&[])
+}
+
+fn with_users_and(more: &[&str]) -> Option<RealEtcd> {
+    let etcd = RealEtcd::start_with("http", more)?;
     let Some(_) = upstream("etcdctl") else {
         println!("skipped: run `cargo xtask upstream`");
         return None;
@@ -191,6 +195,31 @@ async fn every_keyspace_has_a_user_of_its_own_and_keeps_the_contract() {
     let users = ctl(&etcd, &[&ROOT[..], &["user", "list"]].concat()).expect("list");
     assert!(!users.contains("freehold-one"), "{users}");
     contract::run("etcd with users", keyspaces).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_that_is_too_old_costs_nothing_but_a_login() {
+    let Some(etcd) = with_users_and(&["--auth-token-ttl", "1"]) else {
+        return;
+    };
+    let mut options = options(&etcd.url);
+    options.login = Some(("root".into(), "a-password-of-the-test".into()));
+    let keyspaces = Etcd::connect(options).await.expect("connect");
+    let store = keyspaces.open("one").await.expect("open");
+    let mut revs = Vec::new();
+    for n in 0..3 {
+        revs.push(put(&*store, "a", &n.to_string()).await);
+        assert_eq!(all(&*store, 0).await.expect("range").count, 1);
+        let mut stream = watch_all(&*store, revs[0]).await;
+        for rev in &revs {
+            let event = crate::support::next_events(&mut stream).await;
+            assert_eq!(event.expect("event").0, *rev);
+        }
+        // No use prolongs it meanwhile.
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        let lease = store.lease_grant(60).await.expect("lease");
+        assert_eq!(store.lease_renew(lease).await, Ok(60));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

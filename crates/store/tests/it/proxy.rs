@@ -19,6 +19,8 @@ struct Faults {
     delay_ms: AtomicU64,
     /// answers are held back
     silent: AtomicBool,
+    /// connections that were cut
+    cut: AtomicU64,
 }
 
 impl Proxy {
@@ -29,6 +31,7 @@ impl Proxy {
             generation: watch::Sender::new(0),
             delay_ms: AtomicU64::new(0),
             silent: AtomicBool::new(false),
+            cut: AtomicU64::new(0),
         });
         let inner = faults.clone();
         let accept = tokio::spawn(async move {
@@ -44,7 +47,7 @@ impl Proxy {
                     tokio::select! {
                         () = copy(from_client, to_server, None) => {}
                         () = copy(from_server, to_client, Some(&faults)) => {}
-                        _ = cut.changed() => {}
+                        _ = cut.changed() => drop(faults.cut.fetch_add(1, Ordering::Relaxed)),
                     }
                 });
             }
@@ -61,6 +64,11 @@ impl Proxy {
         self.faults.generation.send_modify(|n| *n += 1);
     }
 
+    /// How many connections were cut while they were used.
+    pub(crate) fn cuts(&self) -> u64 {
+        self.faults.cut.load(Ordering::Relaxed)
+    }
+
     /// Delays everything that the server says.
     pub(crate) fn delay(&self, time: Duration) {
         let ms = u64::try_from(time.as_millis()).expect("short");
@@ -73,10 +81,17 @@ impl Proxy {
     }
 }
 
-impl Drop for Proxy {
-    fn drop(&mut self) {
+impl Proxy {
+    /// Nobody gets through any more.
+    pub(crate) fn close(&self) {
         self.accept.abort();
         self.cut();
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.close();
     }
 }
 

@@ -61,6 +61,81 @@ impl RealEtcd {
         etcd
     }
 
+    /// Starts three that are one etcd.
+    pub(crate) fn cluster() -> Option<Vec<Self>> {
+        let (Some(program), Some(_)) = (upstream("etcd"), upstream("etcdctl")) else {
+            println!("skipped: run `cargo xtask upstream`");
+            return None;
+        };
+        let members = (0..5).find_map(|_| Self::three(&program));
+        assert!(members.is_some(), "three etcds never listen");
+        members
+    }
+
+    fn three(program: &Path) -> Option<Vec<Self>> {
+        let name = |n: usize| format!("member{n}");
+        let peers = [(); 3].map(|()| format!("http://127.0.0.1:{}", free_port()));
+        let all = peers.iter().enumerate();
+        let all: Vec<_> = all.map(|(n, peer)| format!("{}={peer}", name(n))).collect();
+        let mut members: Vec<Self> = Vec::new();
+        for (n, peer) in peers.iter().enumerate() {
+            let dir = tempfile::tempdir().expect("dir");
+            let url = format!("http://127.0.0.1:{}", free_port());
+            let args = [
+                ["--name", &name(n)],
+                ["--log-level", "error"],
+                ["--data-dir", &dir.path().join("data").to_string_lossy()],
+                ["--listen-client-urls", &url],
+                ["--advertise-client-urls", &url],
+                ["--listen-peer-urls", peer],
+                ["--initial-advertise-peer-urls", peer],
+                ["--initial-cluster", &all.join(",")],
+            ]
+            .concat()
+            .iter()
+            .map(|arg| (*arg).to_owned())
+            .collect::<Vec<_>>();
+            members.push(Self {
+                child: run(program, &args),
+                url,
+                program: program.to_owned(),
+                args,
+                _dir: dir,
+            });
+        }
+        let good = members.iter_mut().all(Self::listens);
+        good.then_some(members)
+    }
+
+    /// Whether it is the leader of its cluster, as it says itself.
+    pub(crate) fn leads(&self) -> bool {
+        let ctl = upstream("etcdctl").expect("asked before");
+        let output = Command::new(ctl)
+            .args(["--endpoints", &self.url, "--command-timeout", "2s"])
+            .args(["endpoint", "status", "-w", "fields"])
+            .output()
+            .expect("etcdctl runs");
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let field = |name: &str| {
+            let mut lines = said.lines().filter_map(|line| line.split_once(" : "));
+            lines.find_map(|(found, value)| (found == name).then_some(value))
+        };
+        let leader = field("\"Leader\"");
+        output.status.success() && leader.is_some() && leader == field("\"MemberID\"")
+    }
+
+    pub(crate) fn kill(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+
+    /// Starts it again if it was killed.
+    pub(crate) fn start_again(&mut self) {
+        if self.child.try_wait().expect("a child").is_some() {
+            self.child = run(&self.program, &self.args);
+        }
+    }
+
     fn attempt(
         program: &Path,
         scheme: &str,
@@ -135,8 +210,7 @@ impl RealEtcd {
 
     /// Ends it as a power cut does and starts it again.
     pub(crate) fn kill_and_restart(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
+        self.kill();
         self.child = run(&self.program, &self.args);
     }
 }

@@ -6,9 +6,9 @@ use crate::proxy::Proxy;
 use crate::random::Random;
 use crate::real_etcd::RealEtcd;
 use crate::real_postgres::RealPostgres;
-use crate::support::{everything, next, put, put_if, watch_all};
+use crate::support::{all, everything, next, put, put_if, put_op, watch_all};
 use freehold_store::postgres::Postgres;
-use freehold_store::{Error, Keyspaces, Range, Store, WatchItem, etcd};
+use freehold_store::{Error, Keyspaces, Range, Store, Txn, WatchItem, etcd};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -268,6 +268,154 @@ async fn etcd_loses_and_doubles_nothing_when_it_is_killed() {
         tokio::task::block_in_place(|| real.kill_and_restart());
     })
     .await;
+}
+
+/// Lists while connections are cut in the middle of the answer: what comes back is all there is, or
+/// an error.
+async fn lists_are_whole_or_refused(store: Arc<dyn Store>, proxy: &Proxy) {
+    const KEYS: usize = 20_000;
+    let value = "v".repeat(100);
+    for n in 0..KEYS / 100 {
+        let then = (0..100).map(|m| put_op(&format!("list/{n:03}/{m:02}"), &value));
+        let txn = Txn {
+            then: then.collect(),
+            ..Txn::default()
+        };
+        store.txn(txn).await.expect("put");
+    }
+    let start = Instant::now();
+    all(&*store, 0).await.expect("range");
+    let took = u64::try_from(start.elapsed().as_millis()).expect("short");
+    let mut random = Random::new(u64::from(std::process::id()));
+    let (mut whole, mut refused) = (0, 0);
+    let before = proxy.cuts();
+    for _ in 0..40 {
+        let wait = Duration::from_millis(random.below(took.max(2)));
+        let cutting = async {
+            tokio::time::sleep(wait).await;
+            proxy.cut();
+        };
+        let (listed, ()) = tokio::join!(all(&*store, 0), cutting);
+        match listed {
+            Ok(found) => {
+                whole += 1;
+                assert_eq!((found.kvs.len(), found.count), (KEYS, KEYS as u64));
+                assert!(!found.more);
+            }
+            Err(error) => {
+                refused += 1;
+                assert!(matches!(error, Error::Unavailable(_)), "{error}");
+            }
+        }
+    }
+    let cuts = proxy.cuts() - before;
+    println!("{whole} whole lists, {refused} refused, {cuts} connections cut");
+    assert!(cuts >= 20, "hardly anything was cut");
+    assert_eq!(all(&*store, 0).await.expect("range").kvs.len(), KEYS);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_list_from_postgres_is_never_a_part_of_it() {
+    let Some(postgres) = RealPostgres::start() else {
+        return;
+    };
+    let proxy = Proxy::to(postgres.port).await;
+    let keyspaces = Postgres::connect(postgres.options_at(proxy.port)).await;
+    let store = keyspaces.expect("connect").open("one").await;
+    lists_are_whole_or_refused(store.expect("open"), &proxy).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_list_from_an_etcd_is_never_a_part_of_it() {
+    let Some(real) = RealEtcd::start() else {
+        return;
+    };
+    let proxy = Proxy::to(real.port()).await;
+    let url = format!("http://127.0.0.1:{}", proxy.port);
+    let keyspaces = etcd::Etcd::connect(etcd::Options::new(vec![url], "/freehold")).await;
+    let store = keyspaces.expect("connect").open("one").await;
+    lists_are_whole_or_refused(store.expect("open"), &proxy).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn etcd_loses_and_doubles_nothing_when_its_leader_is_killed() {
+    let Some(mut members) = RealEtcd::cluster() else {
+        return;
+    };
+    let urls = members.iter().map(|member| member.url.clone()).collect();
+    let keyspaces = etcd::Etcd::connect(etcd::Options::new(urls, "/freehold"));
+    let store = keyspaces.await.expect("connect").open("one").await;
+    let mut killed = 0;
+    let store = store.expect("open");
+    survive("etcd, leader killed", store, 5, async |random| {
+        tokio::time::sleep(Duration::from_millis(50 + random.below(200))).await;
+        tokio::task::block_in_place(|| {
+            let leader = members.iter_mut().find(|member| member.leads());
+            let leader = leader.expect("one leads");
+            leader.kill();
+            killed += 1;
+            let deadline = Instant::now() + Duration::from_secs(30);
+            while !members.iter().any(RealEtcd::leads) {
+                assert!(Instant::now() < deadline, "nobody takes over");
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            members.iter_mut().for_each(RealEtcd::start_again);
+        });
+    })
+    .await;
+    assert_eq!(killed, 5);
+}
+
+/// Through the endpoint, while the datastore is away: what tenants are told.
+async fn tenants_learn_no_address(store: Arc<dyn Store>, proxy: &Proxy, secret: &str) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await;
+    let listener = listener.expect("bind");
+    let url = format!("http://{}", listener.local_addr().expect("bound"));
+    let server = tokio::spawn(freehold_store::server::serve(listener, store.clone()));
+    let keyspaces = etcd::Etcd::connect(etcd::Options::new(vec![url], "/freehold"));
+    let tenant = keyspaces.await.expect("connect").open("one").await;
+    let tenant = tenant.expect("open");
+    put(&*tenant, "a", "1").await;
+    proxy.close();
+    let full = put_if(&*store, "a", 0, "2").await.expect_err("it is away");
+    assert!(full.to_string().contains(secret), "{full}");
+    for error in [
+        put_if(&*tenant, "a", 0, "2").await.map(|_| ()),
+        all(&*tenant, 0).await.map(|_| ()),
+        tenant.lease_grant(60).await.map(|_| ()),
+    ] {
+        let said = error.expect_err("it is away").to_string();
+        assert!(said.contains("the datastore is unavailable"), "{said}");
+        assert!(!said.contains(secret), "{said}");
+    }
+    server.abort();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tenants_of_a_postgres_learn_neither_its_address_nor_its_user() {
+    let Some(postgres) = RealPostgres::start() else {
+        return;
+    };
+    let proxy = Proxy::to(postgres.port).await;
+    let mut options = postgres.options_at(proxy.port);
+    options.timeout = Duration::from_secs(2);
+    let keyspaces = Postgres::connect(options).await.expect("connect");
+    let store = keyspaces.open("one").await.expect("open");
+    tenants_learn_no_address(store, &proxy, &format!(":{}", proxy.port)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tenants_of_an_etcd_do_not_learn_its_address() {
+    let Some(real) = RealEtcd::start() else {
+        return;
+    };
+    let proxy = Proxy::to(real.port()).await;
+    let url = format!("http://127.0.0.1:{}", proxy.port);
+    let mut options = etcd::Options::new(vec![url], "/f");
+    options.timeout = Duration::from_secs(2);
+    let keyspaces = etcd::Etcd::connect(options).await.expect("connect");
+    let store = keyspaces.open("one").await.expect("open");
+    tenants_learn_no_address(store, &proxy, &format!(":{}", proxy.port)).await;
 }
 
 /// Waits are bounded, and when the server speaks again everything goes on.
