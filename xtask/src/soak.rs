@@ -4,13 +4,28 @@ use crate::sh;
 use anyhow::{Context as _, Result, bail};
 use std::process::Command;
 
-const USAGE: &str = "usage: cargo xtask soak store [--kills N] [--steps N] [--seed N]";
+const USAGE: &str =
+    "usage: cargo xtask soak store [--kills N] [--steps N] [--seed N] | cargo xtask soak apiserver";
+
+pub(crate) fn run(args: &[&str]) -> Result<()> {
+    match args {
+        ["store", rest @ ..] => store(rest),
+        ["apiserver"] => apiserver(),
+        _ => bail!(USAGE),
+    }
+}
+
+/// A real kube-apiserver on the etcd endpoint, over each datastore; both are restarted.
+fn apiserver() -> Result<()> {
+    let mut command = Command::new("cargo");
+    command.args(["test", "-p", "freehold-store", "--test", "it", "--"]);
+    command.args(["a_real_kube_apiserver_runs", "--ignored", "--nocapture"]);
+    command.args(["--test-threads", "1"]);
+    sh::run_command(&mut command)
+}
 
 /// Kills the store's engine again and again, then simulates it for long.
-pub(crate) fn run(args: &[&str]) -> Result<()> {
-    let ["store", rest @ ..] = args else {
-        bail!(USAGE)
-    };
+fn store(rest: &[&str]) -> Result<()> {
     let (mut kills, mut steps, mut seed) = (10_000_u64, 5_000_000_u64, None);
     let mut rest = rest.iter();
     while let Some(option) = rest.next() {

@@ -213,8 +213,10 @@ async fn runs_and_survives_a_restart(name: &str, open: impl AsyncFn() -> Opened)
         let (program, kubectl, path) = (program.clone(), kubectl.clone(), dir.path().to_owned());
         tokio::task::spawn_blocking(move || {
             let server = ApiServer::start(&program, &kubectl, &path, &url);
+            let began = Instant::now();
             if round == 0 {
                 exercise(&server);
+                println!("created, listed, watched, deleted in {:?}", began.elapsed());
             } else {
                 let names = server.kubectl(&["get", "configmaps", "-n", "shop", "-o", "name"]);
                 assert_eq!(names.expect("list").matches("configmap/c").count(), 4);
