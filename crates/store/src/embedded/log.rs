@@ -774,6 +774,39 @@ mod tests {
     }
 
     #[test]
+    fn batches_across_the_pieces_that_are_read_are_told_apart_like_others() {
+        let dir = tempfile::tempdir().expect("dir");
+        let mut log = log(dir.path(), 1, 0);
+        let piece = PIECE as u64;
+        let sizes = [piece - 600, 100, 2 * piece, 700, 3 * piece / 2];
+        let starts = fill(&mut log, &sizes);
+        let end = usize::try_from(log.pos).expect("small");
+        let mut data = std::fs::read(segment_path(dir.path(), 1)).expect("segment");
+        data.truncate(end);
+        let whole = scan_of(dir.path(), 1, &data).expect("whole");
+        let lens = whole.records[&7].iter().map(|place| place.len as u64);
+        assert_eq!(lens.collect::<Vec<_>>(), sizes);
+        assert_eq!((whole.last_batch, whole.torn), (5, false));
+        for at in [starts[2] + PIECE + 7, starts[4] + BATCH_HEADER + PIECE] {
+            let mut bad = data.clone();
+            bad[at] ^= 1;
+            let found = scan_of(dir.path(), 1, &bad);
+            assert!(matches!(found, Err(Error::Corrupt(_))), "byte {at}");
+        }
+        for len in [starts[4] + 8, starts[4] + PIECE, end - 1] {
+            let torn = scan_of(dir.path(), 1, &data[..len]).expect("cut off, not an error");
+            assert_eq!((torn.last_batch, torn.torn), (4, true), "{len}");
+        }
+        // Not torn: a whole batch is behind it, beyond the piece that was read last.
+        let mut gap = data.clone();
+        gap[starts[2]..starts[2] + 8].fill(0);
+        assert!(matches!(
+            scan_of(dir.path(), 1, &gap),
+            Err(Error::Corrupt(_))
+        ));
+    }
+
+    #[test]
     fn a_segment_of_another_version_is_reported() {
         let dir = tempfile::tempdir().expect("dir");
         let (segment, mut data, _) = three_batches(dir.path(), false);

@@ -135,11 +135,12 @@ impl Embedded {
         let active = scan.segments.last().map_or(1, |last| last + 1);
         let started = start_log(&log_dir, &options, active, &scan);
         let (log, kept) = started.map_err(|e| unavailable(&e))?;
+        // A map that is made of what is sorted needs no memory besides, and has no empty places.
+        entries.sort_unstable_by(|a, b| a.id.cmp(&b.id));
         let slots = entries.into_iter().map(|entry| {
             let pending = scan.records.remove(&entry.number).unwrap_or_default();
             (entry.id.clone(), Arc::new(Slot::new(entry, pending)))
         });
-        // Made of all at once, the map has no empty places.
         let slots: BTreeMap<_, _> = slots.collect();
         let shared = Arc::new(Shared {
             dir,
