@@ -455,6 +455,8 @@ fn scan_segment(scan: &mut Scan, mut found: Found, last: bool, first: bool) -> R
     scan.last_batch = header.first - 1;
     let mut toc = Toc::new(segment, header.first);
     let mut offset = usize::try_from(header.start()).expect("segments are small");
+    // One record per sector is usual: growing would leave pieces of memory that nobody needs.
+    toc.records.reserve(found.end / SECTOR);
     while offset < found.end {
         match found.parse_batch(offset).map_err(failed)? {
             Parsed::Batch { number, len } if number == scan.last_batch + 1 => {
