@@ -5,6 +5,7 @@
 mod ascii;
 mod decode;
 mod encode;
+mod found;
 mod wire;
 
 use crate::catalogue::{Catalogue, TypeId, Types};
