@@ -132,17 +132,25 @@ impl Image {
         Ok(())
     }
 
-    /// A hash of all keys, values and leases, with their revisions or without.
+    /// A hash of all keys and values, and of which of them are under a lease together. With
+    /// `exactly`, of their revisions too, and of the leases' ids and times to live.
     #[must_use]
-    pub fn hash(&self, revisions: bool) -> [u8; 32] {
+    pub fn hash(&self, exactly: bool) -> [u8; 32] {
+        let granted: BTreeMap<_, _> = self.leases.iter().map(|l| (l.id, l.granted)).collect();
+        let mut seen = BTreeMap::from([(0, 0)]);
         let mut context = Context::new(&SHA256);
         for kv in &self.kvs {
             for part in [&kv.key, &kv.value] {
                 context.update(&(part.len() as u64).to_le_bytes());
                 context.update(part);
             }
-            if revisions {
-                for number in [kv.create_rev, kv.mod_rev, kv.version] {
+            // Which of the leases that have come so far, whatever it is called.
+            let next = seen.len() as u64;
+            let group = *seen.entry(kv.lease).or_insert(next);
+            context.update(&group.to_le_bytes());
+            if exactly {
+                let ttl = granted.get(&kv.lease).copied().unwrap_or(0);
+                for number in [kv.create_rev, kv.mod_rev, kv.version, ttl] {
                     context.update(&number.to_le_bytes());
                 }
                 context.update(&kv.lease.to_le_bytes());
@@ -151,6 +159,26 @@ impl Image {
         let mut hash = [0; 32];
         hash.copy_from_slice(context.finish().as_ref());
         hash
+    }
+
+    /// Whether every key is under a lease that ends when its lease here does, or a little earlier:
+    /// time goes on. The lease may be called otherwise.
+    #[must_use]
+    pub fn same_ends(&self, other: &Self) -> bool {
+        let ends = |image: &Self| -> BTreeMap<_, _> {
+            let leases = image.leases.iter();
+            leases.map(|lease| (lease.id, lease.remaining)).collect()
+        };
+        let (ours, theirs) = (ends(self), ends(other));
+        let same = |(a, b): (&KeyValue, &KeyValue)| match (a.lease, b.lease) {
+            (0, 0) => true,
+            (a, b) => match (ours.get(&a), theirs.get(&b)) {
+                // Some know whole seconds only, and give none less than one.
+                (Some(a), Some(b)) => *b <= *a + Duration::from_secs(1),
+                _ => false,
+            },
+        };
+        self.kvs.len() == other.kvs.len() && self.kvs.iter().zip(&other.kvs).all(same)
     }
 
     /// The image as bytes, with a checksum at the end.
@@ -281,7 +309,15 @@ pub(crate) async fn write_anew(store: Arc<dyn Store>, image: &Image) -> Result<I
     if found.count > 0 && !ours {
         return Err(Error::Invalid("the keyspace is not empty".into()));
     }
-    // What an earlier attempt left goes; its mark stays.
+    // What an earlier attempt left goes, its leases too; its mark stays.
+    if ours {
+        for lease in store.leases().await? {
+            match store.lease_revoke(lease).await {
+                Ok(()) | Err(Error::LeaseNotFound(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
     let clear = Op::DeleteRange {
         lo: FIRST_KEY,
         hi: END,
@@ -297,13 +333,8 @@ pub(crate) async fn write_anew(store: Arc<dyn Store>, image: &Image) -> Result<I
     while rev < image.rev {
         rev = run(&*store, vec![mark.clone()]).await?;
     }
-    for lease in &image.leases {
-        let left = lease.remaining.as_secs().max(1);
-        match store.lease_grant_as(lease.id, left).await {
-            Ok(()) | Err(Error::LeaseExists(_)) => {}
-            Err(error) => return Err(error),
-        }
-    }
+    let leases = grant(&*store, image).await?;
+    let lease_of = |kv: &KeyValue| leases.get(&kv.lease).copied().unwrap_or(kv.lease);
     let mut rest = &image.kvs[..];
     while !rest.is_empty() {
         let mut bytes = 0;
@@ -312,12 +343,31 @@ pub(crate) async fn write_anew(store: Arc<dyn Store>, image: &Image) -> Result<I
             bytes <= TXN_BYTES.min(limits::MAX_VALUE)
         });
         let (part, more) = rest.split_at(fits.count().max(1));
-        let ops = part.iter().map(|kv| put(&kv.key, &kv.value, kv.lease));
+        let ops = part.iter().map(|kv| put(&kv.key, &kv.value, lease_of(kv)));
         run(&*store, ops.collect()).await?;
         rest = more;
     }
     run(&*store, vec![Op::Delete { key: OWN_KEY }]).await?;
     Ok(Imported::Anew)
+}
+
+/// Grants an image's leases, each for the time that it had left. Of one server that has several
+/// keyspaces another may have the id: then it is a new one. Says which are called otherwise.
+async fn grant(store: &dyn Store, image: &Image) -> Result<BTreeMap<LeaseId, LeaseId>> {
+    let mut renamed = BTreeMap::new();
+    for lease in &image.leases {
+        // Whole seconds, and none too few.
+        let left = lease.remaining.as_millis().div_ceil(1000).max(1);
+        let left = u64::try_from(left).unwrap_or(u64::MAX);
+        match store.lease_grant_as(lease.id, left).await {
+            Ok(()) => {}
+            Err(Error::LeaseExists(_)) => {
+                renamed.insert(lease.id, store.lease_grant(left).await?);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(renamed)
 }
 
 async fn run(store: &dyn Store, then: Vec<Op>) -> Result<u64> {
@@ -332,6 +382,50 @@ async fn run(store: &dyn Store, then: Vec<Op>) -> Result<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_hash_tells_which_keys_are_under_a_lease_together_and_how_long_it_is() {
+        let image = |leases: [LeaseId; 3], granted| Image {
+            rev: 7,
+            kvs: leases
+                .iter()
+                .enumerate()
+                .map(|(n, lease)| KeyValue {
+                    key: format!("k{n}").into(),
+                    value: "v".into(),
+                    create_rev: 2,
+                    mod_rev: 2,
+                    version: 1,
+                    lease: *lease,
+                })
+                .collect(),
+            leases: leases
+                .into_iter()
+                .filter(|id| *id != 0)
+                .map(|id| LeaseImage {
+                    id,
+                    granted,
+                    remaining: Duration::from_secs(30),
+                })
+                .collect(),
+        };
+        let one = image([0, 5, 5], 60);
+        for (other, alike) in [([0, 9, 9], true), ([0, 5, 9], false), ([5, 5, 5], false)] {
+            let other = image(other, 60);
+            assert_eq!(one.hash(false) == other.hash(false), alike);
+            assert_ne!(one.hash(true), other.hash(true));
+            assert_eq!(one.same_ends(&other), other.kvs[0].lease == 0);
+        }
+        let longer = image([0, 5, 5], 61);
+        assert_eq!(one.hash(false), longer.hash(false));
+        assert_ne!(one.hash(true), longer.hash(true));
+        let mut later = one.clone();
+        later.leases[1].remaining += Duration::from_secs(5);
+        assert!(!one.same_ends(&later) && later.same_ends(&one));
+        let mut unknown = one.clone();
+        unknown.leases.clear();
+        assert!(!one.same_ends(&unknown));
+    }
 
     #[test]
     fn an_image_comes_back_and_a_damaged_one_does_not() {

@@ -31,7 +31,8 @@
 //!   was compacted yields [`WatchItem::Compacted`] and the end. A reader that falls too far behind
 //!   gets [`Error::SlowWatcher`] and the end; it costs nobody else anything.
 //! * **Leases** end at a point in time that is on disk: a restart does not prolong them, and one
-//!   that was renewed stays so. Their keys are deleted in one revision. A keyspace that is asleep ends its leases when it wakes.
+//!   that was renewed stays so. (An etcd counts a lease's time anew when it is started.) Their keys
+//!   are deleted in one revision. The embedded engine wakes a keyspace for the end of a lease.
 //! * **Limits**: see [`limits`]; bytes and keys per keyspace are the engine's options. Over quota,
 //!   or with a full disk, puts are [`Error::NoSpace`] and reads, deletions and compaction go on.
 //!

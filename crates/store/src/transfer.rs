@@ -7,7 +7,9 @@
 //! that was interrupted anywhere is finished by calling it again, or taken back by [`undo`].
 //!
 //! Keys keep all their revisions where the target's driver can do that (embedded, PostgreSQL). An
-//! etcd gives them new ones, above the source's: revisions never go down.
+//! etcd gives them new ones, above the source's: revisions never go down. A lease ends when it
+//! would have; in an etcd that is its time to live from then on, and it has another id where the
+//! etcd has a lease of that id already.
 
 use crate::{Error, Image, Imported, Keyspaces, Result, Store, fence};
 
@@ -72,7 +74,7 @@ async fn verify(image: &Image, to: Place<'_>, imported: Imported) -> Result<Repo
     let target = to.keyspaces.open(to.id).await?;
     let found = Image::take(&*target).await?;
     let exactly = imported == Imported::Exactly;
-    if found.hash(exactly) != image.hash(exactly) {
+    if found.hash(exactly) != image.hash(exactly) || !image.same_ends(&found) {
         return Err(Error::Corrupt(format!(
             "{} of {} keys arrived, or not as they were",
             found.kvs.len(),
@@ -96,6 +98,10 @@ fn moving(to: Place<'_>) -> String {
 
 fn moved(to: Place<'_>) -> String {
     format!("{MOVED} {}", to.name)
+}
+
+fn taken_back(to: Place<'_>) -> String {
+    format!("this keyspace is no longer being moved to {}", to.name)
 }
 
 /// How a fence begins behind which nobody is any more.
@@ -133,12 +139,12 @@ pub async fn relocate(
     };
     if fence::read(&*source).await? == Some(moved(to)) {
         // Its clients are at the target already and may have changed it.
-        let head = to.keyspaces.open(to.id).await?.head().await?;
+        let found = Image::take(&*to.keyspaces.open(to.id).await?).await?;
         return Ok(Report {
             keys: image.kvs.len() as u64,
             rev: image.rev,
-            target_rev: head.rev,
-            imported: Imported::Exactly,
+            target_rev: found.rev,
+            imported: kept(&image, &found),
         });
     }
     at(Step::Import)?;
@@ -148,6 +154,15 @@ pub async fn relocate(
     at(Step::CutOver)?;
     fence::set(&*source, Some(&moving(to)), Some(&moved(to))).await?;
     Ok(report)
+}
+
+/// Whether keys of an image have the revisions that they had: new ones are all above those.
+fn kept(image: &Image, found: &Image) -> Imported {
+    let newest = image.kvs.iter().map(|kv| kv.mod_rev).max();
+    match found.kvs.iter().any(|kv| Some(kv.create_rev) <= newest) {
+        true => Imported::Exactly,
+        false => Imported::Anew,
+    }
 }
 
 /// Whether a keyspace was moved from one place to another, completely: it is closed here and says
@@ -176,17 +191,39 @@ pub async fn arrived(from: &dyn Keyspaces, to: &dyn Keyspaces, id: &str) -> Resu
 
 /// Brings an image to its target, unless an earlier attempt has.
 async fn import(image: &Image, to: Place<'_>) -> Result<Imported> {
-    if to.exists().await? {
-        let target = to.keyspaces.open(to.id).await?;
-        let found = Image::take(&*target).await?;
-        let done = fence::read(&*target).await?.is_none() && !found.kvs.is_empty();
-        for (exactly, imported) in [(true, Imported::Exactly), (false, Imported::Anew)] {
-            if done && found.rev >= image.rev && found.hash(exactly) == image.hash(exactly) {
-                return Ok(imported);
-            }
-        }
+    if let Some(imported) = imported(image, to).await? {
+        return Ok(imported);
     }
-    to.keyspaces.import(to.id, image).await
+    match to.keyspaces.import(to.id, image).await {
+        // An attempt that nobody waits for any more may have been completed just now.
+        Err(Error::Invalid(text)) => match imported(image, to).await? {
+            Some(imported) => Ok(imported),
+            None => Err(Error::Invalid(text)),
+        },
+        done => done,
+    }
+}
+
+/// Whether the target is what an image says, and how.
+async fn imported(image: &Image, to: Place<'_>) -> Result<Option<Imported>> {
+    if !to.exists().await? {
+        return Ok(None);
+    }
+    let target = to.keyspaces.open(to.id).await?;
+    // One that is not complete says so.
+    if fence::read(&*target).await?.is_some() {
+        return Ok(None);
+    }
+    let found = Image::take(&*target).await?;
+    let same = |exactly| {
+        let whole = !found.kvs.is_empty() && found.rev >= image.rev;
+        whole && found.hash(exactly) == image.hash(exactly) && image.same_ends(&found)
+    };
+    Ok(match (same(true), same(false)) {
+        (true, _) => Some(Imported::Exactly),
+        (false, true) => Some(Imported::Anew),
+        (false, false) => None,
+    })
 }
 
 /// Brings an image up to date; reads all of it again when the changes are forgotten.
@@ -205,13 +242,13 @@ async fn follow(image: &mut Image, source: &dyn Store) -> Result<()> {
 ///
 /// # Errors
 /// [`Error::Fenced`] when the move was completed or goes to somewhere else; [`Error::Invalid`]
-/// when there is none, or the target holds something else.
+/// when there is none, or the target holds something else. Interrupted, it is called again.
 pub async fn undo(from: Place<'_>, to: Place<'_>) -> Result<()> {
     let source = existing(from).await?;
     match fence::read(&*source).await? {
         None => return Err(Error::Invalid(format!("{} is not being moved", from.id))),
-        Some(text) if text != moving(to) => return Err(Error::Fenced(text)),
-        Some(_) => {}
+        Some(text) if text == moving(to) || text == taken_back(to) => {}
+        Some(text) => return Err(Error::Fenced(text)),
     }
     if to.exists().await? {
         let target = to.keyspaces.open(to.id).await?;
@@ -224,8 +261,14 @@ pub async fn undo(from: Place<'_>, to: Place<'_>) -> Result<()> {
                 to.id
             )));
         }
+    }
+    // A move that is still at it, unknown to who asks, must not arrive at what is deleted here.
+    if fence::read(&*source).await? != Some(taken_back(to)) {
+        fence::set(&*source, Some(&moving(to)), Some(&taken_back(to))).await?;
+    }
+    if to.exists().await? {
         to.keyspaces.delete(to.id).await?;
     }
-    fence::set(&*source, Some(&moving(to)), None).await?;
+    fence::set(&*source, Some(&taken_back(to)), None).await?;
     Ok(())
 }

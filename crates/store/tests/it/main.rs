@@ -22,8 +22,8 @@ mod faults;
 mod keys;
 mod kms_plugin;
 mod kube_apiserver;
+mod lease_ends;
 mod linear;
-mod measure;
 mod measure_postgres;
 mod postgres;
 mod proxy;
@@ -38,6 +38,7 @@ mod sim_disk;
 mod simulation;
 mod support;
 mod transfer;
+mod transfer_cuts;
 mod values;
 
 /// What the protocol's types are converted to.
