@@ -2,6 +2,7 @@
 
 use super::catalog::{self, Catalog, CatalogEntry, Saved};
 use super::checkpoint::{self, Keep, Pace, Seal, Source, Target};
+use super::disk::Disk;
 use super::index::{Entry, Version};
 use super::keyring::Keyring;
 use super::keyspace::{Loaded, Slot};
@@ -9,6 +10,7 @@ use super::log::{self, unavailable};
 use super::opening;
 use super::record::{Ciphers, random};
 use super::state::{Lease, Phase, State};
+use super::toc;
 use super::values::{self, Values};
 use super::{Embedded, Options, Shared, blocking, lock_dir, now_ms};
 use crate::{Error, Head, Image, Result};
@@ -38,6 +40,10 @@ pub struct Checked {
     pub keys: u64,
     /// one sentence for each thing that is damaged
     pub damage: Vec<String>,
+    /// what is not as it should be, and does no harm
+    pub remarks: Vec<String>,
+    /// whether an engine opens the directory: what is damaged is of single keyspaces
+    pub opens: bool,
 }
 
 impl Embedded {
@@ -290,89 +296,104 @@ impl Shared {
 
 fn check(dir: &Path, options: &Options) -> Result<Checked> {
     if !dir.join("catalog").exists() {
-        return Err(Error::Invalid(format!(
-            "{} holds no datastore",
-            dir.display()
-        )));
+        let text = format!("{} holds no datastore", dir.display());
+        return Err(Error::Invalid(text));
     }
     let _lock = lock_dir(dir)?;
+    let disk = &*options.disk;
     let mut found = Checked::default();
-    let mut records = match log::scan(&*options.disk, &dir.join("log"), false, &|_, _| true) {
-        Ok(scan) => scan.records,
+    let mut scan = match log::survey(disk, &dir.join("log"), &mut found.damage) {
         Err(Error::Corrupt(text)) => {
             found.damage.push(text);
-            Default::default()
+            log::Scan::default()
         }
-        Err(error) => return Err(error),
+        scan => scan?,
     };
-    let (catalog, entries) = match Catalog::open(dir, &*options.disk) {
-        Ok((catalog, entries)) => (Mutex::new(catalog), entries),
-        Err(Error::Corrupt(text)) => {
-            found.damage.push(text);
-            return Ok(found);
-        }
-        Err(error) => return Err(error),
-    };
-    let keyring = match Keyring::open(dir, options.disk.clone(), entries.is_empty()) {
+    check_tables(disk, dir, &scan, &mut found);
+    let (catalog, entries) = Catalog::read_all(dir, disk, &mut |text| {
+        found.damage.push(text);
+        Ok(())
+    })?;
+    let catalog = Mutex::new(catalog);
+    let new = entries.is_empty() && found.damage.is_empty();
+    let keyring = match Keyring::open(dir, options.disk.clone(), new) {
         Ok(keyring) => keyring,
         Err(Error::Corrupt(text)) => {
+            found.keyspaces = entries.len();
             found.damage.push(text);
             return Ok(found);
         }
         Err(error) => return Err(error),
     };
+    // The rest is of single keyspaces.
+    found.opens = found.damage.is_empty();
     for entry in entries {
         found.keyspaces += 1;
-        let slot = Slot::new(
-            entry.clone(),
-            records.remove(&entry.number).unwrap_or_default(),
-        );
-        let read = catalog::ciphers(&catalog, &keyring, entry.number).and_then(|ciphers| {
-            let read = slot.read(dir, &*options.disk, &ciphers, now_ms());
-            read.map(|(state, values)| (ciphers, state, values))
-        });
-        match read {
-            Ok((ciphers, state, values)) => {
+        let pending = scan.records.remove(&entry.number).unwrap_or_default();
+        let slot = Slot::new(entry.clone(), pending);
+        let ciphers = match catalog::ciphers(&catalog, &keyring, entry.number) {
+            Ok(ciphers) => ciphers,
+            Err(Error::Corrupt(text)) => {
+                found.damage.push(format!("keyspace {}: {text}", entry.id));
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        match slot.read(dir, disk, &ciphers, now_ms()) {
+            Ok((state, values)) => {
                 found.keys += state.live_keys();
                 let reader = values::Reader {
                     values: &values,
                     cipher: &ciphers.values,
                     number: entry.number,
                 };
-                check_values(&state, &reader, &entry.id, &mut found)?;
+                check_values(&state, &reader, &entry.id, &mut found);
             }
             Err(Error::Corrupt(text)) => found.damage.push(text),
-            Err(error) => return Err(error),
+            // A disk that cannot read a file.
+            Err(error) => found.damage.push(format!("keyspace {}: {error}", entry.id)),
         }
     }
     Ok(found)
 }
 
+/// Compares what tables say with the segments that they are of.
+fn check_tables(disk: &dyn Disk, dir: &Path, scan: &log::Scan, found: &mut Checked) {
+    let dir = dir.join("log");
+    for read in &scan.read {
+        let path = toc::path(&dir, read.segment);
+        let name = path.display();
+        match toc::read(disk, &dir, read.segment) {
+            None if path.exists() => found.remarks.push(format!(
+                "{name} is not whole, and not used: the segment itself is read"
+            )),
+            Some(toc) if toc.records != read.records => found.damage.push(format!(
+                "{name} says what its log segment does not: remove it"
+            )),
+            _ => {}
+        }
+    }
+}
+
 /// Reads every value of a keyspace; each that is damaged is told with its key's revision.
-fn check_values(
-    state: &State,
-    reader: &values::Reader<'_>,
-    id: &str,
-    found: &mut Checked,
-) -> Result<()> {
+fn check_values(state: &State, reader: &values::Reader<'_>, id: &str, found: &mut Checked) {
     for entry in state.index.entries() {
         for version in entry.versions() {
             let held = values::Held {
                 key: entry.key.clone(),
                 version: version.clone(),
             };
-            match reader.value(&held) {
-                Ok(_) => {}
-                Err(Error::Corrupt(text)) => {
-                    let rev = version.mod_rev;
-                    let text = format!("keyspace {id}, revision {rev}: {text}");
-                    found.damage.push(text);
-                }
-                Err(error) => return Err(error),
-            }
+            let text = match reader.value(&held) {
+                Ok(_) => continue,
+                Err(Error::Corrupt(text)) => text,
+                Err(error) => error.to_string(),
+            };
+            let rev = version.mod_rev;
+            found
+                .damage
+                .push(format!("keyspace {id}, revision {rev}: {text}"));
         }
     }
-    Ok(())
 }
 
 /// Removes checkpoints that belong to no keyspace: remains of deletions and of crashes. The entries

@@ -58,6 +58,15 @@ pub(crate) struct Catalog {
 
 impl Catalog {
     pub(crate) fn open(dir: &Path, disk: &dyn Disk) -> Result<(Self, Vec<CatalogEntry>)> {
+        Self::read_all(dir, disk, &mut |text| Err(Error::Corrupt(text)))
+    }
+
+    /// The same; what is done about a slot that is damaged the caller says.
+    pub(crate) fn read_all(
+        dir: &Path,
+        disk: &dyn Disk,
+        damaged: &mut dyn FnMut(String) -> Result<()>,
+    ) -> Result<(Self, Vec<CatalogEntry>)> {
         let path = dir.join("catalog");
         let mut file = disk.open(&path).map_err(|e| unavailable(&e))?;
         disk.sync_dir(dir).map_err(|e| unavailable(&e))?;
@@ -75,10 +84,12 @@ impl Catalog {
                     slots.push(None);
                     continue;
                 }
-                let (entry, key) = decode(slot).ok_or_else(|| {
+                let Some((entry, key)) = decode(slot) else {
                     let n = slots.len();
-                    Error::Corrupt(format!("the keyspace catalog, slot {n}: bad checksum"))
-                })?;
+                    damaged(format!("the keyspace catalog, slot {n}: bad checksum"))?;
+                    slots.push(None);
+                    continue;
+                };
                 let number = entry.number;
                 slots.push(Some(Held { number, key }));
                 entries.push(entry);

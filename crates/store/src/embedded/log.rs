@@ -35,7 +35,7 @@ pub(crate) const ZERO_STEP: usize = 256 << 10;
 pub(crate) const RESERVE: usize = 1 << 20;
 
 /// Where a record is.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
     pub(crate) segment: u64,
     pub(crate) batch: u64,
@@ -291,38 +291,88 @@ pub(crate) fn scan(
         segments: list_segments(disk, dir)?,
         ..Scan::default()
     };
-    let last = scan.segments.last().copied();
     let mut previous = None;
     for segment in scan.segments.clone() {
-        if previous.is_some_and(|p| p + 1 != segment) {
-            return Err(Error::Corrupt(format!(
-                "the log segment before {segment} is missing"
-            )));
-        }
-        let known = (trust && Some(segment) != last).then(|| toc::read(disk, dir, segment));
-        let toc = match known.flatten() {
-            Some(toc) => {
-                follows(&scan, segment, toc.first, previous.is_none())?;
-                scan.last_batch = toc.last;
-                toc
-            }
-            None => {
-                let found = Found::open(disk, dir, segment).map_err(|e| unavailable(&e))?;
-                let first = previous.is_none();
-                scan_segment(&mut scan, found, Some(segment) == last, first)?
-            }
-        };
-        for (keyspace, place) in &toc.records {
-            if needed(*keyspace, place.batch) {
-                scan.records.entry(*keyspace).or_default().push(*place);
-            }
-        }
-        if !toc.known {
-            scan.read.push(toc);
-        }
+        no_gap(previous, segment)?;
+        scan_next(&mut scan, (disk, dir), segment, previous.is_none(), trust)?;
+        scan.keep(needed);
         previous = Some(segment);
     }
     Ok(scan)
+}
+
+/// The same for who wants to know of all that is damaged: reads every segment, also behind one that
+/// cannot be read, and says what is wrong.
+pub(crate) fn survey(disk: &dyn Disk, dir: &Path, damaged: &mut Vec<String>) -> Result<Scan> {
+    let mut scan = Scan {
+        segments: list_segments(disk, dir)?,
+        ..Scan::default()
+    };
+    let mut previous = None;
+    for segment in scan.segments.clone() {
+        let gap = no_gap(previous, segment);
+        // Nothing is known of what was before.
+        let first = previous.is_none() || gap.is_err();
+        let read = scan_next(&mut scan, (disk, dir), segment, first, false);
+        previous = read.is_ok().then_some(segment);
+        if read.is_ok() {
+            scan.keep(&|_, _| true);
+        }
+        for error in [gap, read].into_iter().filter_map(Result::err) {
+            damaged.push(match error {
+                Error::Corrupt(text) => text,
+                other => format!("log segment {segment}: {other}"),
+            });
+        }
+    }
+    Ok(scan)
+}
+
+fn no_gap(previous: Option<u64>, segment: u64) -> Result<()> {
+    if previous.is_some_and(|p| p + 1 != segment) {
+        let text = format!("the log segment before {segment} is missing");
+        return Err(Error::Corrupt(text));
+    }
+    Ok(())
+}
+
+/// Finds out what is in one segment; the last of `scan.read` says it.
+fn scan_next(
+    scan: &mut Scan,
+    (disk, dir): (&dyn Disk, &Path),
+    segment: u64,
+    first: bool,
+    trust: bool,
+) -> Result<()> {
+    let last = scan.segments.last() == Some(&segment);
+    let known = (trust && !last).then(|| toc::read(disk, dir, segment));
+    let toc = match known.flatten() {
+        Some(toc) => {
+            follows(scan, segment, toc.first, first)?;
+            scan.last_batch = toc.last;
+            toc
+        }
+        None => {
+            let found = Found::open(disk, dir, segment).map_err(|e| unavailable(&e))?;
+            scan_segment(scan, found, last, first)?
+        }
+    };
+    scan.read.push(toc);
+    Ok(())
+}
+
+impl Scan {
+    /// Takes the records that are needed of the segment that was read last. What its table said is
+    /// not kept.
+    fn keep(&mut self, needed: &dyn Fn(u64, u64) -> bool) {
+        let Some(toc) = self.read.last() else { return };
+        for (keyspace, place) in &toc.records {
+            if needed(*keyspace, place.batch) {
+                self.records.entry(*keyspace).or_default().push(*place);
+            }
+        }
+        self.read.pop_if(|toc| toc.known);
+    }
 }
 
 /// Whether a segment's first batch follows what was there before.

@@ -144,16 +144,60 @@ async fn a_deleted_keyspace_is_gone_and_its_name_starts_afresh() {
             .rev,
         1
     );
-    for path in segments(dir.path()) {
-        let data = match std::fs::read(path) {
-            // Segments that nobody needs any more go at any time.
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
-            read => read.expect("segment"),
-        };
-        assert!(
-            !data.windows(6).any(|w| w == b"secret"),
-            "the log holds no plain text"
-        );
+}
+
+/// Every file below a directory with its bytes.
+fn contents(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let (mut found, mut todo) = (Vec::new(), vec![dir.to_owned()]);
+    while let Some(dir) = todo.pop() {
+        for entry in std::fs::read_dir(&dir).expect("dir") {
+            let path = entry.expect("entry").path();
+            if path.is_dir() {
+                todo.push(path);
+                continue;
+            }
+            match std::fs::read(&path) {
+                // Segments that nobody needs any more go at any time.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                read => found.push((path, read.expect("file"))),
+            }
+        }
+    }
+    found
+}
+
+#[tokio::test]
+async fn neither_log_nor_checkpoint_values_file_or_backup_hold_plain_text() {
+    let dir = tempfile::tempdir().expect("dir");
+    let options = Options {
+        inline_bytes: 1 << 10,
+        ..Options::default()
+    };
+    let engine = Embedded::open(dir.path().join("store"), options).await;
+    let engine = engine.expect("open");
+    let store = engine.open("one").await.expect("keyspace");
+    // Small values are in the checkpoint, large ones in the values file.
+    for n in 0..20 {
+        put(&*store, &format!("secret-key-{n}"), "secret-value").await;
+        put(&*store, &format!("large{n}"), &"secret-value".repeat(50)).await;
+    }
+    engine.sleep("one").await.expect("sleep");
+    put(&*store, "secret-key-0", "secret-value in the log").await;
+    let file = dir.path().join("the.backup");
+    engine.backup("one", &file, &[9; 32]).await.expect("backup");
+    let found = contents(dir.path());
+    for ending in ["log", "ckpt", "v0001", "backup"] {
+        let there = found.iter().any(|(path, data)| {
+            let extension = path.extension().and_then(|text| text.to_str());
+            !data.is_empty() && extension == Some(ending)
+        });
+        assert!(there, "no file of {ending}");
+    }
+    for (path, data) in &found {
+        for secret in [&b"secret-key"[..], b"secret-value"] {
+            let plain = data.windows(secret.len()).any(|window| window == secret);
+            assert!(!plain, "{} holds plain text", path.display());
+        }
     }
 }
 

@@ -19,6 +19,7 @@ mod endpoint;
 mod etcd;
 mod fault_disk;
 mod faults;
+mod fsck;
 mod keys;
 mod kms_plugin;
 mod kube_apiserver;

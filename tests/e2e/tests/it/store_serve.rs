@@ -51,6 +51,38 @@ pub(crate) fn serve(dir: &Path, port: u16) -> Running {
 }
 
 #[test]
+fn fsck_says_where_the_directory_of_a_host_is_damaged_and_what_to_do() {
+    let mut sandbox = Sandbox::with_host();
+    let data = sandbox.data_dir();
+    let dir = data.to_string_lossy().into_owned();
+    let fsck = ["store", "fsck", "--data-dir", &dir];
+    let busy = sandbox.freehold(&fsck).fails(1);
+    assert!(busy.contains("Stop the process that uses it"), "{busy}");
+    sandbox.down();
+    let whole = sandbox.freehold(&fsck).ok();
+    assert!(whole.contains("everything is whole"), "{whole}");
+    let catalog = data.join("store/catalog");
+    let mut bytes = std::fs::read(&catalog).expect("catalog");
+    bytes[100] ^= 1;
+    std::fs::write(&catalog, bytes).expect("damage");
+    let said = sandbox.freehold(&fsck);
+    assert!(
+        said.stdout
+            .contains("damaged: the keyspace catalog, slot 0: bad checksum"),
+        "{}",
+        said.stdout
+    );
+    let advice = said.fails(1);
+    assert!(advice.contains("damage found: 1"), "{advice}");
+    assert!(advice.contains("Set it aside whole"), "{advice}");
+    let empty = sandbox.path("empty").to_string_lossy().into_owned();
+    let absent = sandbox.freehold(&["store", "fsck", "--data-dir", &empty]);
+    let advice = absent.fails(1);
+    assert!(advice.contains("Name the data directory"), "{advice}");
+    assert!(!advice.contains("Stop the process"), "{advice}");
+}
+
+#[test]
 fn bad_settings_are_refused_with_advice() {
     let sandbox = Sandbox::new();
     for (args, words) in [
