@@ -144,6 +144,8 @@ async fn cut(name: &str, to: Arc<dyn Keyspaces>, proxy: &Proxy) {
     let mut dirs = Vec::new();
     let from = &embedded(&mut dirs).await;
     let mut random = Random::new(11);
+    // So that most of the time a request is under way.
+    proxy.delay(Duration::from_millis(4));
     let (mut failed, mut amid) = (0, 0);
     for round in 0..8 {
         let id = format!("cut-{round}");
