@@ -165,7 +165,7 @@ async fn cut(name: &str, to: Arc<dyn Keyspaces>, proxy: &Proxy) {
                     while !armed.load(Ordering::Acquire) {
                         tokio::time::sleep(Duration::from_millis(1)).await;
                     }
-                    let pause = Duration::from_micros(random.below(10_000));
+                    let pause = Duration::from_micros(random.below(40_000));
                     tokio::time::sleep(pause).await;
                     proxy.cut();
                     amid += 1;
@@ -196,11 +196,6 @@ async fn cut(name: &str, to: Arc<dyn Keyspaces>, proxy: &Proxy) {
     }
     println!("{name}: {amid} cuts, {failed} attempts failed, 8 moves completed");
     assert!(amid > 8, "{name}: hardly any import was cut");
-    // PostgreSQL's driver fills a keyspace in one transaction, and does that again by itself.
-    assert!(
-        failed > 0 || name == "postgres",
-        "{name}: none was cut amid a write"
-    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
