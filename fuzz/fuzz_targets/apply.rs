@@ -28,6 +28,7 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
             force: i % 2 == 0,
             subresource: "",
             now: "2026-01-01T00:00:00Z",
+            versions: &freehold_model::apply::Alike,
         };
         if i % 4 == 3 {
             track_update(&resource, live.as_ref(), &mut config, &by);

@@ -236,6 +236,7 @@ fn deployment(catalogue: &Catalogue) -> Result<Vec<Line>> {
         force: false,
         subresource: "",
         now: "2026-01-01T00:00:00Z",
+        versions: &freehold_model::apply::Alike,
     };
     let config = read(DEPLOYMENT)?;
     let live = apply(kind, None, &config, &by).map_err(|e| anyhow::anyhow!(e.message))?;
@@ -301,9 +302,16 @@ fn select(_: &Catalogue) -> Result<Vec<Line>> {
 
 fn definition(_: &Catalogue) -> Result<Vec<Line>> {
     let definition = read(DEFINITION)?;
-    ensure!(crd::compile(&definition).is_ok(), "the definition is valid");
+    ensure!(
+        crd::compile(&definition, freehold_model::catalogue::DEFAULT_MINOR).is_ok(),
+        "the definition is valid"
+    );
     let ours = each(|| {
-        black_box(crd::compile(black_box(&definition))).ok();
+        black_box(crd::compile(
+            black_box(&definition),
+            freehold_model::catalogue::DEFAULT_MINOR,
+        ))
+        .ok();
     });
     Ok(vec![Line {
         key: "definition",

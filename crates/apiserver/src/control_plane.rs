@@ -136,6 +136,7 @@ impl ControlPlane {
         });
         bootstrap::write(&cp).await.map_err(StartError::Bootstrap)?;
         hooks::crds::resume(&cp);
+        tokio::spawn(hooks::crds::tell_broken(Arc::downgrade(&cp)).in_current_span());
         tokio::spawn(crate::compaction::run(Arc::downgrade(&cp)).in_current_span());
         Ok(cp)
     }

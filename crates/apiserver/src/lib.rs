@@ -27,6 +27,7 @@ mod registry;
 mod request;
 mod respond;
 mod reviews;
+mod stored;
 mod verbs;
 mod write;
 

@@ -3,8 +3,7 @@
 
 use crate::codec::{self, Accept};
 use crate::control_plane::ControlPlane;
-use crate::conversion::Converter;
-use crate::registry::Served;
+use crate::registry::{Kind, Served};
 use crate::request::{Query, RequestInfo};
 use crate::{Body, Identity, authn, clock, discovery, metrics, respond, verbs};
 use freehold_model::field::{ErrorKind, FieldError};
@@ -19,7 +18,7 @@ use std::time::Duration;
 use tracing::Instrument as _;
 
 /// As upstream's `--request-timeout`; watches have their own.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A request to a resource, past authorization.
 pub(crate) struct Call {
@@ -33,10 +32,8 @@ pub(crate) struct Call {
     pub resource: Arc<Resource>,
     /// at the version its objects are stored in
     pub storage: Arc<Resource>,
-    /// stored objects of this kind may be in several versions
-    pub mixed: bool,
-    /// the webhook of a CRD that has one
-    pub converter: Option<Arc<Converter>>,
+    /// of custom resources
+    pub kind: Option<Arc<Kind>>,
     pub accept: Accept,
     /// unix seconds when the request arrived
     pub now: i64,
@@ -59,8 +56,7 @@ impl Call {
             cp: self.cp.clone(),
             served: self.served.clone(),
             storage: self.served.storage(&resource),
-            mixed: false,
-            converter: None,
+            kind: None,
             resource,
             info,
             query: self.query.clone(),
@@ -232,14 +228,13 @@ async fn resource(
         .map(|v| matches!(v, "1" | "t" | "T" | "true" | "TRUE" | "True"));
     let accept = Accept::negotiate(&headers, pretty, true)?;
     let storage = served.storage(&resource);
-    let custom = served.kind(&resource.group, &resource.plural);
-    if custom.is_some_and(|k| k.terminating) && info.verb == "create" {
+    let custom = resource.custom.as_ref();
+    let kind = custom.and_then(|_| served.kind(&resource.group, &resource.plural).cloned());
+    if kind.as_ref().is_some_and(|k| k.terminating) && info.verb == "create" {
         let mut e = ApiError::method_not_allowed(&info.group, &info.resource, &info.verb);
         e.message = "create not allowed while custom resource definition is terminating".into();
         return Err(e);
     }
-    let mixed = custom.is_some_and(|k| k.mixed);
-    let converter = custom.and_then(|k| k.converter.clone());
     let call = Arc::new(Call {
         served,
         query,
@@ -252,8 +247,7 @@ async fn resource(
         },
         resource,
         storage,
-        mixed,
-        converter,
+        kind,
         accept,
         now: clock::now(),
         warnings: parking_lot::Mutex::default(),

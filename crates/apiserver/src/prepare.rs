@@ -350,6 +350,7 @@ impl Call {
             force: false,
             subresource: &self.info.subresource,
             now: &now,
+            versions: self,
         };
         apply::track_update(&self.resource, live, value, &by);
     }

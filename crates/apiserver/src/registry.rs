@@ -1,10 +1,13 @@
 //! What a control plane serves now: the shared catalogue and its own custom resources.
 
-use crate::cache::{Cache, View};
+use crate::cache::{Cache, Object, View};
 use crate::conversion::Converter;
+use crate::stored::Schema;
 use arc_swap::ArcSwap;
-use freehold_model::{Catalogue, Resource, Value, crd};
-use std::collections::BTreeMap;
+use freehold_model::field::FieldError;
+use freehold_model::{Catalogue, Resource, Value, crd, json};
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::BuildHasher as _;
 use std::sync::Arc;
 
 pub(crate) const CRD_KEY: &str = "apiextensions.k8s.io/customresourcedefinitions";
@@ -14,8 +17,10 @@ pub(crate) const CRD_KEY: &str = "apiextensions.k8s.io/customresourcedefinitions
 pub(crate) struct Kind {
     /// storage version first, then the other served ones
     pub resources: Vec<Arc<Resource>>,
-    /// stored objects may be in several versions
-    pub mixed: bool,
+    /// versions that objects may still be stored in
+    pub unserved: Vec<Arc<Resource>>,
+    /// what stored objects are held against
+    pub schema: Arc<Schema>,
     /// the CRD is being deleted
     pub terminating: bool,
     /// asked for objects in another version
@@ -26,7 +31,7 @@ pub(crate) struct Kind {
 pub(crate) struct Served {
     pub catalogue: Arc<Catalogue>,
     /// by (group, plural)
-    pub custom: BTreeMap<(String, String), Kind>,
+    pub custom: BTreeMap<(String, String), Arc<Kind>>,
     /// OpenAPI documents with these custom resources, by name, once somebody asked for them
     pub documents: parking_lot::Mutex<BTreeMap<String, bytes::Bytes>>,
 }
@@ -59,7 +64,7 @@ impl Served {
     }
 
     /// The custom kind of that name.
-    pub(crate) fn kind(&self, group: &str, plural: &str) -> Option<&Kind> {
+    pub(crate) fn kind(&self, group: &str, plural: &str) -> Option<&Arc<Kind>> {
         self.custom.get(&(group.to_owned(), plural.to_owned()))
     }
 
@@ -69,15 +74,16 @@ impl Served {
         {
             return resource.clone();
         }
-        let stored = self.lookup(
-            &resource.storage_group,
-            &resource.storage_version,
-            &resource.plural,
-        );
+        let (group, version) = (&resource.storage_group, &resource.storage_version);
+        if let Some(stored) = self.lookup(group, version, &resource.plural) {
+            return stored.clone();
+        }
+        // The storage version of a CRD need not be served.
+        let kind = self.kind(group, &resource.plural);
+        let stored = kind.and_then(|k| k.version(version));
         stored.cloned().unwrap_or_else(|| {
-            // The storage version of a CRD need not be served.
             Arc::new(Resource {
-                version: resource.storage_version.clone(),
+                version: version.clone(),
                 ..Resource::clone(resource)
             })
         })
@@ -101,7 +107,29 @@ impl Served {
 /// The current generation, and the compiled CRDs it is made of.
 pub(crate) struct Registry {
     served: ArcSwap<Served>,
-    compiled: parking_lot::Mutex<BTreeMap<String, (u64, Kind)>>,
+    compiled: parking_lot::Mutex<BTreeMap<String, Known>>,
+    /// of `spec`s, to see whether one changed
+    hasher: std::hash::RandomState,
+    /// CRDs that turned out not to compile
+    broken: parking_lot::Mutex<BTreeSet<String>>,
+    breaks: tokio::sync::Notify,
+}
+
+/// A CRD as it was compiled.
+#[derive(Clone)]
+struct Known {
+    rev: u64,
+    /// of its uid and `spec`
+    print: u64,
+    kind: Arc<Kind>,
+}
+
+impl Kind {
+    /// The kind in one of its versions, served or not.
+    pub(crate) fn version(&self, name: &str) -> Option<&Arc<Resource>> {
+        let mut all = self.resources.iter().chain(&self.unserved);
+        all.find(|r| r.version == name)
+    }
 }
 
 impl Registry {
@@ -114,6 +142,9 @@ impl Registry {
         Self {
             served: ArcSwap::from_pointee(served),
             compiled: parking_lot::Mutex::default(),
+            hasher: std::hash::RandomState::new(),
+            broken: parking_lot::Mutex::default(),
+            breaks: tokio::sync::Notify::new(),
         }
     }
 
@@ -122,21 +153,25 @@ impl Registry {
     }
 
     /// Reads the CRDs of a view again; only those that changed are compiled.
+    /// A changed schema is another [`Schema`], and watches of its kind end, as upstream's do when it
+    /// replaces the storage of a kind.
     pub(crate) fn reload(&self, crds: &View) {
         let (objects, _) = crds.list(None);
         let mut compiled = self.compiled.lock();
-        let mut next = BTreeMap::new();
+        let (mut next, mut over) = (BTreeMap::new(), Vec::new());
         for object in objects {
-            let known = compiled
-                .get(object.name())
-                .filter(|(rev, _)| *rev == object.rev)
-                .cloned();
-            let entry = known.unwrap_or_else(|| (object.rev, compile(&object.parse())));
+            let known = compiled.remove(object.name());
+            let entry = match known {
+                Some(known) if known.rev == object.rev => known,
+                known => self.read(&object, known, &mut over),
+            };
             next.insert(object.name().to_owned(), entry);
         }
+        // What is left was deleted.
+        over.extend(compiled.values().map(|gone| gone.kind.schema.clone()));
         *compiled = next;
-        let mut custom: BTreeMap<(String, String), Kind> = BTreeMap::new();
-        for (_, kind) in compiled.values() {
+        let mut custom: BTreeMap<(String, String), Arc<Kind>> = BTreeMap::new();
+        for kind in compiled.values().map(|known| &known.kind) {
             if let Some(r) = kind.resources.first() {
                 custom.insert((r.group.to_string(), r.plural.to_string()), kind.clone());
             }
@@ -147,6 +182,52 @@ impl Registry {
             custom,
             documents: parking_lot::Mutex::default(),
         }));
+        // Whoever comes back finds the new one.
+        over.iter().for_each(|schema| schema.end());
+    }
+
+    fn read(&self, object: &Object, before: Option<Known>, over: &mut Vec<Arc<Schema>>) -> Known {
+        let crd = object.parse();
+        let spec = crd.get("spec").map(json::to_vec).unwrap_or_default();
+        let uid = crd.str_at(&["metadata", "uid"]).unwrap_or_default();
+        let print = self.hasher.hash_one((uid, spec));
+        let mut kind = Kind::default();
+        // Nothing while its names are not accepted.
+        if is_condition_true(&crd, "Established") {
+            match compile(&crd, self.served.load().catalogue.minor) {
+                Ok(compiled) => kind = compiled,
+                Err(errors) => {
+                    let name = object.name();
+                    tracing::error!(crd = name, ?errors, "a stored CRD does not compile");
+                    self.broken.lock().insert(name.to_owned());
+                    self.breaks.notify_one();
+                }
+            }
+        }
+        if let Some(before) = before {
+            if before.print == print && !before.kind.resources.is_empty() {
+                kind.schema = before.kind.schema.clone();
+            } else {
+                kind.schema = Arc::new(Schema::of(&crd, object.rev));
+                over.push(before.kind.schema.clone());
+            }
+        }
+        Known {
+            rev: object.rev,
+            print,
+            kind: Arc::new(kind),
+        }
+    }
+
+    /// The CRDs that turned out not to compile since the last call; waits for the first.
+    pub(crate) async fn broken(&self) -> BTreeSet<String> {
+        loop {
+            let names = std::mem::take(&mut *self.broken.lock());
+            if !names.is_empty() {
+                return names;
+            }
+            self.breaks.notified().await;
+        }
     }
 
     /// Follows the CRDs of a cache.
@@ -161,30 +242,16 @@ impl Registry {
     }
 }
 
-/// What one stored CRD adds; nothing while its names are not accepted.
-fn compile(object: &Value) -> Kind {
-    if !is_condition_true(object, "Established") {
-        return Kind::default();
-    }
-    let count = |path: &[&str]| {
-        object
-            .at(path)
-            .and_then(Value::as_array)
-            .map_or(0, <[_]>::len)
-    };
-    match crd::compile(object) {
-        Ok(compiled) => Kind {
-            resources: compiled.resources,
-            mixed: count(&["spec", "versions"]) > 1 || count(&["status", "storedVersions"]) > 1,
-            terminating: object.at(&["metadata", "deletionTimestamp"]).is_some(),
-            converter: Converter::of(object),
-        },
-        Err(errors) => {
-            let name = object.str_at(&["metadata", "name"]).unwrap_or_default();
-            tracing::error!(crd = name, ?errors, "a stored CRD does not compile");
-            Kind::default()
-        }
-    }
+/// What one stored CRD adds.
+fn compile(object: &Value, minor: u8) -> Result<Kind, Vec<FieldError>> {
+    let compiled = crd::compile(object, minor)?;
+    Ok(Kind {
+        resources: compiled.resources,
+        unserved: compiled.unserved,
+        schema: Arc::new(Schema::of(object, 0)),
+        terminating: object.at(&["metadata", "deletionTimestamp"]).is_some(),
+        converter: Converter::of(object),
+    })
 }
 
 /// Whether `status.conditions` says so.

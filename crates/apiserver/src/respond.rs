@@ -5,7 +5,7 @@ use crate::cache::Object;
 use crate::codec::{self, Format, Shape};
 use crate::pipeline::Call;
 use freehold_model::catalogue::Column;
-use freehold_model::{ApiError, Map, Resource, Value, convert, json, table, value};
+use freehold_model::{ApiError, Map, Value, json, table, value};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WARNING};
 use http::{HeaderValue, Response, StatusCode};
 use std::sync::Arc;
@@ -81,7 +81,7 @@ impl Call {
         object: &Object,
     ) -> Result<Response<Body>, ApiError> {
         let a = self.accept;
-        if a.format == Format::Json && a.shape == Shape::Plain && !a.pretty && !self.converts() {
+        if a.format == Format::Json && a.shape == Shape::Plain && !a.pretty && self.copies(object) {
             return Ok(bytes(code, object.to_json(), "application/json"));
         }
         let value = self.to_served(object).await?;
@@ -105,40 +105,6 @@ impl Call {
             }
         };
         self.answer_value(code, &shaped)
-    }
-
-    /// Whether stored bytes are in another version than the one served.
-    pub(crate) fn converts(&self) -> bool {
-        self.mixed || !Arc::ptr_eq(&self.resource, &self.storage)
-    }
-
-    /// The object in the served version, with its resourceVersion.
-    pub(crate) async fn to_served(&self, object: &Object) -> Result<Value, ApiError> {
-        let mut value = [object.read_with_rev(object.rev)?];
-        self.convert(&self.storage, &self.resource, &mut value)
-            .await?;
-        let [value] = value;
-        Ok(value)
-    }
-
-    /// Objects in another version, if need be by the webhook of their CRD.
-    pub(crate) async fn convert(
-        &self,
-        from: &Resource,
-        to: &Resource,
-        values: &mut [Value],
-    ) -> Result<(), ApiError> {
-        if !self.converts() {
-            return Ok(());
-        }
-        if let Some(converter) = &self.converter {
-            let anywhere = self.cp.config.limits.webhooks_anywhere;
-            // Boxed: every idle watch would keep room for asking a webhook.
-            return Box::pin(converter.convert(&self.cp.cache, anywhere, to, values)).await;
-        }
-        values
-            .iter_mut()
-            .try_for_each(|value| convert::convert(from, to, value))
     }
 
     fn meta_version(&self) -> &'static str {
@@ -217,10 +183,11 @@ impl Call {
         objects: &[Arc<Object>],
         metadata: Value,
     ) -> Result<Response<Body>, ApiError> {
-        let values = objects.iter().map(|o| o.read_with_rev(o.rev));
-        let mut values: Vec<Value> = values.collect::<Result<_, _>>()?;
-        self.convert(&self.storage, &self.resource, &mut values)
-            .await?;
+        let mut values = self.load_all(objects)?;
+        self.convert(&self.resource, &mut values).await?;
+        for (value, object) in values.iter_mut().zip(objects) {
+            value.set(&["metadata", "resourceVersion"], object.rev.to_string());
+        }
         let list = match self.accept.shape {
             Shape::Table => {
                 self.check_include()?;

@@ -132,9 +132,8 @@ impl Call {
         let Some(object) = view.get(target.namespace, target.name) else {
             return Ok(None);
         };
-        let mut value = [object.read()?];
-        self.convert(&self.storage, &self.resource, &mut value)
-            .await?;
+        let mut value = [self.load(&object)?];
+        self.convert(&self.resource, &mut value).await?;
         let [value] = value;
         Ok(Some(Existing { object, value }))
     }
@@ -150,8 +149,7 @@ impl Call {
     /// Bytes as stored: the storage version, without resourceVersion.
     pub(crate) async fn to_stored(&self, value: Value) -> Result<Bytes, ApiError> {
         let mut value = [value];
-        self.convert(&self.resource, &self.storage, &mut value)
-            .await?;
+        self.convert(&self.storage, &mut value).await?;
         let [value] = value;
         limits::check_stored(&value)?;
         Ok(stored_bytes(&self.storage, value))

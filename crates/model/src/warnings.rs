@@ -2,10 +2,10 @@
 //! pkg/registry/*/*/strategy.go, and versions of kinds that are deprecated.
 
 use crate::catalogue::Resource;
-use crate::field::Path;
+use crate::field::{Path, quote};
 use crate::quantity::Quantity;
 use crate::validate::read::{NOTHING, Read as _};
-use crate::{Value, rules};
+use crate::{Value, crd, rules};
 use std::collections::BTreeSet;
 
 /// Group, version, kind; since when it is deprecated, in which minor version it is gone, and what to use
@@ -117,6 +117,12 @@ pub fn of_object(resource: &Resource, object: &Value, old: Option<&Value>) -> Ve
             template(object, old, &["template"], Path::root("template"), &mut out)
         }
         ("", "Service") => service(spec, &mut out),
+        ("apiextensions.k8s.io", "CustomResourceDefinition") => {
+            let of = |crd| crd::unrecognized_formats(crd, resource.types.minor());
+            let before = old.map(of).unwrap_or_default();
+            let new = of(object).into_iter().filter(|f| !before.contains(f));
+            out.extend(new.map(|format| format!("unrecognized format {}", quote(format))));
+        }
         ("discovery.k8s.io", "EndpointSlice")
             if old.is_none() && object.text("addressType") == "FQDN" =>
         {

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use freehold_model::select::Labels;
 use freehold_model::{ApiError, Value, json};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 /// Every key starts with this.
@@ -45,6 +46,10 @@ pub struct Object {
     /// `namespace/name`
     path: Box<str>,
     labels: OnceLock<Labels>,
+    /// the state of its kind's schema that has nothing to change about these bytes; 0: not looked yet
+    settled: AtomicU64,
+    /// revision that wrote these bytes, which that of a deletion did not
+    written: u64,
 }
 
 impl Object {
@@ -80,7 +85,31 @@ impl Object {
             namespace_len: u16::try_from(namespace.len()).ok()?,
             path: format!("{namespace}/{name}").into_boxed_str(),
             labels: OnceLock::new(),
+            settled: AtomicU64::new(0),
+            written: rev,
         })
+    }
+
+    /// Whether these bytes are as the schema numbered `schema` has them.
+    #[must_use]
+    pub(crate) fn is_settled(&self, schema: u64) -> bool {
+        self.settled.load(Ordering::Relaxed) == schema
+    }
+
+    #[must_use]
+    pub(crate) fn written(&self) -> u64 {
+        self.written
+    }
+
+    pub(crate) fn settle(&self, schema: u64) {
+        self.settled.store(schema, Ordering::Relaxed);
+    }
+
+    /// `apiVersion` as stored, without parsing the rest.
+    #[must_use]
+    pub(crate) fn api_version(&self) -> Option<&str> {
+        let quoted = std::str::from_utf8(member(&self.value, 1, b"apiVersion")?).ok()?;
+        quoted.strip_prefix('"')?.strip_suffix('"')
     }
 
     /// `namespace/name`: the key inside a view.
@@ -186,6 +215,8 @@ pub(super) fn tombstone(last: &Arc<Object>, rev: u64) -> Object {
         namespace_len: last.namespace_len,
         path: last.path.clone(),
         labels: OnceLock::new(),
+        settled: AtomicU64::new(last.settled.load(Ordering::Relaxed)),
+        written: last.written,
     }
 }
 

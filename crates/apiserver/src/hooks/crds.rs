@@ -5,7 +5,7 @@ use crate::cache::Object;
 use crate::control_plane::ControlPlane;
 use crate::pipeline::Call;
 use crate::registry::is_condition_true;
-use crate::{Body, Identity};
+use crate::{Body, Identity, clock};
 use freehold_model::field::FieldError;
 use freehold_model::{ApiError, Map, Value, crd, json, value};
 use freehold_policy::User;
@@ -15,6 +15,7 @@ use std::time::Duration;
 use tracing::Instrument as _;
 
 const GROUP: &str = "apiextensions.k8s.io";
+const NON_STRUCTURAL: &str = "NonStructuralSchema";
 const FINALIZER: &str = "customresourcecleanup.apiextensions.k8s.io";
 const CRDS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
 
@@ -52,7 +53,10 @@ pub(super) fn create(call: &Call, object: &mut Value) -> Result<(), ApiError> {
     fill_names(object);
     let minor = call.served.catalogue.minor;
     reject(object, &crd::validate_create(object, minor))?;
-    reject(object, &crd::compile(object).err().unwrap_or_default())?;
+    reject(
+        object,
+        &crd::compile(object, minor).err().unwrap_or_default(),
+    )?;
     object.unset(&["status"]);
     accept(call, object);
     Ok(())
@@ -60,13 +64,18 @@ pub(super) fn create(call: &Call, object: &mut Value) -> Result<(), ApiError> {
 
 pub(super) fn update(call: &Call, object: &mut Value, old: &Value) -> Result<(), ApiError> {
     fill_names(object);
-    reject(
-        object,
-        &crd::validate_update(object, old, call.served.catalogue.minor),
-    )?;
+    let minor = call.served.catalogue.minor;
+    reject(object, &crd::validate_update(object, old, minor))?;
     // A finalizer may go from a CRD whose old schema would no longer be accepted.
     if object.get("spec") != old.get("spec") {
-        reject(object, &crd::compile(object).err().unwrap_or_default())?;
+        // It compiles now, or is refused.
+        let mut all = conditions(object).to_vec();
+        all.retain(|c| c.str_at(&["type"]) != Some(NON_STRUCTURAL));
+        object.set(&["status", "conditions"], Value::Array(all));
+        reject(
+            object,
+            &crd::compile(object, minor).err().unwrap_or_default(),
+        )?;
     }
     accept(call, object);
     Ok(())
@@ -185,6 +194,56 @@ pub(crate) fn resume(cp: &Arc<ControlPlane>) {
     {
         clean_up_when_deleted(cp, &o);
     }
+}
+
+/// Tells of stored CRDs that do not compile, and whose kinds are therefore not served.
+pub(crate) async fn tell_broken(cp: Weak<ControlPlane>) {
+    loop {
+        let Some(now) = cp.upgrade() else { return };
+        let (registry, closed) = (now.registry.clone(), now.cache.closed());
+        drop(now);
+        let names = tokio::select! {
+            () = closed.cancelled() => return,
+            names = registry.broken() => names,
+        };
+        let Some(now) = cp.upgrade() else { return };
+        for name in names {
+            if let Err(e) = tell(&now, &name).await {
+                tracing::warn!(crd = %name, error = %e, "a condition could not be written");
+            }
+        }
+    }
+}
+
+async fn tell(cp: &Arc<ControlPlane>, name: &str) -> Result<(), ApiError> {
+    let view = cp.cache.view(GROUP, "customresourcedefinitions");
+    let Some(object) = view.get("", name) else {
+        return Ok(());
+    };
+    let definition = object.parse();
+    let minor = cp.registry.now().catalogue.minor;
+    let Some((reason, message)) = crd::non_structural(&definition, minor) else {
+        return Ok(());
+    };
+    let is_told = |c: &Value| {
+        c.str_at(&["type"]) == Some(NON_STRUCTURAL)
+            && c.str_at(&["reason"]) == Some(reason)
+            && c.str_at(&["message"]) == Some(&message)
+    };
+    if conditions(&definition).iter().any(is_told) {
+        return Ok(());
+    }
+    let mut all = conditions(&definition).to_vec();
+    all.retain(|c| c.str_at(&["type"]) != Some(NON_STRUCTURAL));
+    all.push(value!({
+        "type": NON_STRUCTURAL, "status": "True", "reason": reason, "message": message,
+        "lastTransitionTime": (clock::rfc3339(clock::now()))
+    }));
+    let patch = value!({
+        "metadata": {"resourceVersion": (object.rev.to_string())},
+        "status": {"conditions": (Value::Array(all))}
+    });
+    ask(cp, Method::PATCH, &format!("{CRDS}/{name}/status"), &patch).await
 }
 
 /// Deletes the objects of a CRD until none is left, then lets the CRD go.

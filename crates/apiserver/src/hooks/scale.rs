@@ -200,6 +200,7 @@ fn scaled(
             force,
             subresource: "scale",
             now: &now,
+            versions: call,
         };
         apply::apply_scale(&call.resource, &old.value, replicas, &by)?
     } else {

@@ -87,8 +87,11 @@ impl Selection {
         match &self.name {
             Some(name) => object.name() == name,
             None if self.fields.is_empty() => true,
-            None if self.rules_out(object) => false,
-            None => self.fields.matches(&call.resource, &object.parse()),
+            // What a default adds is not in the bytes.
+            None if (call.kind.is_none() || call.copies(object)) && self.rules_out(object) => false,
+            None => call
+                .load(object)
+                .is_ok_and(|o| self.fields.matches(&call.resource, &o)),
         }
     }
 }
@@ -408,7 +411,11 @@ pub(super) async fn list(call: &Call) -> Result<Response<Body>, ApiError> {
         // Upstream's lists of custom objects have no type that would leave it out.
         metadata.set(&["continue"], "");
     }
-    if a.format != Format::Json || a.shape != Shape::Plain || a.pretty || call.converts() {
+    if a.format != Format::Json
+        || a.shape != Shape::Plain
+        || a.pretty
+        || !call.copies_all(&page.objects)
+    {
         return call.answer_list_values(&page.objects, metadata).await;
     }
     let mut head = Vec::with_capacity(64);

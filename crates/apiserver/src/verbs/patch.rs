@@ -294,5 +294,6 @@ fn applier<'a>(call: &'a Call, manager: &'a str, now: &'a str) -> apply::Applier
         force: call.query.is_on("force"),
         subresource: &call.info.subresource,
         now,
+        versions: call,
     }
 }

@@ -4,10 +4,11 @@ use super::get::parse_rev;
 use super::list::Selection;
 use crate::Body;
 use crate::budget::Permit;
-use crate::cache::view::line;
+use crate::cache::view::{TooOld, line};
 use crate::cache::{Event, Object, View};
 use crate::codec::{Format, Shape};
 use crate::pipeline::Call;
+use crate::stored::Schema;
 use bytes::Bytes;
 use freehold_model::field::{ErrorKind, FieldError};
 use freehold_model::{ApiError, Value, json, proto, value};
@@ -39,6 +40,8 @@ struct Watcher {
     bookmarks: bool,
     changes: tokio::sync::watch::Receiver<u64>,
     closed: tokio_util::sync::CancellationToken,
+    /// of a custom kind; the watch ends with it
+    schema: Option<Arc<Schema>>,
     deadline: Instant,
     next_bookmark: Instant,
     sent_columns: bool,
@@ -125,6 +128,7 @@ pub(super) async fn watch(call: &Arc<Call>) -> Result<Response<Body>, ApiError> 
         bookmarks: call.query.is_on("allowWatchBookmarks"),
         changes,
         closed: cache.closed(),
+        schema: call.kind.as_ref().map(|k| k.schema.clone()),
         deadline: now + Duration::from_secs(timeout.min(86_400)),
         next_bookmark: now + BOOKMARK_EVERY,
         sent_columns: false,
@@ -199,9 +203,18 @@ impl Watcher {
         } else {
             self.deadline
         };
+        let ended = async {
+            match &self.schema {
+                Some(schema) => schema.ended().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
+            // What happened before the end is told before it.
+            biased;
             changed = self.changes.changed() => if changed.is_ok() { Woken::Change } else { Woken::End },
             () = self.closed.cancelled() => Woken::End,
+            () = ended => Woken::End,
             () = tokio::time::sleep_until(bookmark.min(self.deadline)) => {
                 if Instant::now() >= self.deadline { Woken::End } else { Woken::Bookmark }
             }
@@ -223,7 +236,13 @@ impl Watcher {
         // Marking first: what happens while events are read wakes the next wait.
         self.changes.borrow_and_update();
         loop {
-            let (events, upto) = match self.view.events_after(self.rev, BATCH) {
+            let begun = self.schema.as_ref().map_or(0, |s| s.begun());
+            let found = if self.rev < begun {
+                Err(TooOld { oldest: begun })
+            } else {
+                self.view.events_after(self.rev, BATCH)
+            };
+            let (events, upto) = match found {
                 Ok(found) => found,
                 Err(too_old) => {
                     let text = format!(
@@ -277,9 +296,9 @@ impl Watcher {
         }
     }
 
-    fn is_native(&self) -> bool {
+    fn is_native(&self, object: &Object) -> bool {
         let a = self.call.accept;
-        a.shape == Shape::Plain && a.format != Format::Protobuf && !self.call.converts()
+        a.shape == Shape::Plain && a.format != Format::Protobuf && self.call.copies(object)
     }
 
     async fn write(
@@ -289,7 +308,7 @@ impl Watcher {
         event: Option<&Event>,
         out: &mut Vec<u8>,
     ) {
-        if self.is_native() {
+        if self.is_native(object) {
             match event {
                 Some(e) => out.extend_from_slice(&e.line()),
                 None => out.extend_from_slice(&line(kind, object)),

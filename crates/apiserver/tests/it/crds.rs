@@ -294,3 +294,69 @@ async fn rules_of_a_definition_are_kept() {
     let fine = value!({"status": {"size": 99}});
     api.merge(&status, &fine).await.expect(200);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stored_definition_without_a_structural_schema_says_so() {
+    let (cluster, api) = with_widgets().await;
+    let path = format!("{CRDS}/widgets.example.com");
+    let good = api.get(&path).await.expect(200).body;
+    let key = b"/registry/apiextensions.k8s.io/customresourcedefinitions//widgets.example.com";
+    let schema = ["spec", "versions"];
+    for (schema_of, reason, part) in [
+        (
+            value!({"type": "object", "properties": {"a": {}}}),
+            "Violations",
+            "spec.versions[0].schema.openAPIV3Schema.properties[a].type: Required value",
+        ),
+        (
+            value!({"type": "object", "definitions": {"x": {"type": "string"}}}),
+            "StructuralError",
+            "failed to check validation schema for version v1: OpenAPIV3Schema 'definitions' is not supported",
+        ),
+    ] {
+        let mut bad = good.clone();
+        bad.unset(&["metadata", "resourceVersion"]);
+        let mut versions = bad.at(&schema).and_then(Value::as_array).unwrap().to_vec();
+        versions[0].set(&["schema", "openAPIV3Schema"], schema_of);
+        bad.set(&schema, Value::Array(versions));
+        let op = freehold_store::Op::Put {
+            key: bytes::Bytes::from_static(key),
+            value: freehold_model::json::to_vec(&bad).into(),
+            lease: 0,
+        };
+        let txn = freehold_store::Txn {
+            compares: Vec::new(),
+            then: vec![op],
+            otherwise: Vec::new(),
+        };
+        cluster.store().txn(txn).await.unwrap();
+        let deadline = Instant::now() + Duration::from_secs(10);
+        let condition = loop {
+            let got = api.get(&path).await.expect(200).body;
+            let all = got.at(&["status", "conditions"]).and_then(Value::as_array);
+            let is = |c: &&Value| {
+                c.str_at(&["type"]) == Some("NonStructuralSchema")
+                    && c.str_at(&["reason"]) == Some(reason)
+            };
+            if let Some(found) = all.unwrap().iter().find(is) {
+                break found.clone();
+            }
+            assert!(Instant::now() < deadline, "no condition: {got:?}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        };
+        assert_eq!(condition.str_at(&["status"]), Some("True"));
+        let message = condition.str_at(&["message"]).unwrap();
+        assert!(message.contains(part), "{message}");
+        api.get(WIDGETS).await.expect(404);
+    }
+    // A definition that is good again loses the condition and has its kind back.
+    let spec = value!({"spec": (good.get("spec").cloned().unwrap())});
+    let mended = api.merge(&path, &spec).await.expect(200);
+    let all = mended
+        .body
+        .at(&["status", "conditions"])
+        .and_then(Value::as_array);
+    let is = |c: &Value| c.str_at(&["type"]) == Some("NonStructuralSchema");
+    assert!(!all.unwrap().iter().any(is));
+    api.get(WIDGETS).await.expect(200);
+}

@@ -7,7 +7,7 @@ use freehold_policy::User;
 use std::collections::BTreeSet;
 
 #[path = "../golden/mod.rs"]
-mod recordings;
+pub(crate) mod recordings;
 
 use recordings::{Reply, Server};
 

@@ -112,6 +112,11 @@ impl Cluster {
 
     /// Stops and starts again on the same data.
     pub(crate) async fn restart(self) -> Self {
+        self.restart_as(DEFAULT_MINOR).await
+    }
+
+    /// Stops and starts again on the same data as another Kubernetes version.
+    pub(crate) async fn restart_as(self, minor: u8) -> Self {
         let Self {
             cp,
             store,
@@ -124,7 +129,7 @@ impl Cluster {
         drop(cp);
         engine.close();
         drop(engine);
-        let (engine, store, cp) = open(&dir, &pki, Limits::default(), DEFAULT_MINOR).await;
+        let (engine, store, cp) = open(&dir, &pki, Limits::default(), minor).await;
         Self {
             cp,
             store,

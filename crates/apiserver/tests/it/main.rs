@@ -18,5 +18,6 @@ mod kubectl;
 mod lists;
 mod namespaces;
 mod objects;
+mod stored;
 mod tls;
 mod watches;

@@ -361,6 +361,7 @@ fn applier<'a>(manager: &'a str, force: bool, subresource: &'a str) -> Applier<'
         force,
         subresource,
         now: "2000-01-01T00:00:00Z",
+        versions: &freehold_model::apply::Alike,
     }
 }
 

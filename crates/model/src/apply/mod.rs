@@ -1,9 +1,8 @@
 //! Server-side apply and field ownership (`managedFields`).
 //!
 //! The rules are those of structured-merge-diff `merge/update.go` within apimachinery
-//! `pkg/util/managedfields`. Entries of other versions of a kind are read with the types of the
-//! version in use: fields that were renamed between versions (HorizontalPodAutoscaler) then neither
-//! conflict nor disappear.
+//! `pkg/util/managedfields`. Entries of other versions of a kind are compared in their own version,
+//! and forgotten when that is gone: [`versions`].
 
 mod fields;
 mod managed;
@@ -12,26 +11,29 @@ mod reset;
 mod scale;
 mod schema;
 mod set;
+mod versions;
 mod walk;
 
 pub use overlay::overlay;
 pub use scale::apply_scale;
+pub use versions::{Alike, Version, Versions};
 
 use crate::catalogue::Resource;
 use crate::limits::MAX_ANNOTATIONS;
 use crate::status::{Cause, Details};
 use crate::{ApiError, Str, Value, json};
-use managed::{ManagerId, Managers, Operation};
+use managed::{Entry, ManagerId, Managers, Operation};
 use reset::Filter;
 use schema::Ty;
 use set::{Elem, Set};
 use std::sync::LazyLock;
+use versions::{Changes, compare};
 use walk::Comparison;
 
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 /// Who applies and how.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Applier<'a> {
     pub manager: &'a str,
     pub force: bool,
@@ -39,6 +41,8 @@ pub struct Applier<'a> {
     pub subresource: &'a str,
     /// RFC 3339 time of the request
     pub now: &'a str,
+    /// the other versions of the kind
+    pub versions: &'a dyn Versions,
 }
 
 /// Merges `config` into `live` (`None`: create) and returns the object with updated managedFields.
@@ -273,27 +277,39 @@ impl<'a> Request<'a> {
         Ok(managers)
     }
 
-    /// Adapts every entry to types that changed since it was written.
+    /// Adapts every entry to types that changed since it was written; those of versions that are
+    /// gone go.
     fn reconcile(&self, managers: &mut Managers) {
-        for entry in managers.0.values_mut() {
-            if let Some(set) = walk::reconcile(self.ty, &entry.set) {
+        managers.0.retain(|_, entry| {
+            let at = self.at(&entry.version);
+            if let Some(set) = at
+                .as_ref()
+                .and_then(|at| walk::reconcile(at.ty(), &entry.set))
+            {
                 entry.set = set;
             }
-        }
+            at.is_some()
+        });
     }
 
     /// Takes from everybody but `me` what changed; without `force` that is a conflict.
     fn take(
         &self,
-        changes: &Comparison,
+        changes: &Changes<'_>,
         managers: &mut Managers,
         me: Option<&ManagerId>,
         force: bool,
     ) -> Result<(), Vec<Conflict>> {
-        let changed = changes.changed();
+        let others = self.in_other_versions(changes, managers, me);
+        let changed = changes.own.changed();
+        let of = |version: &Str| {
+            others
+                .get(version)
+                .map_or((&changed, &changes.own), |o| (&o.0, &o.1))
+        };
         let mut conflicts = Vec::new();
         for (id, entry) in managers.0.iter().filter(|(id, _)| Some(*id) != me) {
-            let taken = entry.set.intersection(&changed);
+            let taken = entry.set.intersection(of(&entry.version).0);
             taken.each(&mut Vec::new(), &mut |path| {
                 let path = path.iter().map(|e| (*e).clone()).collect();
                 conflicts.push(Conflict {
@@ -307,7 +323,8 @@ impl<'a> Request<'a> {
         }
         for (_, entry) in managers.0.iter_mut().filter(|(id, _)| Some(*id) != me) {
             let set = std::mem::take(&mut entry.set);
-            entry.set = set.difference(&changed).difference(&changes.removed);
+            let (changed, changes) = of(&entry.version);
+            entry.set = set.difference(changed).difference(&changes.removed);
         }
         managers.0.retain(|_, entry| !entry.set.is_empty());
         Ok(())
@@ -315,18 +332,16 @@ impl<'a> Request<'a> {
 
     /// Ownership after `new` replaced `live`.
     fn update(&self, live: &Value, new: &Value, managers: &mut Managers, id: ManagerId) {
-        let mut changes = Comparison::of(self.ty, &untracked(live), &untracked(new));
-        for set in [
-            &mut changes.removed,
-            &mut changes.modified,
-            &mut changes.added,
-        ] {
-            *set = self.filter.apply(std::mem::take(set));
-        }
+        let (live, new) = (untracked(live), untracked(new));
+        let changes = Changes {
+            own: compare(self.ty, &self.filter, &live, &new),
+            old: &live,
+            new: &new,
+        };
         self.reconcile(managers);
         // forced: nobody can refuse an update
         drop(self.take(&changes, managers, None, true));
-        let mine = Self::strip(self.filter.apply(changes.changed()));
+        let mine = Self::strip(self.filter.apply(changes.own.changed()));
         if !mine.is_empty() {
             let entry = managers.0.entry(id).or_default();
             entry.set = entry.set.union(&mine);
@@ -351,26 +366,27 @@ impl<'a> Request<'a> {
         let entry = managers.0.entry(me.clone()).or_default();
         let given = self.filter.apply(walk::to_set(self.ty, config));
         let mine = Self::strip(given);
-        let last = std::mem::take(&mut entry.set);
-        entry.version = self.version.clone();
+        let last = Entry {
+            set: std::mem::take(&mut entry.set),
+            version: std::mem::replace(&mut entry.version, self.version.clone()),
+            time: None,
+        };
         let mut object = merged;
         // Who applies everything again gives nothing up, but for what it owns as a whole and left
         // empty: what nobody owns in there goes with it.
-        if before && (!last.is_within(&mine) || holds_more(config, &object)) {
+        let again = last.version == self.version && last.set.is_within(&mine);
+        if before && (!again || holds_more(config, &object)) {
             entry.set = self.filter.apply(walk::to_set(self.ty, config));
             object = self.prune(&object, &managers, &last);
         }
         if let Some(entry) = managers.0.get_mut(&me) {
             entry.set = mine;
         }
-        let mut changes = Comparison::of(self.ty, &live, &object);
-        for set in [
-            &mut changes.removed,
-            &mut changes.modified,
-            &mut changes.added,
-        ] {
-            *set = self.filter.apply(std::mem::take(set));
-        }
+        let changes = Changes {
+            own: compare(self.ty, &self.filter, &live, &object),
+            old: &live,
+            new: &object,
+        };
         self.take(&changes, &mut managers, Some(&me), force)?;
         if set::equal(&live, &object) {
             object = live;
@@ -383,9 +399,13 @@ impl<'a> Request<'a> {
 
     /// Removes what this manager applied last time (`last`), does not apply now, and nobody else
     /// owns.
-    fn prune(&self, merged: &Value, managers: &Managers, last: &Set) -> Value {
+    fn prune(&self, merged: &Value, managers: &Managers, last: &Entry) -> Value {
+        let mut versions = managers.0.values().map(|entry| &entry.version);
+        if last.version != self.version || versions.any(|v| *v != self.version) {
+            return self.prune_across(merged, managers, last);
+        }
         let named = |set: &Set| walk::with_named(Some(self.ty), set);
-        let last = named(last);
+        let last = named(&last.set);
         let all = named(&walk::to_set(self.ty, merged));
         let pruned = walk::remove(self.ty, merged, &last);
         // back comes what somebody owns …

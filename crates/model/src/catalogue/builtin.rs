@@ -151,6 +151,14 @@ fn build(minor: u8, git_version: &str) -> Catalogue {
             .retain(|v| served.iter().any(|(g, w)| *g == group.name && w == v));
     }
     catalogue.groups.retain(|g| !g.versions.is_empty());
+    // 1.29 has v1 and still prefers what 1.28 can read: `pkg/apis/flowcontrol/install/install.go`.
+    let flowcontrol = catalogue
+        .groups
+        .iter_mut()
+        .find(|g| minor == 29 && g.name == "flowcontrol.apiserver.k8s.io");
+    if let Some(group) = flowcontrol {
+        group.versions.sort_by_key(|v| *v != "v1beta3");
+    }
     catalogue
 }
 
@@ -241,7 +249,7 @@ impl Reader<'_> {
         let (storage_group, storage_version) = match (self.group, word(0)) {
             ("events.k8s.io", "events") => ("", "v1"),
             ("autoscaling", "horizontalpodautoscalers") => ("autoscaling", "v2"),
-            ("flowcontrol.apiserver.k8s.io", _) if self.catalogue.minor < 29 => {
+            ("flowcontrol.apiserver.k8s.io", _) if self.catalogue.minor < 30 => {
                 (self.group, "v1beta3")
             }
             ("flowcontrol.apiserver.k8s.io", _) => (self.group, "v1"),

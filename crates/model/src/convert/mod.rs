@@ -3,7 +3,7 @@
 //! Upstream converts through an internal type; here each pair that differs has its own functions.
 //! Events of `events.k8s.io` and of the core group are one kind, stored as core events.
 
-use crate::{ApiError, Resource, Value, defaults};
+use crate::{ApiError, Resource, Value, crd, defaults};
 
 mod autoscaling;
 mod events;
@@ -20,6 +20,7 @@ pub fn convert(from: &Resource, to: &Resource, object: &mut Value) -> Result<(),
         return Ok(());
     }
     if from.custom.is_some() && to.custom.is_some() {
+        crd::prune_converted(to, object);
         return Ok(());
     }
     let pair = (
@@ -49,6 +50,17 @@ pub fn convert(from: &Resource, to: &Resource, object: &mut Value) -> Result<(),
     }
     defaults::as_go_writes(&to.types, to.root, object);
     Ok(())
+}
+
+/// Whether another minor version, or another server before, may have stored objects of this built-in
+/// kind in another version than this one does.
+#[must_use]
+pub fn was_stored_otherwise(storage: &Resource) -> bool {
+    storage.custom.is_none()
+        && matches!(
+            storage.kind.as_str(),
+            "HorizontalPodAutoscaler" | "FlowSchema" | "PriorityLevelConfiguration"
+        )
 }
 
 /// The newer form of a HorizontalPodAutoscaler of `autoscaling/v1`, in place.

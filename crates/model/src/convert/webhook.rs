@@ -277,7 +277,8 @@ mod tests {
 
     fn both() -> (Webhook, std::sync::Arc<Resource>) {
         let webhook = Webhook::of(&definition()).expect("a webhook");
-        let compiled = crd::compile(&definition()).expect("compiles");
+        let compiled =
+            crd::compile(&definition(), crate::catalogue::DEFAULT_MINOR).expect("compiles");
         (webhook, compiled.resources[1].clone())
     }
 

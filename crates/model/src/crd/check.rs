@@ -25,18 +25,11 @@ pub(super) fn schema(value: &Value, path: &str, good_patterns: bool) -> Vec<Fiel
     let Some(map) = value.as_object() else {
         return Vec::new();
     };
-    let mut structural = Vec::new();
     let unsupported = unsupported(map);
+    let mut errors = Vec::new();
     if unsupported.is_none() {
-        let mut s = Structural {
-            errors: &mut structural,
-            good_patterns,
-        };
-        s.invariants(map, Level::Root, path);
-        s.completeness(map, Some(map), path, path);
-        structural.sort_by_cached_key(ToString::to_string);
+        errors = structural(map, path, good_patterns);
     }
-    let mut errors = structural;
     open_api(
         map,
         path,
@@ -49,6 +42,19 @@ pub(super) fn schema(value: &Value, path: &str, good_patterns: bool) -> Vec<Fiel
     if let (true, Some(why)) = (errors.is_empty(), unsupported) {
         errors.push(FieldError::invalid_str(path, "", why));
     }
+    errors
+}
+
+/// What makes a schema no structural one, where all its keywords are supported.
+pub(super) fn structural(map: &Map, path: &str, good_patterns: bool) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let mut s = Structural {
+        errors: &mut errors,
+        good_patterns,
+    };
+    s.invariants(map, Level::Root, path);
+    s.completeness(map, Some(map), path, path);
+    errors.sort_by_cached_key(ToString::to_string);
     errors
 }
 

@@ -30,8 +30,8 @@ pub(super) struct Read {
 
 /// Checks a definition that is stored, where what some server took once is good, with what was
 /// read on the way, by version.
-pub(super) fn check_stored(crd: &Value) -> (Vec<FieldError>, Vec<Option<Read>>) {
-    whole(crd, Some(crd), crate::catalogue::DEFAULT_MINOR)
+pub(super) fn check_stored(crd: &Value, minor: u8) -> (Vec<FieldError>, Vec<Option<Read>>) {
+    whole(crd, Some(crd), minor)
 }
 
 /// `before`: what the rules are compared with.

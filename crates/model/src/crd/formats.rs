@@ -2,6 +2,7 @@
 //! with the checks of kube-openapi `pkg/validation/strfmt`. Unknown formats are ignored, as upstream.
 
 use super::schema::Kind;
+use crate::Value;
 use crate::go_url::Url;
 use regex::Regex;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -14,6 +15,63 @@ pub(super) fn known(format: &str, kind: Option<Kind>) -> bool {
         Some(Kind::Integer) => matches!(format, "int32" | "int64"),
         Some(Kind::Number) => matches!(format, "float" | "double"),
         _ => false,
+    }
+}
+
+/// The server that checks every format of this file.
+pub(super) const NEWEST: u8 = 35;
+
+/// The minor version of the first server that checks a format. Upstream has the Kubernetes names
+/// since 1.34, and checks only what the server before knew, too.
+pub(super) fn since(format: &str) -> u8 {
+    match format.replace('-', "").as_str() {
+        "k8sshortname" | "k8slongname" => NEWEST,
+        _ => 0,
+    }
+}
+
+/// The formats of a definition that a server of `minor` ignores, each as often as it is there:
+/// apiextensions `pkg/registry/customresourcedefinition/strategy.go` (`getUnrecognizedFormatsInCRD`).
+#[must_use]
+pub fn unrecognized(crd: &Value, minor: u8) -> Vec<&str> {
+    let mut out = Vec::new();
+    let versions = crd.at(&["spec", "versions"]).and_then(Value::as_array);
+    for version in versions.unwrap_or_default().iter().filter(|_| minor >= 34) {
+        if let Some(schema) = version.at(&["schema", "openAPIV3Schema"]) {
+            collect(schema, minor, &mut out);
+        }
+    }
+    out
+}
+
+fn collect<'a>(schema: &'a Value, minor: u8, out: &mut Vec<&'a str>) {
+    let Some(map) = schema.as_object() else {
+        return;
+    };
+    let text = |key: &str| map.get(key).and_then(Value::as_str).unwrap_or_default();
+    let (format, kind) = (text("format"), text("type"));
+    // Before 1.36 only strings are looked at.
+    if !format.is_empty() && (kind == "string" || minor >= 36) {
+        let checked = match Kind::parse(kind) {
+            None if !kind.is_empty() => false,
+            kind => known(format, kind) && since(format) <= minor,
+        };
+        if !checked {
+            out.push(format);
+        }
+    }
+    for key in ["items", "not", "additionalProperties"] {
+        if let Some(inner) = map.get(key) {
+            collect(inner, minor, out);
+        }
+    }
+    for key in ["allOf", "anyOf", "oneOf"] {
+        let list = map.get(key).and_then(Value::as_array).unwrap_or_default();
+        list.iter().for_each(|inner| collect(inner, minor, out));
+    }
+    let properties = map.get("properties").and_then(Value::as_object);
+    for (_, inner) in properties.into_iter().flat_map(crate::Map::iter) {
+        collect(inner, minor, out);
     }
 }
 
@@ -346,6 +404,7 @@ fn go_duration(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::value;
 
     #[test]
     #[allow(clippy::too_many_lines, reason = "one table of cases")]
@@ -437,5 +496,42 @@ mod tests {
         }
         assert_eq!(check("made-up", "x"), None);
         assert!(known("int32", Some(Kind::Integer)) && !known("int32", Some(Kind::String)));
+    }
+
+    fn definition(schema: Value) -> Value {
+        value!({
+            "metadata": {"name": "ws.e.org"},
+            "spec": {"group": "e.org", "scope": "Namespaced",
+                "names": {"plural": "ws", "singular": "w", "kind": "W", "listKind": "WList"},
+                "versions": [{"name": "v1", "served": true, "storage": true,
+                    "schema": {"openAPIV3Schema": {"type": "object", "properties": schema}}}]}
+        })
+    }
+
+    #[test]
+    fn formats_nobody_checks_are_told_and_names_only_since_the_version_that_checks_them() {
+        let crd = definition(value!({
+            "a": {"type": "string", "format": "k8s-short-name"},
+            "b": {"type": "string", "format": "no-such"},
+            "c": {"type": "integer", "format": "int8"},
+            "d": {"type": "array", "items": {"type": "string", "format": "date-time"}},
+            "e": {"type": "object", "additionalProperties": {"anyOf": [{"format": "odd"}], "type": "string"}}
+        }));
+        let of = |minor| unrecognized(&crd, minor);
+        assert_eq!(of(33), Vec::<&str>::new());
+        assert_eq!(of(34), ["k8s-short-name", "no-such"]);
+        assert_eq!(of(35), ["no-such"]);
+        assert_eq!(of(36), ["no-such", "int8", "odd"]);
+    }
+
+    #[test]
+    fn names_are_checked_by_servers_that_know_the_format() {
+        let crd = definition(value!({"a": {"type": "string", "format": "k8s-short-name"}}));
+        let object = value!({"apiVersion": "e.org/v1", "kind": "W", "a": "Not_Short"});
+        for (minor, wrong) in [(33, 0), (34, 0), (35, 1), (36, 1)] {
+            let compiled = crate::crd::compile(&crd, minor).expect("compiles");
+            let errors = crate::crd::validate(&compiled.resources[0], &object, None);
+            assert_eq!(errors.len(), wrong, "1.{minor}: {errors:?}");
+        }
     }
 }

@@ -16,8 +16,9 @@ mod validate;
 mod version;
 
 pub use definition::{validate_create, validate_update};
+pub use formats::unrecognized as unrecognized_formats;
 pub use schema::Schema;
-pub use status::{UsedNames, accepted_status, stored_versions};
+pub use status::{UsedNames, accepted_status, non_structural, stored_versions};
 
 use crate::catalogue::{Column, Resource, Subresource};
 use crate::field::{ErrorKind, FieldError};
@@ -51,14 +52,16 @@ pub struct Custom {
 #[derive(Clone, Debug)]
 pub struct Compiled {
     pub resources: Vec<Arc<Resource>>,
+    /// versions that objects may be stored in, but that nobody can ask for
+    pub unserved: Vec<Arc<Resource>>,
 }
 
-/// Compiles a CRD object that passed validation.
+/// Compiles a CRD object that passed validation, for a server of a minor version.
 ///
 /// # Errors
 /// Field errors in the CRD's own paths (non-structural schemas, bad names, too large schemas …).
-pub fn compile(crd: &Value) -> Result<Compiled, Vec<FieldError>> {
-    let (errors, schemas) = definition::check_stored(crd);
+pub fn compile(crd: &Value, minor: u8) -> Result<Compiled, Vec<FieldError>> {
+    let (errors, schemas) = definition::check_stored(crd, minor);
     if !errors.is_empty() {
         return Err(errors);
     }
@@ -73,20 +76,31 @@ pub fn compile(crd: &Value) -> Result<Compiled, Vec<FieldError>> {
         .and_then(|v| v.str_at(&["name"]))
         .unwrap_or_default();
     let mut left = schema::MAX_NODES;
-    let mut resources = Vec::new();
-    for (i, version) in versions.iter().enumerate().filter(|(_, v)| is(v, "served")) {
+    let (mut resources, mut unserved) = (Vec::new(), Vec::new());
+    for (i, version) in versions.iter().enumerate() {
         let read = schemas.get(i).cloned().flatten();
-        left = left
-            .checked_sub(read.as_ref().map_or(0, |r| r.nodes))
-            .ok_or_else(|| {
+        let served = is(version, "served");
+        match left.checked_sub(read.as_ref().map_or(0, |r| r.nodes)) {
+            Some(rest) => left = rest,
+            None if !served => continue,
+            None => {
                 let path = format!("spec.versions[{i}].schema.openAPIV3Schema");
-                vec![schema::too_many_nodes(&path)]
-            })?;
+                return Err(vec![schema::too_many_nodes(&path)]);
+            }
+        }
         let root = read.map(|r| r.schema).unwrap_or_default();
-        resources.push(Arc::new(resource(crd, version, storage, root)));
+        let list = if served {
+            &mut resources
+        } else {
+            &mut unserved
+        };
+        list.push(Arc::new(resource(crd, version, storage, root)));
     }
     resources.sort_by_key(|r| r.version != storage);
-    Ok(Compiled { resources })
+    Ok(Compiled {
+        resources,
+        unserved,
+    })
 }
 
 fn text(value: &Value, path: &[&str]) -> Str {
@@ -280,6 +294,37 @@ pub fn prune_and_default(resource: &Resource, object: &mut Value) -> Result<Vec<
     prune::drop_nulls(object, Some(&custom.root));
     prune::default(object, &custom.root, &mut prune::Room::new())?;
     Ok(unknown)
+}
+
+/// Removes what a version's schema does not know from an object that was converted to it; nothing
+/// is defaulted then: apiextensions `schemaCoercingConverter`.
+pub fn prune_converted(resource: &Resource, object: &mut Value) {
+    let Some(custom) = &resource.custom else {
+        return;
+    };
+    prune::prune(object, &custom.root);
+    prune::metadata(resource, object, &mut Vec::new());
+    prune::drop_nulls(object, Some(&custom.root));
+}
+
+/// Makes of a stored object what the schema of now says of it, in the version it is stored in:
+/// apiextensions `crdConversionRESTOptionsGetter`. Defaults that would make it too large to be written
+/// are left out. Gives the bytes back that defaults added.
+pub fn settle(resource: &Resource, object: &mut Value) -> usize {
+    prune_converted(resource, object);
+    let mut room = prune::Room::new();
+    if let Some(custom) = &resource.custom {
+        let pruned = object.clone();
+        if prune::default(object, &custom.root, &mut room).is_err() {
+            *object = pruned;
+            room = prune::Room::new();
+        }
+    }
+    let generation = object.at(&["metadata", "generation"]);
+    if generation.and_then(Value::as_i64).unwrap_or(0) == 0 && object.get("metadata").is_some() {
+        object.set(&["metadata", "generation"], 1_i64);
+    }
+    room.used()
 }
 
 /// Checks a custom object against its schema (types, required, enum, bounds, pattern, formats …);

@@ -165,6 +165,11 @@ impl Room {
         }
     }
 
+    /// Bytes of all defaults that were copied.
+    pub(super) fn used(&self) -> usize {
+        limits::MAX_BODY - self.bytes
+    }
+
     fn copy(&mut self, default: &Value) -> Result<Value, ApiError> {
         let Extent { bytes, nodes, .. } = Extent::of(default);
         match (self.bytes.checked_sub(bytes), self.nodes.checked_sub(nodes)) {

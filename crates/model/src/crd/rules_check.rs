@@ -20,7 +20,7 @@ const SCHEMA_LIMIT: u64 = 100_000_000;
 /// The server that judges, and what the definition said before: expressions that are stored may use what
 /// any version knew, and those of a schema that stays are not priced one by one again.
 pub(super) struct Before<'a> {
-    minor: u8,
+    pub(super) minor: u8,
     rules: BTreeSet<&'a str>,
     messages: BTreeSet<&'a str>,
     /// name and schema of each version

@@ -4,6 +4,7 @@
 //! Reading is lenient about content ([`super::check`] reports what is wrong in upstream's words)
 //! and strict about size: a schema costs memory for as long as its kind is served.
 
+use super::formats;
 use crate::field::FieldError;
 use crate::{Map, Str, Value, go_regex, limits};
 use regex::Regex;
@@ -157,6 +158,35 @@ impl Schema {
     /// The schema of one field: its own, or that of additional properties.
     pub(super) fn field(&self, name: &str) -> Option<&Schema> {
         self.property(name).or_else(|| self.additional.schema())
+    }
+
+    /// Drops the formats that a server of `minor` does not check yet.
+    pub(super) fn forget_formats(&mut self, minor: u8) {
+        if minor >= formats::NEWEST {
+            return;
+        }
+        for (_, property) in &mut self.properties {
+            property.forget_formats(minor);
+        }
+        if let Additional::Schema(inner) = &mut self.additional {
+            inner.forget_formats(minor);
+        }
+        if let Some(items) = &mut self.items {
+            items.forget_formats(minor);
+        }
+        let Some(checks) = self.checks.as_deref_mut() else {
+            return;
+        };
+        if formats::since(&checks.format) > minor {
+            checks.format = Str::default();
+        }
+        let lists = [&mut checks.all_of, &mut checks.any_of, &mut checks.one_of];
+        for inner in lists.into_iter().flatten() {
+            inner.forget_formats(minor);
+        }
+        if let Some(not) = &mut checks.not {
+            not.forget_formats(minor);
+        }
     }
 
     /// Reads the schema at `path`, counting nodes in `budget`.

@@ -3,6 +3,9 @@
 //! What three controllers of apiextensions do one after the other (`pkg/controller/status`,
 //! `establish`, `apiapproval`) is one function here, for the server that owns all CRDs of a group.
 
+use super::schema::{MAX_NODES, Schema};
+use super::{check, unsupported};
+use crate::field::{ErrorKind, FieldError};
 use crate::{Map, Str, Value};
 
 /// Names taken by the other CRDs of the same group.
@@ -102,6 +105,54 @@ pub fn accepted_status(crd: &Value, used: &UsedNames, now: &str) -> Value {
     status.insert("conditions", Value::Array(conditions));
     status.insert("storedVersions", stored_versions(crd));
     Value::Object(status)
+}
+
+/// Why a stored definition is not served: reason and message of its condition
+/// `NonStructuralSchema`, apiextensions `pkg/controller/nonstructuralschema`. What else keeps a
+/// definition from being compiled is told the same way: its kind is gone, and this says why.
+#[must_use]
+pub fn non_structural(crd: &Value, minor: u8) -> Option<(&'static str, String)> {
+    let mut errors = Vec::new();
+    if crd.at(&["spec", "preserveUnknownFields"]) == Some(&Value::Bool(true)) {
+        let path = "spec.preserveUnknownFields";
+        errors.push(FieldError::new(
+            ErrorKind::Invalid,
+            path,
+            "true",
+            "must be false",
+        ));
+    }
+    let versions = crd.at(&["spec", "versions"]).and_then(Value::as_array);
+    for (i, version) in versions.unwrap_or_default().iter().enumerate() {
+        let raw = version.at(&["schema", "openAPIV3Schema"]);
+        let Some((raw, map)) = raw.and_then(|raw| Some((raw, raw.as_object()?))) else {
+            continue;
+        };
+        let path = format!("spec.versions[{i}].schema.openAPIV3Schema");
+        let read = Schema::read(raw, &path, &mut MAX_NODES.clone());
+        // Everything below walks the schema recursively.
+        if let Err(e) = &read
+            && e.kind == ErrorKind::Forbidden
+        {
+            errors.push(e.clone());
+            continue;
+        }
+        if let Some(why) = unsupported::reason(raw) {
+            let name = version.str_at(&["name"]).unwrap_or_default();
+            let why = format!("failed to check validation schema for version {name}: {why}");
+            return Some(("StructuralError", why));
+        }
+        errors.extend(check::structural(map, &path, read.is_ok()));
+    }
+    if errors.is_empty() {
+        errors = super::compile(crd, minor).err()?;
+    }
+    let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    let message = match texts.as_slice() {
+        [one] => one.clone(),
+        many => format!("[{}]", many.join(", ")),
+    };
+    Some(("Violations", message))
 }
 
 /// `status.storedVersions` with the storage version of the spec in it.

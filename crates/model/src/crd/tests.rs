@@ -2,7 +2,7 @@
 //! kube-apiserver 1.36.
 
 use super::*;
-use crate::catalogue::{ListKind, Shape};
+use crate::catalogue::{DEFAULT_MINOR, ListKind, Shape};
 use crate::{json, value};
 
 fn v(text: &str) -> Value {
@@ -37,7 +37,7 @@ fn spec(properties: &str) -> Value {
 }
 
 fn compiled(crd: &Value) -> Arc<Resource> {
-    compile(crd).expect("compiles").resources[0].clone()
+    compile(crd, DEFAULT_MINOR).expect("compiles").resources[0].clone()
 }
 
 fn texts(errors: &[FieldError]) -> Vec<String> {
@@ -441,7 +441,7 @@ fn schemas_are_bounded_in_size_and_depth() {
         .and_then(Value::as_array_mut)
         .expect("v")[0];
     version.set(&["schema", "openAPIV3Schema", "properties", "a"], value);
-    let errors = texts(&compile(&big).expect_err("too deep"));
+    let errors = texts(&compile(&big, DEFAULT_MINOR).expect_err("too deep"));
     assert_eq!(
         errors,
         ["spec.validation.openAPIV3Schema: Forbidden: schemas may nest at most 64 deep"]

@@ -1,4 +1,5 @@
-//! flowcontrol.apiserver.k8s.io: kubernetes `pkg/apis/flowcontrol/v1/defaults.go` and `v1beta3`.
+//! flowcontrol.apiserver.k8s.io: kubernetes `pkg/apis/flowcontrol/v1/defaults.go`, `v1beta3` and
+//! `v1beta2`.
 
 use super::{Rule, default, default_zero, object};
 use crate::{Map, Value};
@@ -33,6 +34,16 @@ pub(super) const RULES_BETA: &[(&str, Rule)] = &[
     ("PriorityLevelConfiguration", beta_shares),
     ("LimitedPriorityLevelConfiguration", |l| {
         default(l, "lendablePercent", 0)
+    }),
+];
+
+pub(super) const RULES_OLD_BETA: &[(&str, Rule)] = &[
+    FLOW_SCHEMA,
+    EXEMPT,
+    QUEUING,
+    ("LimitedPriorityLevelConfiguration", |l| {
+        default_zero(l, "assuredConcurrencyShares", 30);
+        default(l, "lendablePercent", 0);
     }),
 ];
 

@@ -99,7 +99,7 @@ fn rules() -> BTreeMap<String, Rule> {
         ("resource.v1", resource::RULES),
         ("flowcontrol.v1", flowcontrol::RULES),
         ("flowcontrol.v1beta3", flowcontrol::RULES_BETA),
-        ("flowcontrol.v1beta2", flowcontrol::RULES_BETA),
+        ("flowcontrol.v1beta2", flowcontrol::RULES_OLD_BETA),
     ];
     let built_in = groups.into_iter().flat_map(|(group, list)| {
         list.iter()

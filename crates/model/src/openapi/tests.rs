@@ -112,7 +112,9 @@ fn custom_resources_are_published_as_upstream_does() {
         "pod":{"type":"object","x-kubernetes-embedded-resource":true,"properties":{"a":{"type":"string"}}},
         "maybe":{"type":"string","nullable":true}}}}}}}]}}"#;
     let crd = json::parse(crd.as_bytes()).expect("JSON").value;
-    let custom = crate::crd::compile(&crd).expect("a good CRD").resources;
+    let custom = crate::crd::compile(&crd, crate::catalogue::DEFAULT_MINOR)
+        .expect("a good CRD")
+        .resources;
     let catalogue = Catalogue::builtin(36).expect("36 is built in");
     let v3 = super::v3(&catalogue, &custom, "apis/stable.example.com/v1").expect("a document");
     let v3 = json::parse(&v3).expect("JSON").value;

@@ -103,6 +103,7 @@ fn replay_scale(
         force: at.query.get("force").is_some_and(|f| f == "true"),
         subresource: "scale",
         now: "2026-01-01T00:00:00Z",
+        versions: &freehold_model::apply::Alike,
     };
     let replicas = step
         .at(&["body", "spec", "replicas"])
@@ -196,6 +197,7 @@ fn replay(
         force: at.query.get("force").is_some_and(|f| f == "true"),
         subresource: &at.subresource,
         now: &now,
+        versions: &freehold_model::apply::Alike,
     };
     if step.str_at(&["type"]) == Some("application/apply-patch+yaml") {
         let config = step.get("body").expect("body");
@@ -256,7 +258,8 @@ fn ownership_and_conflicts_are_those_of_upstream() {
         if at.plural == "customresourcedefinitions"
             && answer.str_at(&["kind"]) == Some("CustomResourceDefinition")
         {
-            let compiled = crd::compile(answer).expect("compiles");
+            let compiled =
+                crd::compile(answer, freehold_model::catalogue::DEFAULT_MINOR).expect("compiles");
             let resource = compiled.resources[0].clone();
             custom.insert(resource.plural.to_string(), resource);
             continue;

@@ -47,6 +47,7 @@ fn costs() {
         force: false,
         subresource: "",
         now: "2026-01-01T00:00:00Z",
+        versions: &freehold_model::apply::Alike,
     };
     let config = parse(DEPLOYMENT);
     let live = apply(deployment, None, &config, &by).expect("applies");
@@ -97,9 +98,16 @@ fn costs() {
         "properties":{{"spec":{{"type":"object","properties":{{{fields}}}}}}}}}}}}}]}}}}"#
     ));
     each("compiling a definition of 200 fields", 5, || {
-        assert!(crd::compile(black_box(&definition)).is_ok());
+        assert!(
+            crd::compile(
+                black_box(&definition),
+                freehold_model::catalogue::DEFAULT_MINOR
+            )
+            .is_ok()
+        );
     });
-    let compiled = crd::compile(&definition).expect("compiles");
+    let compiled =
+        crd::compile(&definition, freehold_model::catalogue::DEFAULT_MINOR).expect("compiles");
     let object = parse(
         r#"{"apiVersion":"e.org/v1","kind":"W","metadata":{"name":"a"},"spec":{"f1":"a","f2":"b","f3":"c","f4":"d"}}"#,
     );

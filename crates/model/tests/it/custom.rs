@@ -109,7 +109,8 @@ fn definitions_and_objects_are_judged_as_upstream_does() {
                     "CustomResourceDefinition",
                     &mut wrong,
                 );
-                if let Ok(compiled) = crd::compile(&body) {
+                if let Ok(compiled) = crd::compile(&body, freehold_model::catalogue::DEFAULT_MINOR)
+                {
                     served = compiled.resources.first().cloned();
                 }
             }

@@ -47,7 +47,7 @@ struct World {
 
 impl World {
     fn define(&mut self, definition: &Value) {
-        if let Ok(compiled) = crd::compile(definition) {
+        if let Ok(compiled) = crd::compile(definition, freehold_model::catalogue::DEFAULT_MINOR) {
             for resource in compiled.resources {
                 self.served.insert(resource.plural.to_string(), resource);
             }

@@ -52,6 +52,7 @@ fn replay(resource: &Resource, step: &Value, live: Option<&Value>) -> Result<(),
         force: step.get("force") == Some(&Value::Bool(true)),
         subresource: "",
         now: "2000-01-01T00:00:00Z",
+        versions: &freehold_model::apply::Alike,
     };
     let body = step.get("body").expect("body");
     let (result, error) = (step.get("result"), step.str_at(&["error"]));
