@@ -147,7 +147,8 @@ impl Call {
     }
 
     /// Bytes as stored: the storage version, without resourceVersion.
-    pub(crate) async fn to_stored(&self, value: Value) -> Result<Bytes, ApiError> {
+    pub(crate) async fn to_stored(&self, mut value: Value) -> Result<Bytes, ApiError> {
+        value.set(&["apiVersion"], self.resource.api_version());
         let mut value = [value];
         self.convert(&self.storage, &mut value).await?;
         let [value] = value;
