@@ -183,10 +183,9 @@ impl Call {
         let wanted = to.api_version();
         let is_other = |v: &Value| v.str_at(&["apiVersion"]) != Some(&wanted);
         let Some(converter) = self.kind.as_ref().and_then(|k| k.converter.as_ref()) else {
-            let others = values.iter_mut().filter(|v| is_other(v));
+            let mut others = values.iter_mut().filter(|v| is_other(v));
             return others
-                .map(|value| convert::convert(&self.version_of(value), to, value))
-                .collect();
+                .try_for_each(|value| convert::convert(&self.version_of(value), to, value));
         };
         let others: Vec<usize> = (0..values.len())
             .filter(|i| is_other(&values[*i]))
