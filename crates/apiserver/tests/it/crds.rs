@@ -328,6 +328,7 @@ async fn a_stored_definition_without_a_structural_schema_says_so() {
             compares: Vec::new(),
             then: vec![op],
             otherwise: Vec::new(),
+            without_prev: false,
         };
         cluster.store().txn(txn).await.unwrap();
         let deadline = Instant::now() + Duration::from_secs(10);
