@@ -23,6 +23,8 @@ const ROUND_REQUESTS: usize = 2048;
 const ROUND_BYTES: usize = 4 << 20;
 /// Bytes a keyspace may add to a round before it is another one's turn.
 const QUANTUM: usize = 16 << 10;
+/// Beside others, a request that costs more than this has a round to itself.
+const HEAVY: usize = 1 << 20;
 /// How long a keyspace that wrote counts as a neighbour of the others.
 const NEIGHBOUR: Duration = Duration::from_millis(100);
 /// How long those who were answered may take to ask again, before a round for nobody but those
@@ -66,21 +68,37 @@ pub(crate) enum Work {
 pub(crate) struct Request {
     pub(crate) loaded: Arc<Loaded>,
     pub(crate) work: Work,
+    /// its bytes, and what the commit thread has to do beside writing them
     pub(crate) cost: usize,
 }
 
-#[derive(Default)]
-struct Lane {
-    requests: VecDeque<Request>,
+struct Lane<R> {
+    /// with what each costs
+    requests: VecDeque<(usize, R)>,
     bytes: usize,
     /// this is what it had no turn for in the last round
     left: bool,
+    /// it waits for a round to itself
+    alone: bool,
 }
 
-#[derive(Default)]
-struct Lanes {
-    by_keyspace: BTreeMap<u64, Lane>,
+impl<R> Default for Lane<R> {
+    fn default() -> Self {
+        Self {
+            requests: VecDeque::new(),
+            bytes: 0,
+            left: false,
+            alone: false,
+        }
+    }
+}
+
+/// Who waits, and whose turn it is.
+struct Lanes<R> {
+    by_keyspace: BTreeMap<u64, Lane<R>>,
     turn: VecDeque<u64>,
+    /// what keyspaces had beyond their turns: the others go first until that is made up for
+    owed: BTreeMap<u64, usize>,
     /// who asked last, and until when somebody else may ask again soon
     last: u64,
     crowded: Option<Instant>,
@@ -93,17 +111,130 @@ struct Lanes {
     stopping: bool,
 }
 
-impl Lanes {
+impl<R> Default for Lanes<R> {
+    fn default() -> Self {
+        Self {
+            by_keyspace: BTreeMap::new(),
+            turn: VecDeque::new(),
+            owed: BTreeMap::new(),
+            last: 0,
+            crowded: None,
+            fresh: 0,
+            answered: false,
+            gap: false,
+            stopping: false,
+        }
+    }
+}
+
+impl<R> Lanes<R> {
     fn count_fresh(&self) -> usize {
         let fresh = |number: &&u64| self.by_keyspace.get(number).is_some_and(|lane| !lane.left);
         self.turn.iter().filter(fresh).count()
+    }
+
+    /// Lets a request wait; whether it is the first of its keyspace.
+    fn add(
+        &mut self,
+        number: u64,
+        cost: usize,
+        request: R,
+        limits: (usize, usize),
+    ) -> crate::Result<bool> {
+        let lane = self.by_keyspace.entry(number).or_default();
+        if lane.requests.len() >= limits.0 || lane.bytes > limits.1 {
+            return Err(Error::Throttled("too many writes are waiting".into()));
+        }
+        lane.bytes += cost;
+        lane.requests.push_back((cost, request));
+        let first = lane.requests.len() == 1;
+        if first {
+            self.turn.push_back(number);
+            self.fresh += 1;
+        }
+        Ok(first)
+    }
+
+    /// Fills a round, in turns. Beside others a keyspace has one turn in it; who had more than a
+    /// turn is behind the others in the following rounds until they have had as much, and what is
+    /// heavy has a round to itself, behind the one that the others have first.
+    fn fill(&mut self, crowded: bool, round: &mut Vec<R>) -> usize {
+        let mut turns = if crowded {
+            self.turn.len()
+        } else {
+            self.owed.clear();
+            usize::MAX
+        };
+        let solvent = self.turn.iter().any(|n| !self.owed.contains_key(n));
+        let (mut bytes, mut light, mut next) = (0, 0, None);
+        while round.len() < ROUND_REQUESTS && bytes < ROUND_BYTES && turns > 0 {
+            let Some(number) = self.turn.pop_front() else {
+                break;
+            };
+            turns -= 1;
+            let from = round.len();
+            let lane = self.by_keyspace.get_mut(&number);
+            let lane = lane.expect("a lane with a turn exists");
+            self.fresh -= usize::from(!std::mem::replace(&mut lane.left, true));
+            if solvent && self.owed.contains_key(&number) {
+                self.turn.push_back(number);
+                continue;
+            }
+            let cost = lane.requests.front().map_or(0, |(cost, _)| *cost);
+            let heavy = crowded && cost > HEAVY;
+            if heavy && (from > 0 || !lane.alone && !self.turn.is_empty()) {
+                lane.alone = true;
+                match next {
+                    None => next = Some(number),
+                    Some(_) => self.turn.push_back(number),
+                }
+                continue;
+            }
+            lane.alone = false;
+            let mut taken = 0;
+            while taken < QUANTUM && round.len() < ROUND_REQUESTS {
+                let Some((cost, request)) = lane.requests.pop_front() else {
+                    break;
+                };
+                taken += cost;
+                lane.bytes -= cost;
+                round.push(request);
+            }
+            bytes += taken;
+            if crowded && taken > QUANTUM {
+                *self.owed.entry(number).or_default() += taken - QUANTUM;
+            }
+            if lane.requests.is_empty() {
+                self.by_keyspace.remove(&number);
+                if crowded && !heavy {
+                    let taken = round.len() - from;
+                    round[light..].rotate_right(taken);
+                    light += taken;
+                }
+            } else {
+                self.turn.push_back(number);
+            }
+            if heavy {
+                break;
+            }
+        }
+        if let Some(number) = next {
+            self.turn.push_front(number);
+        }
+        self.owed.retain(|_, owed| {
+            *owed = owed.saturating_sub(QUANTUM);
+            *owed > 0
+        });
+        self.answered = light > 0;
+        debug_assert_eq!(self.fresh, self.count_fresh());
+        bytes
     }
 }
 
 /// Writes that wait.
 #[derive(Default)]
 pub(crate) struct Queue {
-    lanes: Mutex<Lanes>,
+    lanes: Mutex<Lanes<Request>>,
     ready: Condvar,
 }
 
@@ -114,23 +245,13 @@ impl Queue {
         if lanes.stopping {
             return Err(Error::Unavailable("the datastore is shutting down".into()));
         }
-        let lane = lanes.by_keyspace.entry(number).or_default();
-        if lane.requests.len() >= limits.0 || lane.bytes > limits.1 {
-            return Err(Error::Throttled("too many writes are waiting".into()));
-        }
-        lane.bytes += request.cost;
-        lane.requests.push_back(request);
-        let first = lane.requests.len() == 1;
+        let first = lanes.add(number, request.cost, request, limits)?;
         if std::mem::replace(&mut lanes.last, number) != number {
             lanes.crowded = Some(Instant::now() + NEIGHBOUR);
         }
-        if first {
-            lanes.turn.push_back(number);
-            lanes.fresh += 1;
-            if lanes.turn.len() == 1 || lanes.gap {
-                drop(lanes);
-                self.ready.notify_one();
-            }
+        if first && (lanes.turn.len() == 1 || lanes.gap) {
+            drop(lanes);
+            self.ready.notify_one();
         }
         Ok(())
     }
@@ -159,54 +280,12 @@ impl Queue {
         }
         self.leave_gap(&mut lanes);
         let crowded = lanes.crowded.is_some_and(|until| Instant::now() < until);
-        let mut turns = if crowded {
-            lanes.turn.len()
-        } else {
-            usize::MAX
-        };
-        let (mut bytes, mut light) = (0, 0);
-        while round.len() < ROUND_REQUESTS && bytes < ROUND_BYTES && turns > 0 {
-            let Some(number) = lanes.turn.pop_front() else {
-                break;
-            };
-            turns -= 1;
-            let from = round.len();
-            let lane = lanes
-                .by_keyspace
-                .get_mut(&number)
-                .expect("a lane with a turn exists");
-            let fresh = !std::mem::replace(&mut lane.left, true);
-            let mut taken = 0;
-            while taken < QUANTUM && round.len() < ROUND_REQUESTS {
-                let Some(request) = lane.requests.pop_front() else {
-                    break;
-                };
-                taken += request.cost;
-                lane.bytes -= request.cost;
-                round.push(request);
-            }
-            bytes += taken;
-            let all = lane.requests.is_empty();
-            lanes.fresh -= usize::from(fresh);
-            if all {
-                lanes.by_keyspace.remove(&number);
-                if crowded {
-                    let taken = round.len() - from;
-                    round[light..].rotate_right(taken);
-                    light += taken;
-                }
-            } else {
-                lanes.turn.push_back(number);
-            }
-        }
-        lanes.answered = light > 0;
-        debug_assert_eq!(lanes.fresh, lanes.count_fresh());
-        Some(bytes)
+        Some(lanes.fill(crowded, round))
     }
 
     /// Waits a moment if only those want a round who have just had a turn of the last one, and
     /// others were answered in it: who writes one after the other would miss every second round.
-    fn leave_gap(&self, lanes: &mut MutexGuard<'_, Lanes>) {
+    fn leave_gap(&self, lanes: &mut MutexGuard<'_, Lanes<Request>>) {
         if !std::mem::take(&mut lanes.answered) {
             return;
         }
@@ -270,7 +349,8 @@ impl Committer {
         while let Some(bytes) = self.shared.clone().queue.take(&mut round) {
             self.batch.clear();
             self.records.clear();
-            self.make_room(bytes + round.len() * 256);
+            // What a request costs beside its bytes needs no room, or gets it when that is known.
+            self.make_room(bytes.min(ROUND_BYTES) + round.len() * 256);
             let now_ms = super::now_ms();
             for request in round.drain(..) {
                 self.handle(request, now_ms);
@@ -631,4 +711,119 @@ impl Answer {
 
 fn result<T>(value: T, failed: Option<&Error>) -> Result<T, Refused> {
     failed.map_or(Ok(value), |error| Err(Refused::Error(error.clone())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NO_LIMITS: (usize, usize) = (usize::MAX, usize::MAX);
+
+    fn lanes(requests: &[(u64, usize, &'static str)]) -> Lanes<&'static str> {
+        let mut lanes = Lanes::default();
+        for (number, cost, name) in requests {
+            lanes.add(*number, *cost, *name, NO_LIMITS).expect("room");
+        }
+        lanes
+    }
+
+    fn fill(lanes: &mut Lanes<&'static str>, crowded: bool) -> Vec<&'static str> {
+        let mut round = Vec::new();
+        lanes.fill(crowded, &mut round);
+        round
+    }
+
+    #[test]
+    fn alone_a_keyspace_has_the_whole_round() {
+        let mut lanes = lanes(&[(1, QUANTUM, "a"), (1, HEAVY * 2, "b"), (1, QUANTUM, "c")]);
+        assert_eq!(fill(&mut lanes, false), ["a", "b", "c"]);
+        assert!(lanes.owed.is_empty());
+    }
+
+    #[test]
+    fn beside_others_each_has_a_turn_and_who_wants_no_more_is_first() {
+        let half = QUANTUM / 2;
+        let mut lanes = lanes(&[
+            (1, half, "a1"),
+            (1, half, "a2"),
+            (1, half, "a3"),
+            (2, 100, "b"),
+            (3, half, "c1"),
+            (3, half, "c2"),
+        ]);
+        assert_eq!(fill(&mut lanes, true), ["b", "c1", "c2", "a1", "a2"]);
+        assert_eq!(fill(&mut lanes, true), ["a3"]);
+    }
+
+    #[test]
+    fn what_is_heavy_comes_alone_behind_the_others_and_is_made_up_for() {
+        let mut lanes = lanes(&[(1, 10 * HEAVY, "heavy"), (2, 100, "x"), (1, 100, "then")]);
+        assert_eq!(fill(&mut lanes, true), ["x"]);
+        lanes.add(2, 100, "y", NO_LIMITS).expect("room");
+        assert_eq!(fill(&mut lanes, true), ["heavy"]);
+        let mut rounds = 0;
+        while fill(&mut lanes, true) == ["y"] {
+            rounds += 1;
+            lanes.add(2, 100, "y", NO_LIMITS).expect("room");
+        }
+        assert_eq!(
+            rounds,
+            10 * HEAVY / QUANTUM - 2,
+            "as much as it had beyond its turn"
+        );
+        // Nobody else waits: there is nothing to make up for.
+        let mut lanes = self::lanes(&[(1, 10 * HEAVY, "heavy")]);
+        assert_eq!(fill(&mut lanes, true), ["heavy"]);
+        lanes.add(1, 100, "then", NO_LIMITS).expect("room");
+        assert_eq!(fill(&mut lanes, true), ["then"]);
+    }
+
+    #[test]
+    fn two_who_delete_all_they_can_hold_up_a_third_for_few_of_its_rounds() {
+        let mut lanes = Lanes::default();
+        let (mut heavy, mut light) = (0, 0);
+        for _ in 0..10_000 {
+            for number in [1, 2] {
+                if !lanes.by_keyspace.contains_key(&number) {
+                    lanes
+                        .add(number, 4 * HEAVY, "heavy", NO_LIMITS)
+                        .expect("room");
+                }
+            }
+            if !lanes.by_keyspace.contains_key(&3) {
+                lanes.add(3, 1000, "light", NO_LIMITS).expect("room");
+            }
+            match fill(&mut lanes, true)[..] {
+                ["light"] => light += 1,
+                ["heavy"] => heavy += 1,
+                ref other => panic!("{other:?}"),
+            }
+        }
+        // One of each for as many rounds as make up for it.
+        let each = 10_000 / (4 * HEAVY / QUANTUM);
+        assert!(
+            heavy <= 2 * (each + 1) && heavy >= each,
+            "{heavy} of {each}"
+        );
+        assert!(light >= 9_900, "{light}");
+    }
+
+    #[test]
+    fn so_many_requests_and_bytes_of_a_keyspace_wait_and_no_more() {
+        let mut lanes = Lanes::default();
+        for n in 0..3 {
+            lanes.add(1, 10, n, (3, 1000)).expect("room");
+        }
+        let refused = lanes.add(1, 10, 3, (3, 1000));
+        assert!(matches!(refused, Err(Error::Throttled(_))), "{refused:?}");
+        lanes
+            .add(2, 2000, 4, (3, 1000))
+            .expect("a first one, however large");
+        let refused = lanes.add(2, 1, 5, (3, 1000));
+        assert!(matches!(refused, Err(Error::Throttled(_))), "{refused:?}");
+        let mut round = Vec::new();
+        lanes.fill(true, &mut round);
+        assert_eq!(round.len(), 4);
+        lanes.add(1, 10, 6, (3, 1000)).expect("room again");
+    }
 }

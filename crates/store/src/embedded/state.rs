@@ -1,6 +1,7 @@
 //! What memory holds of one keyspace, and the rules of its transactions. No I/O in here.
 
 use super::index::{Index, Version, stored_size};
+use super::plan::DELETE_WEIGHT;
 use super::record::{Change, Record};
 use super::values::{Held, Value};
 use super::watch::WatchQueue;
@@ -73,6 +74,8 @@ pub(crate) struct State {
     staged: Vec<Arc<Commit>>,
     /// keys to purge, by compaction
     pub(crate) purge: VecDeque<Arc<Commit>>,
+    /// events of the first of these that are done
+    purged: usize,
     pub(crate) leases: BTreeMap<LeaseId, Lease>,
     pub(crate) watchers: Vec<Arc<WatchQueue>>,
     pub(crate) phase: Phase,
@@ -135,6 +138,12 @@ impl State {
             key: entry.key.clone(),
             version: entry.newest.clone(),
         })
+    }
+
+    /// What ending a lease costs the commit thread.
+    pub(crate) fn revoke_cost(&self, id: LeaseId) -> usize {
+        let keys = self.leases.get(&id).map_or(0, |lease| lease.keys.len());
+        128 + keys * DELETE_WEIGHT
     }
 
     /// Works out the end of a lease.
@@ -314,14 +323,21 @@ impl State {
     pub(crate) fn purge_slice(&mut self, keys: usize) -> bool {
         let mut done = 0;
         while done < keys {
-            let Some(commit) = self.purge.pop_front() else {
+            let Some(commit) = self.purge.front().cloned() else {
                 return self.sweep_slice(keys);
             };
-            for event in &commit.events {
+            let rest = &commit.events[self.purged..];
+            let some = &rest[..rest.len().min(keys - done)];
+            for event in some {
                 let (freed, _) = self.index.purge(&event.now.key, self.compacted);
                 self.bytes -= freed.min(self.bytes);
             }
-            done += commit.events.len();
+            done += some.len();
+            self.purged += some.len();
+            if some.len() == rest.len() {
+                self.purge.pop_front();
+                self.purged = 0;
+            }
         }
         true
     }
@@ -457,5 +473,49 @@ pub(crate) fn next_version(
         version: prev.map_or(0, |p| p.version.version) + 1,
         lease,
         sub,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_one_commit_left_is_forgotten_in_slices() {
+        let mut state = State::new();
+        let change = |n: u32, value: Option<&'static str>| Change {
+            key: format!("k{n:04}").into(),
+            put: value.map(|value| (value.into(), 0)),
+        };
+        for (rev, value) in [(2, Some("v")), (3, None), (4, Some("w"))] {
+            let changes = (0..1000).map(|n| change(n, value)).collect();
+            let record = Record::Changes { rev, changes };
+            state.apply(record, 0).expect("it follows");
+        }
+        state
+            .apply(Record::Compact { rev: 4 }, 0)
+            .expect("it follows");
+        state.publish();
+        let versions = |state: &State| -> usize {
+            let entries = state.index.entries();
+            entries.map(|entry| entry.versions().count()).sum()
+        };
+        assert_eq!(versions(&state), 3000);
+        let mut slices = 0;
+        loop {
+            let before = versions(&state);
+            let more = state.purge_slice(64);
+            assert!(
+                before - versions(&state) <= 2 * 64,
+                "two versions of 64 keys"
+            );
+            if !more {
+                break;
+            }
+            slices += 1;
+        }
+        assert_eq!(versions(&state), 1000);
+        assert!(slices >= 2000 / 64, "{slices}");
+        assert!(!state.wants_purge());
     }
 }

@@ -292,7 +292,9 @@ impl Store for EmbeddedStore {
     }
 
     async fn lease_revoke(&self, lease: LeaseId) -> Result<()> {
-        self.write(128, |reply| Work::Revoke(lease, None, reply))
+        let loaded = self.readable().await?;
+        let cost = loaded.state.read().revoke_cost(lease);
+        self.write(cost, |reply| Work::Revoke(lease, None, reply))
             .await?;
         Ok(())
     }

@@ -389,14 +389,8 @@ fn end_lease(shared: &Shared, loaded: &Weak<Loaded>, lease: LeaseId) {
     let (reply, _) = oneshot::channel();
     let work = Work::Revoke(lease, Some(super::now_ms()), reply);
     let limits = (usize::MAX, usize::MAX);
-    drop(shared.queue.push(
-        Request {
-            loaded,
-            work,
-            cost: 128,
-        },
-        limits,
-    ));
+    let cost = loaded.state.read().revoke_cost(lease);
+    drop(shared.queue.push(Request { loaded, work, cost }, limits));
 }
 
 /// Forgets what was compacted; compacts when history takes too much memory.

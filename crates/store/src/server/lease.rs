@@ -1,7 +1,7 @@
 //! The Lease service.
 
 use super::convert::status;
-use super::{Call, both_ways, header, unary, unknown_method};
+use super::{Call, both_ways, header, in_go_words, unary, unknown_method};
 use crate::Error;
 use crate::proto::{
     Empty, HeaderResponse, LeaseGrantRequest, LeaseGrantResponse, LeaseKeepAliveRequest,
@@ -95,7 +95,9 @@ fn keep_alive(
     requests.then(move |request| {
         let call = call.clone();
         async move {
-            let id = request?.id;
+            let id = request
+                .map_err(|status| in_go_words(&status).unwrap_or(status))?
+                .id;
             // Before the renewal: what is told never lies behind it.
             let header = header(call.head().await?.rev);
             let ttl = match call.store.lease_renew(id).await {

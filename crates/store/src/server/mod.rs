@@ -341,6 +341,19 @@ fn as_grpc_go(mut answer: http::Response<Body>) -> http::Response<Body> {
     let Some(status) = Status::from_header_map(answer.headers()) else {
         return answer;
     };
+    let Some(status) = in_go_words(&status) else {
+        return answer;
+    };
+    let code = HeaderValue::from(status.code() as i32);
+    answer.headers_mut().insert("grpc-status", code);
+    if let Some(text) = status.into_http::<Body>().headers().get("grpc-message") {
+        answer.headers_mut().insert("grpc-message", text.clone());
+    }
+    answer
+}
+
+/// The same for one status, if it is said otherwise there.
+fn in_go_words(status: &Status) -> Option<Status> {
     let said = status.message();
     let status = if status.code() == Code::OutOfRange && said.contains("message length too large") {
         let mut numbers = said.split(|c: char| !c.is_ascii_digit());
@@ -354,14 +367,9 @@ fn as_grpc_go(mut answer: http::Response<Body>) -> http::Response<Body> {
     } else if status.code() == Code::Internal && said.contains("failed to decode Protobuf") {
         Status::internal(format!("grpc: error unmarshalling request: {said}"))
     } else {
-        return answer;
+        return None;
     };
-    let code = HeaderValue::from(status.code() as i32);
-    answer.headers_mut().insert("grpc-status", code);
-    if let Some(text) = status.into_http::<Body>().headers().get("grpc-message") {
-        answer.headers_mut().insert("grpc-message", text.clone());
-    }
-    answer
+    Some(status)
 }
 
 async fn dispatch(call: &Call, request: http::Request<Incoming>) -> http::Response<Body> {

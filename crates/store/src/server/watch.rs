@@ -1,7 +1,7 @@
 //! The Watch service: many watches on one stream, in the order the protocol promises.
 
 use super::convert::status;
-use super::{Call, MAX_REQUEST, header};
+use super::{Call, MAX_REQUEST, header, in_go_words};
 use crate::proto::{self, WatchCreate, WatchRequest, WatchResponse, WatchUnion, int, rev};
 use crate::{Result, Store, Watch, WatchItem, span::Span};
 use bytes::Bytes;
@@ -57,7 +57,12 @@ impl Talk {
                 }
                 request = self.requests.next() => match request {
                     Some(Ok(request)) => session.request(request).await,
-                    _ => None,
+                    Some(Err(status)) => {
+                        let status = in_go_words(&status).unwrap_or(status);
+                        session.answers.push_back(Err(status));
+                        None
+                    }
+                    None => None,
                 },
                 _ = self.notify.tick() => {
                     session.notify().await;

@@ -311,6 +311,18 @@ pub(super) async fn compaction_has_edges(fixture: Fixture) {
     assert_eq!(store.compact(rev).await, Err(Error::Compacted(rev)));
     assert_eq!(store.compact(rev - 1).await, Err(Error::Compacted(rev)));
     assert_eq!(store.head().await.expect("head").compact_rev, rev);
+    // etcd #18667: a transaction that reads what is compacted does nothing at all.
+    let old = Range {
+        rev: rev - 1,
+        ..everything(0)
+    };
+    let txn = Txn {
+        then: vec![put_op("b", "1"), Op::Range(old)],
+        ..Txn::default()
+    };
+    let refused = store.txn(txn).await;
+    assert!(matches!(refused, Err(Error::Compacted(_))), "{refused:?}");
+    assert_eq!(value(&*store, "b").await, None);
     store.compact(head).await.expect("up to now");
     assert_eq!(value(&*store, "a").await.as_deref(), Some("3"));
     assert!(matches!(all(&*store, head + 1000).await, Err(Error::Future(at)) if at >= head));

@@ -4,6 +4,7 @@ use super::Fixture;
 use crate::support::{all, delete, everything, next, next_events, put, put_op, watch_all};
 use bytes::Bytes;
 use freehold_store::{Error, Event, Op, Store, Txn, Watch, WatchItem, WatchStream};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Writes a mix of puts, deletions and larger transactions; returns the revisions.
@@ -170,11 +171,12 @@ pub(super) async fn previous_values_come_when_asked_for(fixture: Fixture) {
     assert_eq!(previous, [None, Some("1".into()), Some("2".into())]);
 }
 
+/// etcd #17529: also one that began in time and is behind gets everything or is told.
 pub(super) async fn a_compacted_start_is_said_and_ends_the_stream(fixture: Fixture) {
     let store = fixture.fresh().await;
     let first = put(&*store, "a", "1").await;
     let second = put(&*store, "a", "2").await;
-    put(&*store, "a", "3").await;
+    let third = put(&*store, "a", "3").await;
     store.compact(second).await.expect("compact");
     let mut stream = watch_all(&*store, first).await;
     assert_eq!(
@@ -182,8 +184,28 @@ pub(super) async fn a_compacted_start_is_said_and_ends_the_stream(fixture: Fixtu
         Some(Ok(WatchItem::Compacted { rev: second }))
     );
     assert_eq!(next(&mut stream).await, None);
+    let mut starved = watch_all(&*store, second).await;
+    let mut revs = vec![second, third];
+    revs.extend(write_some(&*store, 600).await);
+    let last = *revs.last().expect("some");
+    store.compact(last).await.expect("compact");
+    put(&*store, "a", "behind it").await;
+    let mut expected = revs.into_iter();
+    loop {
+        match next(&mut starved).await.expect("item").expect("item") {
+            WatchItem::Events { rev, .. } => {
+                assert_eq!(expected.next(), Some(rev), "nothing is left out");
+                if rev == last {
+                    break;
+                }
+            }
+            WatchItem::Progress { rev } => assert!(rev < last, "events are missing"),
+            WatchItem::Compacted { rev } => break assert_eq!(rev, last),
+        }
+    }
 }
 
+/// etcd #18089 (an event lost by compacting at a deletion) and #19179 (by watching from there).
 pub(super) async fn a_deletion_at_the_compact_revision_is_still_delivered(fixture: Fixture) {
     let store = fixture.fresh().await;
     put(&*store, "a", "1").await;
@@ -203,6 +225,7 @@ pub(super) async fn a_deletion_at_the_compact_revision_is_still_delivered(fixtur
     );
 }
 
+/// etcd #15220: also while others write.
 pub(super) async fn progress_follows_everything_before_it(fixture: Fixture) {
     let store = fixture.fresh().await;
     let first = put(&*store, "a", "1").await;
@@ -240,8 +263,46 @@ pub(super) async fn progress_follows_everything_before_it(fixture: Fixture) {
             WatchItem::Compacted { .. } => panic!("nothing was compacted"),
         }
     }
+    progress_beside_a_writer(store, stream, seen).await;
 }
 
+async fn progress_beside_a_writer(store: Arc<dyn Store>, mut stream: WatchStream, seen: u64) {
+    let writer = tokio::spawn({
+        let store = store.clone();
+        async move {
+            for n in 0..200 {
+                put(&*store, "a", &n.to_string()).await;
+            }
+        }
+    });
+    let asking = tokio::spawn({
+        let store = store.clone();
+        async move {
+            loop {
+                store.progress().await.expect("progress");
+                tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+            }
+        }
+    });
+    let (mut told, mut events) = (seen, 0);
+    while events < 200 {
+        match next(&mut stream).await.expect("item").expect("item") {
+            WatchItem::Events { rev, .. } => {
+                assert!(
+                    rev > told,
+                    "{rev} comes behind what says that all is there up to {told}"
+                );
+                events += 1;
+            }
+            WatchItem::Progress { rev } => told = told.max(rev),
+            WatchItem::Compacted { .. } => panic!("nothing was compacted"),
+        }
+    }
+    asking.abort();
+    writer.await.expect("writer");
+}
+
+/// etcd #20418: nothing older is delivered to it.
 pub(super) async fn a_start_in_the_future_is_waited_for(fixture: Fixture) {
     let store = fixture.fresh().await;
     let rev = put(&*store, "a", "1").await;
