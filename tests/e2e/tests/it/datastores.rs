@@ -134,12 +134,25 @@ fn a_control_plane_lives_in_postgres_through_its_bad_days() {
     });
 
     may_not_be_used_by_others(&sandbox, &kubeconfig);
+    what_is_wrong_is_said(&sandbox, &postgres);
+    sandbox.until("its numbers are told", || {
+        let metrics = sandbox.kubectl(&admin, &["get", "--raw", "/metrics"]).ok();
+        let mut lines = metrics.lines();
+        lines.any(|line| {
+            line.starts_with("freehold_store_commits_total{keyspace=\"cp-")
+                && line.contains("datastore=\"db\"")
+        })
+    });
 
     postgres.kill();
     sandbox.until("the lost server is told", || {
         let said = condition(&sandbox, "datastores.freehold.dev/db", "Ready");
         said.starts_with("False") && said.contains("cannot be reached")
     });
+    let refused = sandbox.kubectl(&kubeconfig, &["create", "configmap", "lost"]);
+    let told = refused.stderr;
+    assert!(told.contains("datastore"), "{told}");
+    assert!(!told.contains(&postgres.port.to_string()), "{told}");
     postgres.kill_and_restart();
     sandbox.until("it answers again", || {
         condition(&sandbox, "datastores.freehold.dev/db", "Ready").starts_with("True")
@@ -154,6 +167,102 @@ fn a_control_plane_lives_in_postgres_through_its_bad_days() {
         "SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'freehold_cp%'",
     );
     assert_eq!(found, "0", "nothing is left");
+}
+
+/// A datastore in the same server that cannot be used, with a user from the secret of its name.
+fn broken(name: &str, port: u16, more: &str) -> String {
+    format!(
+        "apiVersion: freehold.dev/v1alpha1\nkind: DataStore\nmetadata:\n  name: {name}\nspec:\n  tenants: {{names: [acme]}}\n  driver: PostgreSQL\n  endpoints: [\"localhost:{port}\"]\n{more}  basicAuth:\n    username: {{secretReference: {{name: {name}, namespace: default}}}}\n    password: {{secretReference: {{name: {name}, namespace: default}}}}\n"
+    )
+}
+
+fn login(name: &str, password: &str, more: &str) -> String {
+    format!(
+        "apiVersion: v1\nkind: Secret\nmetadata:\n  name: {name}\n  namespace: default\nstringData:\n  username: keeper\n  password: {password}\n{more}---\n"
+    )
+}
+
+/// What is wrong with a datastore is one sentence in its condition, and from `freehold store serve`;
+/// a tenant is told only that it cannot be used.
+fn what_is_wrong_is_said(sandbox: &Sandbox, postgres: &RealPostgres) {
+    const RIGHT: &str = "a-password-of-the-test";
+    let (admin, port) = (sandbox.admin(), postgres.port);
+    let own = |names: &str| {
+        let names = vec![names.to_owned()];
+        rcgen::generate_simple_self_signed(names).expect("certificate")
+    };
+    let (server, other) = (own("localhost"), own("localhost").cert.pem());
+    postgres.file("server.crt", &server.cert.pem());
+    postgres.file("server.key", &server.signing_key.serialize_pem());
+    for setting in [
+        "ssl_cert_file = '../server.crt'",
+        "ssl_key_file = '../server.key'",
+        "ssl = on",
+    ] {
+        postgres.sql("postgres", &format!("ALTER SYSTEM SET {setting}"));
+    }
+    postgres.sql("postgres", "SELECT pg_reload_conf()");
+    let indented: String = other.lines().map(|l| format!("    {l}\n")).collect();
+    let ca = "  tlsConfig: {certificateAuthority: {certificate: {secretReference: {name: ca, namespace: default}}}}\n";
+    let file = |name: &str, text: &str| {
+        let path = sandbox.path(name);
+        std::fs::write(&path, text).expect("write");
+        path.display().to_string()
+    };
+    let (right, wrong, ca_file) = (
+        file("right", RIGHT),
+        file("wrong", "another"),
+        file("other.crt", &other),
+    );
+    let stories = [
+        (
+            "password",
+            login("password", "another", "") + &broken("password", port, ""),
+            format!("freehold?password-file={wrong}"),
+            "refuses the password of user \"keeper\"",
+        ),
+        (
+            "database",
+            login("database", RIGHT, "") + &broken("database", port, "  database: nothing\n"),
+            format!("nothing?password-file={right}"),
+            "there is no database \"nothing\"",
+        ),
+        (
+            "ca",
+            login("ca", RIGHT, &format!("  ca.crt: |\n{indented}")) + &broken("ca", port, ca),
+            format!("freehold?password-file={right}&ca={ca_file}"),
+            "no trusted TLS connection to PostgreSQL at",
+        ),
+    ];
+    for (name, yaml, place, words) in &stories {
+        sandbox.apply(&admin, yaml).done();
+        let what = format!("datastores.freehold.dev/{name}");
+        sandbox.until("what is wrong is said", || {
+            let said = condition(sandbox, &what, "Ready");
+            said.starts_with("False") && said.contains(words) && !said.contains('\n')
+        });
+        let place = format!("postgres://keeper@localhost:{port}/{place}");
+        let run = sandbox.freehold(&["store", "serve", "--datastore", &place]);
+        assert_eq!(run.code, Some(1), "{}", run.stdout);
+        assert!(run.stderr.contains(words), "{}", run.stderr);
+    }
+    let what = "controlplanes.freehold.dev/blind";
+    sandbox.apply(&admin, &plane("blind", "password")).done();
+    sandbox.until("its tenant is told where to look", || {
+        let said = condition(sandbox, what, "Serving");
+        said.contains("datastore password cannot be used at present")
+            && !said.contains("keeper")
+            && !said.contains(&port.to_string())
+    });
+    let repaired = login("password", RIGHT, "");
+    sandbox.apply(&admin, &repaired).done();
+    ready(sandbox, "blind");
+    let delete = ["delete", what, "-n", "tenant-acme", "--timeout=60s"];
+    sandbox.kubectl(&admin, &delete).done();
+    for (name, ..) in stories {
+        let delete = ["delete", "datastores.freehold.dev", name, "--timeout=60s"];
+        sandbox.kubectl(&admin, &delete).done();
+    }
 }
 
 /// Another tenant does not get in, and one that is no longer allowed is not served any more.

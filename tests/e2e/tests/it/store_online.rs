@@ -283,6 +283,9 @@ fn goes_to_postgres(sandbox: &Sandbox, kubeconfig: &Path, keyspace: &str, newest
             .kubectl(&admin, &["get", "--raw", "/metrics"])
             .stdout;
         metrics.contains("freehold_store_revision{keyspace=\"host\"}")
-            && !metrics.contains(&format!("keyspace=\"{keyspace}\""))
+            && metrics
+                .lines()
+                .filter(|line| line.contains(&format!("keyspace=\"{keyspace}\"")))
+                .all(|line| line.contains("datastore=\"db\""))
     });
 }

@@ -1,11 +1,13 @@
 //! `freehold store serve`: refusals, a clean end, and a real kube-apiserver that lives through
 //! `kill -9` of it.
 
+use crate::real_etcd::RealEtcd;
+use crate::real_postgres::RealPostgres;
 use crate::store_online::etcdctl;
 use freehold_e2e::{Sandbox, freehold_program};
 use std::collections::BTreeSet;
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::TcpListener;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -33,9 +35,13 @@ impl Drop for Running {
 
 /// Starts it and waits for its word.
 pub(crate) fn serve(dir: &Path, port: u16) -> Running {
+    serve_with(port, &["--data-dir", &dir.to_string_lossy()])
+}
+
+pub(crate) fn serve_with(port: u16, args: &[&str]) -> Running {
     let mut child = Command::new(freehold_program())
-        .args(["store", "serve", "--data-dir"])
-        .arg(dir)
+        .args(["store", "serve"])
+        .args(args)
         .args(["--listen", &format!("127.0.0.1:{port}")])
         .stdout(Stdio::piped())
         .spawn()
@@ -106,6 +112,16 @@ fn bad_settings_are_refused_with_advice() {
         "{}",
         run.stderr
     );
+    for place in ["etcd+http://127.0.0.1:1/x", "postgres://a@127.0.0.1:1/x"] {
+        let args = ["--datastore", place, "--keep-history", "10m"];
+        let run = sandbox.freehold(&[&["store", "serve"][..], &args].concat());
+        assert_eq!(run.code, Some(2), "{}", run.stderr);
+        assert!(
+            run.stderr.contains("only the embedded engine forgets"),
+            "{}",
+            run.stderr
+        );
+    }
     let nobody = format!("etcd+http://127.0.0.1:{}/x", free_port());
     let run = sandbox.freehold(&["store", "serve", "--datastore", &nobody]);
     assert_eq!(run.code, Some(1));
@@ -114,6 +130,80 @@ fn bad_settings_are_refused_with_advice() {
         "{}",
         run.stderr
     );
+}
+
+fn http(port: u16, path: &str) -> String {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("connect");
+    let request = format!("GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).expect("write");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("read");
+    answer
+}
+
+/// Puts until it is refused; how many there came to be.
+fn put_until_full(program: &Path, port: u16) -> usize {
+    for n in 0..20 {
+        let said = etcdctl(program, port, &["put", &format!("k{n}"), "v"]);
+        if said != "OK\n" {
+            assert!(said.contains("database space exceeded"), "{said}");
+            return n;
+        }
+    }
+    20
+}
+
+#[test]
+fn limits_hold_on_every_datastore() {
+    let Some(program) = upstream("etcdctl") else {
+        println!("skipped: run `cargo xtask upstream`");
+        return;
+    };
+    let sandbox = Sandbox::new();
+    let mut places = vec![format!("embedded:{}", sandbox.path("store").display())];
+    let etcd = RealEtcd::start();
+    if let Some(etcd) = &etcd {
+        let hosts = etcd.url.trim_start_matches("http://");
+        places.push(format!("etcd+http://{hosts}/limits"));
+    }
+    let postgres = RealPostgres::start();
+    if let Some(postgres) = &postgres {
+        let password = postgres.file("password", "a-password-of-the-test\n");
+        places.push(format!(
+            "postgres://keeper@127.0.0.1:{}/freehold?password-file={}",
+            postgres.port,
+            password.display()
+        ));
+    }
+    for place in &places {
+        let (port, numbers) = (free_port(), free_port());
+        let address = format!("127.0.0.1:{numbers}");
+        let args = ["--datastore", place, "--quota-keys", "3"];
+        let measured = [&args[..], &["--metrics-address", &address]].concat();
+        let first = serve_with(port, &measured);
+        assert_eq!(put_until_full(&program, port), 3, "{place}");
+        let told = http(numbers, "/metrics");
+        for line in [
+            "freehold_store_keys{keyspace=\"default\"} 3",
+            "freehold_store_quota_keys{keyspace=\"default\"} 3",
+            "freehold_store_no_space_total{keyspace=\"default\"} 1",
+            "freehold_store_commits_total{keyspace=\"default\"} 3",
+            "# HELP freehold_store_keys keys that there are",
+        ] {
+            assert!(told.contains(line), "{place}: {line}: {told}");
+        }
+        let tenants = http(port, "/metrics");
+        assert!(tenants.starts_with("HTTP/1.1 404"), "{tenants}");
+        assert_eq!(etcdctl(&program, port, &["del", "k0"]), "1\n");
+        assert_eq!(etcdctl(&program, port, &["put", "instead", "v"]), "OK\n");
+        drop(first);
+        // What is there is known to the next process.
+        let port = free_port();
+        let _second = serve_with(port, &args);
+        assert_eq!(put_until_full(&program, port), 0, "{place}");
+        let found = etcdctl(&program, port, &["get", "instead", "--print-value-only"]);
+        assert_eq!(found, "v\n");
+    }
 }
 
 #[test]
