@@ -318,6 +318,8 @@ impl Peer {
             held: Arc::default(),
             budget,
         };
+        let method = request.uri().path().rsplit('/').next();
+        let streams = method.is_some_and(|method| STREAMS.contains(&method));
         let answer = match call.budget.request().await {
             Ok(permit) => {
                 *call.held.reading.lock() = Some(permit);
@@ -332,16 +334,19 @@ impl Peer {
             Err(refused) => refused.into_http(),
         };
         let held = call.held.clone();
-        as_grpc_go(answer).map(|body| Guarded::new(body, &self.watchdog, Some(held)))
+        as_grpc_go(answer, streams).map(|body| Guarded::new(body, &self.watchdog, Some(held)))
     }
 }
 
-/// A frame that is too long, in the words and with the code of etcd's own gRPC library.
-fn as_grpc_go(mut answer: http::Response<Body>) -> http::Response<Body> {
+/// The methods that are not a message for a message.
+const STREAMS: [&str; 4] = ["Watch", "LeaseKeepAlive", "Snapshot", "RangeStream"];
+
+/// A frame that is none, in the words and with the code of etcd's own gRPC library.
+fn as_grpc_go(mut answer: http::Response<Body>, streams: bool) -> http::Response<Body> {
     let Some(status) = Status::from_header_map(answer.headers()) else {
         return answer;
     };
-    let Some(status) = in_go_words(&status) else {
+    let Some(status) = in_go_words(&status, streams) else {
         return answer;
     };
     let code = HeaderValue::from(status.code() as i32);
@@ -353,7 +358,7 @@ fn as_grpc_go(mut answer: http::Response<Body>) -> http::Response<Body> {
 }
 
 /// The same for one status, if it is said otherwise there.
-fn in_go_words(status: &Status) -> Option<Status> {
+fn in_go_words(status: &Status, streams: bool) -> Option<Status> {
     let said = status.message();
     let status = if status.code() == Code::OutOfRange && said.contains("message length too large") {
         let mut numbers = said.split(|c: char| !c.is_ascii_digit());
@@ -363,7 +368,10 @@ fn in_go_words(status: &Status) -> Option<Status> {
             "grpc: received message larger than max ({found} vs. {limit})"
         ))
     } else if status.code() == Code::Internal && said.contains("Unexpected EOF") {
-        Status::unknown("EOF")
+        match streams {
+            true => Status::internal("unexpected EOF"),
+            false => Status::unknown("EOF"),
+        }
     } else if status.code() == Code::Internal && said.contains("failed to decode Protobuf") {
         Status::internal(format!("grpc: error unmarshalling request: {said}"))
     } else {

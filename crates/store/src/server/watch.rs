@@ -58,7 +58,7 @@ impl Talk {
                 request = self.requests.next() => match request {
                     Some(Ok(request)) => session.request(request).await,
                     Some(Err(status)) => {
-                        let status = in_go_words(&status).unwrap_or(status);
+                        let status = in_go_words(&status, true).unwrap_or(status);
                         session.answers.push_back(Err(status));
                         None
                     }

@@ -8,6 +8,7 @@
 mod bounds;
 mod client;
 mod compare;
+mod frames;
 mod hostile;
 mod snapshot;
 mod tenants;

@@ -1,0 +1,86 @@
+//! Frames that are none, on the methods that stream.
+
+use super::Served;
+use super::client::Raw;
+use super::hostile::{connect, everything, frame, request};
+use super::proto::{Empty, RangeResponse, StatusResponse};
+use crate::real_etcd::RealEtcd;
+use bytes::Bytes;
+use http_body_util::BodyExt;
+use std::time::Duration;
+use tonic::{Code, Status};
+
+/// The code that a method answers a body with; `None` when it waits for the client to go.
+async fn code(
+    url: &str,
+    method: &str,
+    body: &Bytes,
+    encoding: Option<&'static str>,
+) -> Option<Code> {
+    let (mut sender, _end) = connect(url).await;
+    let mut asked = request(url, method, body.clone());
+    if let Some(encoding) = encoding {
+        let value = http::HeaderValue::from_static(encoding);
+        asked.headers_mut().insert("grpc-encoding", value);
+    }
+    let answer = tokio::time::timeout(Duration::from_secs(3), async {
+        let answer = sender.send_request(asked).await.expect("an answer");
+        if let Some(status) = Status::from_header_map(answer.headers()) {
+            return status.code();
+        }
+        let end = answer.into_body().collect().await.expect("body");
+        let status = end.trailers().and_then(Status::from_header_map);
+        status.expect("a status").code()
+    });
+    answer.await.ok()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nonsense_on_a_stream_is_answered_as_a_real_etcd_answers_it() {
+    let Some(etcd) = RealEtcd::start() else {
+        return;
+    };
+    let served = Served::start().await;
+    let ready: Result<StatusResponse, _> = Raw::connect(&etcd.url)
+        .call("Maintenance/Status", Empty {})
+        .await;
+    ready.expect("the etcd is there");
+    let long = frame(&vec![b'x'; 3_000_000]);
+    let compressed = Bytes::from_static(&[1, 0, 0, 0, 2, 8, 1]);
+    let mut differ = Vec::new();
+    for (what, body, encoding) in [
+        ("a frame too long", long, None),
+        ("half a frame", Bytes::from_static(&[0, 0, 0, 1]), None),
+        (
+            "half a message",
+            Bytes::from_static(&[0, 0, 0, 0, 9, 8]),
+            None,
+        ),
+        ("no protobuf", frame(&[0xff; 40]), None),
+        ("a length beyond the end", frame(&[0x0a, 0x7f, 1]), None),
+        ("compressed in no way", compressed.clone(), None),
+        ("compressed in an unknown way", compressed, Some("br")),
+    ] {
+        for method in [
+            "Watch/Watch",
+            "Lease/LeaseKeepAlive",
+            "Maintenance/Snapshot",
+        ] {
+            let real = code(&etcd.url, method, &body, encoding).await;
+            let ours = code(&served.url, method, &body, encoding).await;
+            // A real Watch waits for the client to go, a real LeaseKeepAlive takes it for the end.
+            let told = what != "half a frame" || method == "Maintenance/Snapshot";
+            if real != ours && told {
+                differ.push(format!("{method}: {what}: {real:?}, here {ours:?}"));
+            }
+        }
+        // No released etcd has it yet.
+        let plain = code(&served.url, "Maintenance/Snapshot", &body, encoding).await;
+        let ours = code(&served.url, "KV/RangeStream", &body, encoding).await;
+        assert_eq!(ours, plain, "RangeStream: {what}");
+    }
+    assert!(differ.is_empty(), "{differ:#?}");
+    let client = Raw::connect(&served.url);
+    let answer: Result<RangeResponse, _> = client.call("KV/Range", everything()).await;
+    assert_eq!(answer.expect("it goes on serving").count, 0);
+}
