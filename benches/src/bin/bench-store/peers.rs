@@ -1,8 +1,10 @@
 //! The sides of the comparison.
 
+use crate::say;
 use anyhow::{Context as _, Result, bail};
 use freehold_store::embedded::{Embedded, Options};
 use freehold_store::{Keyspaces, Store, etcd, server};
+use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -17,10 +19,9 @@ pub(crate) struct Peer {
     pub(crate) tenants: Vec<Arc<dyn Store>>,
     _engine: Option<Arc<Embedded>>,
     _servers: Vec<Server>,
-    tasks: Vec<tokio::task::JoinHandle<()>>,
 }
 
-/// An etcd that ends with this value.
+/// A process that ends with this value.
 struct Server(Child);
 
 impl Drop for Server {
@@ -30,16 +31,30 @@ impl Drop for Server {
     }
 }
 
-impl Drop for Peer {
-    fn drop(&mut self) {
-        for task in &self.tasks {
-            task.abort();
-        }
-    }
-}
-
 fn names() -> impl Iterator<Item = String> {
     (0..10).map(|n| format!("tenant-{n}"))
+}
+
+/// All of a peer's, in order.
+fn keyspaces() -> impl Iterator<Item = String> {
+    names().chain(["one".into(), "big".into()])
+}
+
+/// Serves each keyspace to whoever connects to a port of its own, until it is killed, and says
+/// where.
+pub(crate) async fn endpoints(dir: &Path) -> Result<()> {
+    let engine = Embedded::open(dir, Options::default()).await?;
+    let mut serving = tokio::task::JoinSet::new();
+    for name in keyspaces() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+        say(&format!("http://{}", listener.local_addr()?))?;
+        serving.spawn(server::serve(listener, engine.open(&name).await?));
+    }
+    serving
+        .join_next()
+        .await
+        .context("something is served")???;
+    Ok(())
 }
 
 impl Peer {
@@ -57,24 +72,22 @@ impl Peer {
             tenants,
             _engine: Some(engine),
             _servers: Vec::new(),
-            tasks: Vec::new(),
         })
     }
 
-    /// The engine behind its etcd endpoint, spoken to with the etcd driver.
+    /// The engine behind its etcd endpoint in a process of its own, as etcd is, spoken to with the
+    /// etcd driver.
     pub(crate) async fn endpoint(dir: &Path) -> Result<Self> {
-        let engine = Embedded::open(dir, Options::default()).await?;
-        let mut tasks = Vec::new();
+        let mut child = Command::new(std::env::current_exe()?)
+            .arg("endpoints")
+            .arg(dir)
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let out = child.stdout.take().context("piped")?;
+        let server = Server(child);
         let mut stores = Vec::new();
-        for name in names().chain(["one".into(), "big".into()]) {
-            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
-            let url = format!("http://{}", listener.local_addr()?);
-            let store = engine.open(&name).await?;
-            tasks.push(tokio::spawn(async move {
-                // It ends with the measurement, by being aborted.
-                drop(server::serve(listener, store).await);
-            }));
-            stores.push(client(url).await?.open("bench").await?);
+        for url in BufReader::new(out).lines().take(keyspaces().count()) {
+            stores.push(client(url?).await?.open("bench").await?);
         }
         let (Some(big), Some(one)) = (stores.pop(), stores.pop()) else {
             bail!("two stores were opened last");
@@ -84,9 +97,8 @@ impl Peer {
             one,
             big,
             tenants: stores,
-            _engine: Some(engine),
-            _servers: Vec::new(),
-            tasks,
+            _engine: None,
+            _servers: vec![server],
         })
     }
 
@@ -110,7 +122,6 @@ impl Peer {
             tenants,
             _engine: None,
             _servers: servers,
-            tasks: Vec::new(),
         })
     }
 }
