@@ -1,7 +1,7 @@
 //! Validation of built-in kinds; one file per API group below this module.
 //!
-//! Paths, reasons and messages are upstream's. Kinds that no file knows get the checks of their metadata
-//! and the types of their fields only: `DIFFERENCES.md` names them.
+//! Paths, reasons and messages are upstream's; where they are not, `DIFFERENCES.md` says so. Kinds that no
+//! file knows get the checks of their metadata and the types of their fields only.
 
 mod admission;
 mod apiregistration;
