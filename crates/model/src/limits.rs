@@ -30,10 +30,11 @@ pub const MAX_VERSIONS: usize = 32;
 pub const MAX_SELECTABLE: usize = 8;
 /// Variables of one admission policy: each is compiled among those before it.
 pub const MAX_POLICY_VARIABLES: usize = 128;
-/// Places that validation of one custom object may visit.
-pub const MAX_VISITS: usize = 20_000_000;
-/// Steps of all patterns on one custom object, at worst.
-pub const MAX_PATTERN_WORK: usize = 2_000_000_000;
+/// Places that validation of one custom object may visit: about a fifth of a second.
+pub const MAX_VISITS: usize = 5_000_000;
+/// Steps of all patterns on one custom object, at worst: 5 ns each, so a quarter of a second. It is a
+/// pattern of 50 states on a text of a megabyte.
+pub const MAX_PATTERN_WORK: usize = 50_000_000;
 /// Keys and values of all annotations together, as upstream.
 pub const MAX_ANNOTATIONS: usize = 256 * 1024;
 /// Bytes of the name of a field manager, as upstream.

@@ -154,6 +154,22 @@ fn defaults_make_an_object_only_so_large() {
 }
 
 #[test]
+fn patterns_take_only_so_many_steps() {
+    let r = compiled(&spec(
+        r#"{"text":{"type":"string","pattern":"^[ab]*a[ab]{300}$"}}"#,
+    ));
+    for (length, fits) in [(100_000, true), (200_000, false)] {
+        let mut object = items(0);
+        object.set(&["spec"], value!({"text": ("a".repeat(length))}));
+        let errors = validate(&r, &object, None);
+        let told = errors
+            .iter()
+            .any(|e| e.detail.contains("too large for the schema's patterns"));
+        assert_eq!(told, !fits, "{length}: {errors:?}");
+    }
+}
+
+#[test]
 fn what_is_unknown_is_told_within_bounds() {
     let r = compiled(&spec(
         r#"{"map":{"type":"object","additionalProperties":{"type":"object","properties":{"d":{"type":"string"}}}}}"#,
