@@ -32,9 +32,9 @@ pub const MAX_SELECTABLE: usize = 8;
 pub const MAX_POLICY_VARIABLES: usize = 128;
 /// Places that validation of one custom object may visit: about a fifth of a second.
 pub const MAX_VISITS: usize = 5_000_000;
-/// Steps of all patterns on one custom object, at worst: 5 ns each, so a quarter of a second. It is a
-/// pattern of 50 states on a text of a megabyte.
-pub const MAX_PATTERN_WORK: usize = 50_000_000;
+/// Steps of all patterns on one custom object, were none of their automata cached: two or three seconds
+/// then, thousandths of that else. Ten thousand networks and a pattern of 1,000 states take a third.
+pub const MAX_PATTERN_WORK: usize = 500_000_000;
 /// Keys and values of all annotations together, as upstream.
 pub const MAX_ANNOTATIONS: usize = 256 * 1024;
 /// Bytes of the name of a field manager, as upstream.

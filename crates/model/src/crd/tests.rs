@@ -158,7 +158,7 @@ fn patterns_take_only_so_many_steps() {
     let r = compiled(&spec(
         r#"{"text":{"type":"string","pattern":"^[ab]*a[ab]{300}$"}}"#,
     ));
-    for (length, fits) in [(100_000, true), (200_000, false)] {
+    for (length, fits) in [(10_000, true), (2_000_000, false)] {
         let mut object = items(0);
         object.set(&["spec"], value!({"text": ("a".repeat(length))}));
         let errors = validate(&r, &object, None);
