@@ -119,11 +119,12 @@ async fn reconcile(request: &CertificateSigningRequest, host: &Host) -> Result<N
         }
     };
     approve(&api, request).await?;
-    deliver(&api, request, certificate).await?;
-    tracing::info!(
-        control_plane = %format!("{}/{}", asked.namespace, asked.control_plane),
-        user = %asked.user, seconds = asked.valid.as_secs(), "a client certificate was issued"
-    );
+    if deliver(&api, request, certificate).await? {
+        tracing::info!(
+            control_plane = %format!("{}/{}", asked.namespace, asked.control_plane),
+            user = %asked.user, seconds = asked.valid.as_secs(), "a client certificate was issued"
+        );
+    }
     host.went_well(&key(request));
     Ok(Next::requeue(Duration::from_secs(3600)))
 }
@@ -311,18 +312,27 @@ async fn condition(
     Ok(())
 }
 
+/// `false`: it was done already. What was seen of the request may be older than the certificate of the
+/// pass before, which nobody can change.
 async fn deliver(
     api: &Api<CertificateSigningRequest>,
     request: &CertificateSigningRequest,
     certificate: String,
-) -> Result<()> {
+) -> Result<bool> {
     let name = request.name_any();
     let certificate = ByteString(certificate.into_bytes());
     let patch = json!({ "status": { "certificate": certificate } });
-    api.patch_status(&name, &PatchParams::default(), &Patch::Merge(&patch))
-        .await
-        .map_err(Error::host(format!("deliver the certificate of {name}")))?;
-    Ok(())
+    let delivered = api
+        .patch_status(&name, &PatchParams::default(), &Patch::Merge(&patch))
+        .await;
+    if let Err(error) = &delivered
+        && host::is_code(error, 422)
+        && host::get(api, &name).await?.as_ref().is_some_and(is_done)
+    {
+        return Ok(false);
+    }
+    delivered.map_err(Error::host(format!("deliver the certificate of {name}")))?;
+    Ok(true)
 }
 
 #[cfg(test)]

@@ -116,11 +116,11 @@ func (j *judge) write(k *kind, sort string, manager *managedfields.FieldManager,
 	live, before := "-", s.live
 	if s.age > 0 {
 		live = internal{s.live, k.gvk}.text()
-		// As it comes from storage: lists inside atomic lists that are empty but not nil would be compared
+		// As it comes from storage, with its defaults: lists inside atomic lists that are empty but not nil would be compared
 		// with nil ones, and nobody who looks at the text could tell why they differ.
 		stored, _, err := decoder.Decode([]byte(live), nil, nil)
 		must(err)
-		before = stored
+		before, live = stored, internal{stored, k.gvk}.text()
 	}
 	if len(in)+len(live) > 2*most {
 		s.live = nil
