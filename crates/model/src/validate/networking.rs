@@ -12,7 +12,7 @@ pub(super) fn create(report: &mut Report, kind: &str, object: &Value) {
     match kind {
         "NetworkPolicy" => network_policy(report, spec, &[]),
         "Ingress" => {
-            ingress(report, spec);
+            ingress(report, spec, false);
             let annotation = "kubernetes.io/ingress.class";
             let class = object.str_at(&["metadata", "annotations", annotation]);
             if let (Some(given), Some(class)) = (class, spec.string("ingressClassName"))
@@ -44,7 +44,7 @@ pub(super) fn update(report: &mut Report, kind: &str, new: &Value, old: &Value) 
             let known = blocks(before);
             network_policy(report, spec, &known);
         }
-        "Ingress" => ingress(report, spec),
+        "Ingress" => ingress(report, spec, wrong_below_wildcards(before)),
         "IngressClass" => {
             let (now, then) = (spec.text("controller"), before.text("controller"));
             report.immutable_text(path.child("controller"), now, then);
@@ -265,7 +265,28 @@ fn host(report: &mut Report, host: &str, at: Path<'_>) {
     report.problems(at, host, problems);
 }
 
-fn ingress(report: &mut Report, spec: &Value) {
+/// Whether rules of wildcard hosts are wrong: upstream once did not look into them, so it does not when
+/// those of before were wrong (`pkg/apis/networking/validation` `allowInvalidWildcardHostRule`; there
+/// names of services are still judged as they once were).
+fn wrong_below_wildcards(before: &Value) -> bool {
+    let of_wildcards = |rule: &&Value| rule.text("host").contains('*');
+    let mut all = before.list("rules").iter().filter(of_wildcards);
+    all.any(|rule| {
+        let http = rule.part("http").unwrap_or(&NOTHING);
+        let mut judged = Report::default();
+        if rule.has("http") {
+            http_paths(&mut judged, http, Path::root("http"));
+        }
+        let old_name = |entry: &Value| {
+            let service = entry.at(&["backend", "service"]);
+            service.is_some_and(|s| !rules::dns1035_label(s.text("name")).is_empty())
+        };
+        !judged.errors.is_empty() || http.list("paths").iter().any(old_name)
+    })
+}
+
+/// `lenient`: about rules of wildcard hosts.
+fn ingress(report: &mut Report, spec: &Value, lenient: bool) {
     let path = Path::root("spec");
     let rules_given = spec.list("rules");
     if rules_given.is_empty() && !spec.has("defaultBackend") {
@@ -289,7 +310,9 @@ fn ingress(report: &mut Report, spec: &Value) {
             }
             host(report, name, at.child("host"));
         }
-        if let Some(http) = rule.part("http") {
+        if let Some(http) = rule.part("http")
+            && !(lenient && name.contains('*'))
+        {
             http_paths(report, http, at.child("http"));
         }
     }
