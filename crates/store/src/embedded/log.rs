@@ -142,6 +142,8 @@ impl Log {
         segment: u64,
         batch: u64,
     ) -> io::Result<Self> {
+        // A file of this name can only be what a failed attempt left.
+        disk.open(&segment_path(dir, segment))?.set_len(0)?;
         let file = create_segment(&*disk, dir, (segment, batch + 1), None)?;
         Ok(Self {
             dir: dir.to_owned(),
@@ -191,16 +193,36 @@ impl Log {
     }
 
     fn rotate(&mut self) -> io::Result<()> {
-        let spare = self.spare.take();
-        let next = self.segment + 1;
-        if spare.is_some() {
-            super::spare::take(&*self.disk, &self.dir, &segment_path(&self.dir, next))?;
+        let (disk, dir) = (&*self.disk, &self.dir);
+        let next = (self.segment + 1, self.batch + 1);
+        if let Some(spare) = self.spare.take() {
+            super::spare::take(disk, dir, &segment_path(dir, next.0))?;
+            self.file = create_segment(disk, dir, next, Some(spare))?;
+            (self.pos, self.zeroed) = (spare.start(), spare.len);
+        } else {
+            self.file = self.roomy_segment(next)?;
+            (self.pos, self.zeroed) = (SEGMENT_HEADER as u64, RESERVE as u64);
         }
-        self.file = create_segment(&*self.disk, &self.dir, (next, self.batch + 1), spare)?;
-        self.segment = next;
-        self.pos = spare.map_or(SEGMENT_HEADER as u64, Prepared::start);
-        self.zeroed = spare.map_or(self.pos, |spare| spare.len);
+        self.segment = next.0;
         Ok(())
+    }
+
+    /// A segment that has what hard times need before this one is left: its room would be lost.
+    fn roomy_segment(&self, next: (u64, u64)) -> io::Result<Box<dyn DiskFile>> {
+        let path = segment_path(&self.dir, next.0);
+        let made = self.disk.open(&path).and_then(|mut file| {
+            // A file of this name can only be what a failed attempt left.
+            file.set_len(0)?;
+            (0..RESERVE / ZERO_STEP)
+                .try_for_each(|n| file.write_at(&self.zeroes, (n * ZERO_STEP) as u64))
+        });
+        let made = made.and_then(|()| create_segment(&*self.disk, &self.dir, next, None));
+        if made.is_err() {
+            // Behind it the last batch of this segment might not be torn.
+            self.disk.remove(&path)?;
+            self.disk.sync_dir(&self.dir)?;
+        }
+        made
     }
 
     /// Whether it is time to prepare the next segment: soon, since that is done slowly.
@@ -252,10 +274,6 @@ fn create_segment(
     let crc = crc32fast::hash(&header);
     header.extend_from_slice(&crc.to_le_bytes());
     let mut file = disk.open(&segment_path(dir, segment))?;
-    if prepared.is_none() {
-        // A file of this name can only be what a failed attempt left.
-        file.set_len(0)?;
-    }
     file.write_at(&header, 0)?;
     file.sync_data()?;
     disk.sync_dir(dir)?;

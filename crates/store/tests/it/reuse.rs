@@ -2,10 +2,11 @@
 
 use crate::random::Random;
 use crate::sim_disk::SimDisk;
-use crate::support::{all, delete, put, put_until_full, until, value};
+use crate::support::{all, delete, put, put_if, put_until_full, until, value};
 use freehold_store::embedded::disk::{Disk, RealDisk};
 use freehold_store::embedded::{Embedded, Options};
-use freehold_store::{Keyspaces, Store};
+use freehold_store::{Error, Keyspaces, Store};
+use std::cell::Cell;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -129,8 +130,14 @@ async fn on_a_full_disk_what_is_kept_is_given_back_and_deletions_go_on() {
     let store = engine.open("one").await.expect("keyspace");
     write_until_kept(&*store, &disk, dir.path(), 0).await;
     disk.full(true);
-    put_until_full(&*store, "new", 32 << 10, 1000).await;
-    let few = || std::future::ready(kept(&disk, dir.path()) <= 1);
+    // Where what was given back was room enough, files are kept again until the next write that
+    // finds none.
+    let round = Cell::new(0);
+    let few = || async {
+        round.set(round.get() + 1);
+        put_until_full(&*store, &format!("new{}-", round.get()), 32 << 10, 1000).await;
+        kept(&disk, dir.path()) <= 1
+    };
     until("files are given back", few).await;
     delete(&*store, "k000").await;
     let rev = store.head().await.expect("head").rev;
@@ -144,4 +151,32 @@ async fn on_a_full_disk_what_is_kept_is_given_back_and_deletions_go_on() {
     let engine = engine.expect("open again");
     let store = engine.open("one").await.expect("keyspace");
     assert_eq!(all(&*store, 0).await.expect("reads").count, keys + 1);
+}
+
+/// Where the next segment has room for its header and for nothing else, the log stays where it is.
+#[tokio::test]
+async fn on_a_full_disk_deletions_go_on_behind_the_end_of_a_segment() {
+    let dir = tempfile::tempdir().expect("dir");
+    let disk = SimDisk::default();
+    disk.refuse("spare");
+    let engine = Embedded::open(dir.path(), on(Arc::new(disk.clone()))).await;
+    let engine = engine.expect("open");
+    let store = engine.open("one").await.expect("keyspace");
+    for n in 0..300 {
+        put(&*store, &format!("k{n:03}"), "v").await;
+    }
+    disk.nearly_full(1000);
+    // More than one segment of them.
+    for n in 0..200 {
+        delete(&*store, &format!("k{n:03}")).await;
+    }
+    let refused = put_if(&*store, "new", 0, "v").await;
+    assert!(matches!(refused, Err(Error::NoSpace(_))), "{refused:?}");
+    engine.close();
+    let disk = disk.after_power_cut(&mut Random::new(12));
+    let engine = Embedded::open(dir.path(), on(Arc::new(disk))).await;
+    let engine = engine.expect("open again");
+    let store = engine.open("one").await.expect("keyspace");
+    assert_eq!(all(&*store, 0).await.expect("reads").count, 100);
+    put(&*store, "new", "v").await;
 }

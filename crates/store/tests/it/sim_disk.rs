@@ -28,6 +28,8 @@ struct Inner {
     power: Option<u64>,
     /// bytes that all files together may have
     capacity: Option<usize>,
+    /// there is no room for a file of this name
+    refused: Option<&'static str>,
     /// the next sync fails, once
     fail_sync: bool,
     /// the next write stops half-way, once
@@ -60,10 +62,17 @@ impl SimDisk {
 
     /// What is there now is all that fits, or there is no limit.
     pub(crate) fn full(&self, full: bool) {
-        self.with(|inner| {
-            let used = inner.files.iter().map(|file| file.now.len()).sum();
-            inner.capacity = full.then_some(used);
-        });
+        self.with(|inner| inner.capacity = full.then_some(inner.used()));
+    }
+
+    /// So many bytes more fit.
+    pub(crate) fn nearly_full(&self, left: usize) {
+        self.with(|inner| inner.capacity = Some(inner.used() + left));
+    }
+
+    /// There is never room for a file of this name.
+    pub(crate) fn refuse(&self, name: &'static str) {
+        self.with(|inner| inner.refused = Some(name));
     }
 
     /// What a machine finds after a power cut: what was synced, and any part of the rest.
@@ -133,6 +142,10 @@ impl Inner {
         }
     }
 
+    fn used(&self) -> usize {
+        self.files.iter().map(|file| file.now.len()).sum()
+    }
+
     /// Frees what has neither a name nor a handle left.
     fn forget_if_unused(&mut self, file: usize) {
         let named = |names: &BTreeMap<PathBuf, usize>| names.values().any(|f| *f == file);
@@ -170,6 +183,10 @@ impl Disk for SimDisk {
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
         self.with(|inner| {
+            let name = path.file_name().and_then(|name| name.to_str());
+            if name.is_some() && name == inner.refused {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
             if !inner.names.contains_key(path) {
                 inner.operation()?;
                 inner.files.push(Contents::default());
@@ -255,7 +272,7 @@ impl DiskFile for SimFile {
             let data = if short { &data[..data.len() / 2] } else { data };
             let end = offset + data.len();
             let growth = end.saturating_sub(inner.files[self.file].now.len());
-            let used: usize = inner.files.iter().map(|file| file.now.len()).sum();
+            let used = inner.used();
             if inner
                 .capacity
                 .is_some_and(|capacity| growth > 0 && used + growth > capacity)
