@@ -1,6 +1,8 @@
 //! What is on disk: restarts, sleep, deletion, torn tails, damage, locks.
 
-use crate::support::{all, delete, next, next_events, put, put_op, until, value, watch_all};
+use crate::support::{
+    all, delete, next, next_events, put, put_leased, put_op, until, value, watch_all,
+};
 use bytes::Bytes;
 use freehold_store::embedded::{Embedded, Options};
 use freehold_store::{Error, Keyspaces, Op, Store, Txn, WatchItem};
@@ -56,18 +58,7 @@ async fn a_keyspace_wakes_as_it_fell_asleep() {
     for n in 0..500 {
         put(&*store, &format!("k{n:03}"), "v").await;
     }
-    let leased = Op::Put {
-        key: "leased".into(),
-        value: "x".into(),
-        lease,
-    };
-    store
-        .txn(Txn {
-            then: vec![leased],
-            ..Txn::default()
-        })
-        .await
-        .expect("put");
+    put_leased(&*store, "leased", lease).await.expect("put");
     store.compact(100).await.expect("compact");
     delete(&*store, "k000").await;
     let before = (

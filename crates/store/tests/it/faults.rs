@@ -2,7 +2,9 @@
 
 use crate::random::Random;
 use crate::sim_disk::SimDisk;
-use crate::support::{all, delete, next, put, put_if, put_until_full, until, value, watch_all};
+use crate::support::{
+    all, delete, next, put, put_if, put_leased, put_until_full, until, value, watch_all,
+};
 use freehold_store::embedded::{Embedded, Limits, Options};
 use freehold_store::{Error, Keyspaces, WatchItem};
 use std::sync::Arc;
@@ -199,18 +201,7 @@ async fn a_lease_ends_in_time_also_over_a_restart() {
         .expect("open");
     let store = engine.open("one").await.expect("keyspace");
     let lease = store.lease_grant(1).await.expect("lease");
-    let put = freehold_store::Op::Put {
-        key: "k".into(),
-        value: "v".into(),
-        lease,
-    };
-    store
-        .txn(freehold_store::Txn {
-            then: vec![put],
-            ..Default::default()
-        })
-        .await
-        .expect("put");
+    put_leased(&*store, "k", lease).await.expect("put");
     drop(store);
     drop(engine);
     let engine = Embedded::open(dir.path(), Options::default())

@@ -3,11 +3,11 @@
 
 use crate::real_etcd::RealEtcd;
 use crate::real_postgres::RealPostgres;
-use crate::support::until;
+use crate::support::{put_leased, until};
 use freehold_store::embedded::{Embedded, Options};
 use freehold_store::memory::Memory;
 use freehold_store::postgres::Postgres;
-use freehold_store::{Error, Image, Keyspaces, LeaseId, Op, Store, Txn, etcd};
+use freehold_store::{Error, Image, Keyspaces, LeaseId, Store, etcd};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -26,21 +26,19 @@ async fn open(dir: &Path) -> Arc<Embedded> {
 /// A lease with a key of which some time is over, and when it ends.
 async fn running(store: &dyn Store) -> (LeaseId, Instant) {
     let lease = store.lease_grant(TTL).await.expect("lease");
-    let put = Op::Put {
-        key: "leased".into(),
-        value: "v".into(),
-        lease,
-    };
-    let txn = Txn {
-        then: vec![put],
-        ..Txn::default()
-    };
-    store.txn(txn).await.expect("put");
+    put_leased(store, "leased", lease).await.expect("put");
     until("three seconds are over", || async {
         store.lease(lease).await.expect("lease").remaining <= LEFT
     })
     .await;
     (lease, end(store, lease).await)
+}
+
+async fn answers_again(store: &dyn Store, lease: LeaseId) {
+    until("it answers again", || async {
+        !matches!(store.lease(lease).await, Err(Error::Unavailable(_)))
+    })
+    .await;
 }
 
 async fn end(store: &dyn Store, lease: LeaseId) -> Instant {
@@ -145,10 +143,7 @@ async fn a_postgres_that_is_killed_does_not_prolong_a_lease() {
     let store = keyspaces.open("one").await.expect("keyspace");
     let known = running(&*store).await;
     tokio::task::block_in_place(|| real.kill_and_restart());
-    until("it answers again", || async {
-        !matches!(store.lease(known.0).await, Err(Error::Unavailable(_)))
-    })
-    .await;
+    answers_again(&*store, known.0).await;
     same("killed", &*store, known).await;
     granted("killed", &*store, known.0).await;
     let other = Postgres::connect(real.options()).await.expect("connect");
@@ -167,10 +162,7 @@ async fn an_etcd_that_is_killed_keeps_leases_and_keys() {
     let store = keyspaces.open("one").await.expect("keyspace");
     let known = running(&*store).await;
     tokio::task::block_in_place(|| real.kill_and_restart());
-    until("it answers again", || async {
-        !matches!(store.lease(known.0).await, Err(Error::Unavailable(_)))
-    })
-    .await;
+    answers_again(&*store, known.0).await;
     let found = store.lease(known.0).await.expect("lease");
     assert!(found.remaining <= Duration::from_secs(TTL), "{found:?}");
     assert_eq!((found.granted, found.keys), (TTL, vec!["leased".into()]));

@@ -1,5 +1,9 @@
 //! A TCP proxy that misbehaves: cuts connections, goes silent, delays.
 
+use crate::real_etcd::RealEtcd;
+use crate::real_postgres::RealPostgres;
+use freehold_store::etcd::{self, Etcd};
+use freehold_store::postgres::Postgres;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -23,8 +27,30 @@ struct Faults {
     cut: AtomicU64,
 }
 
+/// How long drivers wait unless told otherwise.
+pub(crate) const USUAL: Duration = Duration::from_secs(10);
+
 impl Proxy {
-    pub(crate) async fn to(target: u16) -> Self {
+    /// In front of an etcd, and the driver that goes through it.
+    pub(crate) async fn etcd(real: &RealEtcd, timeout: Duration) -> (Self, Arc<Etcd>) {
+        let proxy = Self::to(real.port()).await;
+        let url = format!("http://127.0.0.1:{}", proxy.port);
+        let mut options = etcd::Options::new(vec![url], "/freehold");
+        options.timeout = timeout;
+        let driver = Etcd::connect(options).await.expect("connect");
+        (proxy, driver)
+    }
+
+    /// In front of a PostgreSQL, and the driver that goes through it.
+    pub(crate) async fn postgres(real: &RealPostgres, timeout: Duration) -> (Self, Arc<Postgres>) {
+        let proxy = Self::to(real.port).await;
+        let mut options = real.options_at(proxy.port);
+        options.timeout = timeout;
+        let driver = Postgres::connect(options).await.expect("connect");
+        (proxy, driver)
+    }
+
+    async fn to(target: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
         let port = listener.local_addr().expect("bound").port();
         let faults = Arc::new(Faults {

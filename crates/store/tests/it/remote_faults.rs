@@ -2,7 +2,7 @@
 //! servers. One disturbance per driver; what is checked is the same for all.
 
 use crate::linear::{History, Load, Target, clients};
-use crate::proxy::Proxy;
+use crate::proxy::{Proxy, USUAL};
 use crate::random::Random;
 use crate::real_etcd::RealEtcd;
 use crate::real_postgres::RealPostgres;
@@ -15,6 +15,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 const CLIENTS: u64 = 6;
+
+/// How long drivers wait where it is known that nobody answers.
+const SHORT: Duration = Duration::from_secs(2);
 
 /// Creates keys that nobody else creates, and remembers what it was told of each.
 struct Creator {
@@ -174,10 +177,7 @@ async fn postgres_loses_and_doubles_nothing_when_connections_are_cut() {
     let Some(postgres) = RealPostgres::start() else {
         return;
     };
-    let proxy = Proxy::to(postgres.port).await;
-    let keyspaces = Postgres::connect(postgres.options_at(proxy.port))
-        .await
-        .expect("connect");
+    let (proxy, keyspaces) = Proxy::postgres(&postgres, USUAL).await;
     let store = keyspaces.open("one").await.expect("open");
     survive("postgres, cuts", store, 12, async |random| {
         for _ in 0..8 {
@@ -242,10 +242,8 @@ async fn etcd_loses_and_doubles_nothing_when_connections_are_cut() {
     let Some(real) = RealEtcd::start() else {
         return;
     };
-    let proxy = Proxy::to(real.port()).await;
-    let url = format!("http://127.0.0.1:{}", proxy.port);
-    let keyspaces = etcd::Etcd::connect(etcd::Options::new(vec![url], "/freehold"));
-    let store = keyspaces.await.expect("connect").open("one").await;
+    let (proxy, keyspaces) = Proxy::etcd(&real, USUAL).await;
+    let store = keyspaces.open("one").await;
     survive("etcd, cuts", store.expect("open"), 12, async |random| {
         for _ in 0..8 {
             tokio::time::sleep(Duration::from_millis(random.below(40))).await;
@@ -319,9 +317,8 @@ async fn a_list_from_postgres_is_never_a_part_of_it() {
     let Some(postgres) = RealPostgres::start() else {
         return;
     };
-    let proxy = Proxy::to(postgres.port).await;
-    let keyspaces = Postgres::connect(postgres.options_at(proxy.port)).await;
-    let store = keyspaces.expect("connect").open("one").await;
+    let (proxy, keyspaces) = Proxy::postgres(&postgres, USUAL).await;
+    let store = keyspaces.open("one").await;
     lists_are_whole_or_refused(store.expect("open"), &proxy).await;
 }
 
@@ -330,10 +327,8 @@ async fn a_list_from_an_etcd_is_never_a_part_of_it() {
     let Some(real) = RealEtcd::start() else {
         return;
     };
-    let proxy = Proxy::to(real.port()).await;
-    let url = format!("http://127.0.0.1:{}", proxy.port);
-    let keyspaces = etcd::Etcd::connect(etcd::Options::new(vec![url], "/freehold")).await;
-    let store = keyspaces.expect("connect").open("one").await;
+    let (proxy, keyspaces) = Proxy::etcd(&real, USUAL).await;
+    let store = keyspaces.open("one").await;
     lists_are_whole_or_refused(store.expect("open"), &proxy).await;
 }
 
@@ -396,10 +391,7 @@ async fn tenants_of_a_postgres_learn_neither_its_address_nor_its_user() {
     let Some(postgres) = RealPostgres::start() else {
         return;
     };
-    let proxy = Proxy::to(postgres.port).await;
-    let mut options = postgres.options_at(proxy.port);
-    options.timeout = Duration::from_secs(2);
-    let keyspaces = Postgres::connect(options).await.expect("connect");
+    let (proxy, keyspaces) = Proxy::postgres(&postgres, SHORT).await;
     let store = keyspaces.open("one").await.expect("open");
     tenants_learn_no_address(store, &proxy, &format!(":{}", proxy.port)).await;
 }
@@ -409,11 +401,7 @@ async fn tenants_of_an_etcd_do_not_learn_its_address() {
     let Some(real) = RealEtcd::start() else {
         return;
     };
-    let proxy = Proxy::to(real.port()).await;
-    let url = format!("http://127.0.0.1:{}", proxy.port);
-    let mut options = etcd::Options::new(vec![url], "/f");
-    options.timeout = Duration::from_secs(2);
-    let keyspaces = etcd::Etcd::connect(options).await.expect("connect");
+    let (proxy, keyspaces) = Proxy::etcd(&real, SHORT).await;
     let store = keyspaces.open("one").await.expect("open");
     tenants_learn_no_address(store, &proxy, &format!(":{}", proxy.port)).await;
 }
@@ -461,12 +449,9 @@ async fn waits_for_a_silent_postgres_end() {
     let Some(postgres) = RealPostgres::start() else {
         return;
     };
-    let proxy = Proxy::to(postgres.port).await;
-    let mut options = postgres.options_at(proxy.port);
-    options.timeout = Duration::from_secs(2);
-    let keyspaces = Postgres::connect(options).await.expect("connect");
+    let (proxy, keyspaces) = Proxy::postgres(&postgres, SHORT).await;
     let store = keyspaces.open("one").await.expect("open");
-    waits_end(store, &proxy, Duration::from_secs(2)).await;
+    waits_end(store, &proxy, SHORT).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -474,10 +459,7 @@ async fn waits_for_a_silent_etcd_end() {
     let Some(real) = RealEtcd::start() else {
         return;
     };
-    let proxy = Proxy::to(real.port()).await;
-    let mut options = etcd::Options::new(vec![format!("http://127.0.0.1:{}", proxy.port)], "/f");
-    options.timeout = Duration::from_secs(2);
-    let keyspaces = etcd::Etcd::connect(options).await.expect("connect");
+    let (proxy, keyspaces) = Proxy::etcd(&real, SHORT).await;
     let store = keyspaces.open("one").await.expect("open");
-    waits_end(store, &proxy, Duration::from_secs(2)).await;
+    waits_end(store, &proxy, SHORT).await;
 }

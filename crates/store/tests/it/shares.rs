@@ -1,8 +1,8 @@
 //! Each keyspace its share: limits of its own, watchers, leases while it sleeps, and numbers.
 
-use crate::support::{next, put, put_op, until, value, watch_all};
+use crate::support::{next, put, put_leased, put_op, until, value, watch_all};
 use freehold_store::embedded::{Embedded, Limits, Options};
-use freehold_store::{Error, Keyspaces, Op, Store, Txn, WatchItem};
+use freehold_store::{Error, Keyspaces, Store, Txn, WatchItem};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -113,16 +113,7 @@ async fn of_watchers_that_together_hold_too_much_the_furthest_behind_is_cut_off(
 
 async fn leased(store: &dyn Store, ttl: u64) {
     let lease = store.lease_grant(ttl).await.expect("lease");
-    let put = Op::Put {
-        key: "leased".into(),
-        value: "v".into(),
-        lease,
-    };
-    let txn = Txn {
-        then: vec![put],
-        ..Txn::default()
-    };
-    store.txn(txn).await.expect("put");
+    put_leased(store, "leased", lease).await.expect("put");
 }
 
 async fn wakes_and_sleeps_again(engine: &Arc<Embedded>) {

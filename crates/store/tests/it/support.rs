@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use freehold_store::{
-    Compare, Error, KeyValue, Op, Range, RangeReply, Result, Store, Txn, TxnReply, Watch,
+    Compare, Error, KeyValue, LeaseId, Op, Range, RangeReply, Result, Store, Txn, TxnReply, Watch,
     WatchItem, WatchStream,
 };
 use futures::StreamExt;
@@ -22,6 +22,19 @@ pub(crate) async fn put(store: &dyn Store, key: &str, value: &str) -> u64 {
         ..Txn::default()
     };
     store.txn(txn).await.expect("put").rev
+}
+
+pub(crate) async fn put_leased(store: &dyn Store, key: &str, lease: LeaseId) -> Result<TxnReply> {
+    let op = Op::Put {
+        key: key.to_owned().into(),
+        value: "v".into(),
+        lease,
+    };
+    let txn = Txn {
+        then: vec![op],
+        ..Txn::default()
+    };
+    store.txn(txn).await
 }
 
 /// Creates keys with large values until the disk is full; how many there came to be, fewer than `most`.

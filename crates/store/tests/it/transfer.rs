@@ -2,7 +2,7 @@
 
 use crate::real_etcd::RealEtcd;
 use crate::real_postgres::RealPostgres;
-use crate::support::{put, put_if, put_op};
+use crate::support::{put, put_if, put_leased, put_op};
 use freehold_store::embedded::{Embedded, Options};
 use freehold_store::fence::{self, Fenced};
 use freehold_store::memory::Memory;
@@ -80,16 +80,7 @@ async fn fill(store: &dyn Store) -> i64 {
     store.txn(txn).await.expect("delete");
     put(store, "/k010", "again").await;
     let lease = store.lease_grant(600).await.expect("lease");
-    let leased = Op::Put {
-        key: "/leased".into(),
-        value: "1".into(),
-        lease,
-    };
-    let txn = Txn {
-        then: vec![leased],
-        ..Txn::default()
-    };
-    store.txn(txn).await.expect("put");
+    put_leased(store, "/leased", lease).await.expect("put");
     lease
 }
 

@@ -1,16 +1,15 @@
 //! Moves of a thousand keys between any two drivers that end inside the import: who asked for it
 //! goes away, or connections are cut. Another call completes them, or they are taken back.
 
-use crate::proxy::Proxy;
+use crate::proxy::{Proxy, USUAL};
 use crate::random::Random;
 use crate::real_etcd::RealEtcd;
 use crate::real_postgres::RealPostgres;
 use crate::support::put_op;
 use crate::transfer::{Places, embedded, place};
 use freehold_store::fence::Fenced;
-use freehold_store::postgres::Postgres;
 use freehold_store::transfer::{Place, Report, Step, relocate, undo};
-use freehold_store::{Error, Image, Imported, Keyspaces, Op, Result, Store, Txn, etcd};
+use freehold_store::{Error, Image, Imported, Keyspaces, Op, Result, Store, Txn};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -203,10 +202,8 @@ async fn a_move_to_an_etcd_whose_connections_are_cut_is_completed_or_taken_back(
     let Some(real) = RealEtcd::start() else {
         return;
     };
-    let proxy = Proxy::to(real.port()).await;
-    let url = format!("http://127.0.0.1:{}", proxy.port);
-    let to = etcd::Etcd::connect(etcd::Options::new(vec![url], "/freehold")).await;
-    cut("etcd", to.expect("connect"), &proxy).await;
+    let (proxy, to) = Proxy::etcd(&real, USUAL).await;
+    cut("etcd", to, &proxy).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -214,7 +211,6 @@ async fn a_move_to_a_postgres_whose_connections_are_cut_is_completed_or_taken_ba
     let Some(real) = RealPostgres::start() else {
         return;
     };
-    let proxy = Proxy::to(real.port).await;
-    let to = Postgres::connect(real.options_at(proxy.port)).await;
-    cut("postgres", to.expect("connect"), &proxy).await;
+    let (proxy, to) = Proxy::postgres(&real, USUAL).await;
+    cut("postgres", to, &proxy).await;
 }

@@ -1,23 +1,9 @@
 //! Leases.
 
 use super::Fixture;
-use crate::support::{get, next_events, put, until, watch_all};
-use freehold_store::{Error, Op, Result, Store, Txn, TxnReply};
+use crate::support::{get, next_events, put, put_leased, until, watch_all};
+use freehold_store::Error;
 use std::time::{Duration, Instant};
-
-async fn put_leased(store: &dyn Store, key: &str, lease: i64) -> Result<TxnReply> {
-    let op = Op::Put {
-        key: key.to_owned().into(),
-        value: "v".into(),
-        lease,
-    };
-    store
-        .txn(Txn {
-            then: vec![op],
-            ..Txn::default()
-        })
-        .await
-}
 
 pub(super) async fn keys_vanish_when_their_lease_ends(fixture: Fixture) {
     let store = fixture.fresh().await;

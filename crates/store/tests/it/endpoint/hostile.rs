@@ -49,6 +49,13 @@ pub(super) fn request(url: &str, method: &str, body: Bytes) -> http::Request<Ful
         .expect("request")
 }
 
+/// A real etcd is there: what it says to nonsense says little otherwise.
+pub(super) async fn answers(url: &str) {
+    let ready: Result<StatusResponse, _> =
+        Raw::connect(url).call("Maintenance/Status", Empty {}).await;
+    ready.expect("the etcd is there");
+}
+
 pub(super) fn everything() -> RangeRequest {
     RangeRequest {
         key: "\0".into(),
@@ -141,10 +148,7 @@ async fn nonsense_is_answered_as_a_real_etcd_answers_it() {
         return;
     };
     let served = Served::start().await;
-    let ready: Result<StatusResponse, _> = Raw::connect(&etcd.url)
-        .call("Maintenance/Status", Empty {})
-        .await;
-    ready.expect("the etcd is there");
+    answers(&etcd.url).await;
     let large = PutRequest {
         key: "a".into(),
         value: vec![b'x'; 3_000_000].into(),

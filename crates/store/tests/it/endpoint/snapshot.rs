@@ -217,9 +217,7 @@ async fn a_snapshot_from_postgres_has_nothing_of_another_tenant() {
     let Some(postgres) = RealPostgres::start() else {
         return;
     };
-    let keyspaces = Postgres::connect(postgres.options()).await;
-    let shared = Shared::over(keyspaces.expect("connect"), true).await;
-    has_nothing_of_another(shared).await;
+    has_nothing_of_another(Shared::over_postgres(&postgres).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -227,9 +225,7 @@ async fn a_snapshot_from_an_etcd_has_nothing_of_another_tenant() {
     let Some(real) = RealEtcd::start() else {
         return;
     };
-    let keyspaces = etcd::Etcd::connect(etcd::Options::new(vec![real.url.clone()], "/both"));
-    let shared = Shared::over(keyspaces.await.expect("connect"), false).await;
-    has_nothing_of_another(shared).await;
+    has_nothing_of_another(Shared::over_etcd(&real).await).await;
 }
 
 async fn has_nothing_of_another(shared: Shared) {

@@ -122,8 +122,19 @@ impl Shared {
         shared
     }
 
+    pub(super) async fn over_postgres(real: &RealPostgres) -> Self {
+        let keyspaces = Postgres::connect(real.options()).await;
+        Self::over(keyspaces.expect("connect"), true).await
+    }
+
+    pub(super) async fn over_etcd(real: &RealEtcd) -> Self {
+        let options = etcd::Options::new(vec![real.url.clone()], "/both");
+        let keyspaces = etcd::Etcd::connect(options).await;
+        Self::over(keyspaces.expect("connect"), false).await
+    }
+
     /// The same over another driver.
-    pub(super) async fn over(keyspaces: Arc<dyn Keyspaces>, own_revisions: bool) -> Self {
+    async fn over(keyspaces: Arc<dyn Keyspaces>, own_revisions: bool) -> Self {
         let (server_ca, client_ca) = (Ca::new(), Ca::new());
         let server = server_ca.server();
         let config = tls_config(
@@ -318,9 +329,7 @@ async fn two_tenants_of_a_postgres_never_see_each_other() {
     let Some(postgres) = RealPostgres::start() else {
         return;
     };
-    let keyspaces = Postgres::connect(postgres.options()).await;
-    let shared = Shared::over(keyspaces.expect("connect"), true).await;
-    see_nothing_of_each_other(shared).await;
+    see_nothing_of_each_other(Shared::over_postgres(&postgres).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -328,9 +337,7 @@ async fn two_tenants_of_an_etcd_never_see_each_other() {
     let Some(real) = RealEtcd::start() else {
         return;
     };
-    let keyspaces = etcd::Etcd::connect(etcd::Options::new(vec![real.url.clone()], "/both"));
-    let shared = Shared::over(keyspaces.await.expect("connect"), false).await;
-    see_nothing_of_each_other(shared).await;
+    see_nothing_of_each_other(Shared::over_etcd(&real).await).await;
 }
 
 async fn see_nothing_of_each_other(shared: Shared) {
