@@ -6,7 +6,7 @@
 use crate::cache::Cache;
 use bytes::Bytes;
 use freehold_model::convert::webhook::{Target, Webhook, gvk};
-use freehold_model::{ApiError, Resource, Value, json, limits};
+use freehold_model::{ApiError, Resource, Value, crd, json, limits};
 use http::header::{ACCEPT, CONTENT_TYPE, HOST};
 use http::{Method, Request, Uri};
 use http_body_util::{BodyExt as _, Full, Limited};
@@ -53,11 +53,8 @@ impl Converter {
         to: &Resource,
         values: &mut [Value],
     ) -> Result<(), ApiError> {
-        let wanted = to.api_version();
-        let mut others: Vec<&mut Value> = values
-            .iter_mut()
-            .filter(|v| v.str_at(&["apiVersion"]) != Some(&wanted))
-            .collect();
+        let is_other = |v: &Value| !v.str_at(&["apiVersion"]).is_some_and(|text| to.is_of(text));
+        let mut others: Vec<&mut Value> = values.iter_mut().filter(|v| is_other(v)).collect();
         while !others.is_empty() {
             let mut bytes = 0;
             let fit = others.iter().take(limits::MAX_WEBHOOK_OBJECTS);
@@ -80,6 +77,7 @@ impl Converter {
                 })?;
             for (value, converted) in others.drain(..n).zip(converted) {
                 *value = converted;
+                crd::prune_converted(to, value);
             }
         }
         Ok(())

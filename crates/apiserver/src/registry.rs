@@ -4,8 +4,8 @@ use crate::cache::{Cache, Object, View};
 use crate::conversion::Converter;
 use crate::stored::Schema;
 use arc_swap::ArcSwap;
-use freehold_model::field::FieldError;
-use freehold_model::{Catalogue, Resource, Value, crd, json};
+use freehold_model::crd::{self, Compiled};
+use freehold_model::{Catalogue, Resource, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::BuildHasher as _;
 use std::sync::Arc;
@@ -13,7 +13,6 @@ use std::sync::Arc;
 pub(crate) const CRD_KEY: &str = "apiextensions.k8s.io/customresourcedefinitions";
 
 /// What one CRD adds.
-#[derive(Clone, Default)]
 pub(crate) struct Kind {
     /// storage version first, then the other served ones
     pub resources: Vec<Arc<Resource>>,
@@ -191,31 +190,45 @@ impl Registry {
         let spec = crd.get("spec").map(json::to_vec).unwrap_or_default();
         let uid = crd.str_at(&["metadata", "uid"]).unwrap_or_default();
         let print = self.hasher.hash_one((uid, spec));
-        let mut kind = Kind::default();
+        let schema = match before {
+            Some(known) if known.print == print && !known.kind.resources.is_empty() => {
+                known.kind.schema.clone()
+            }
+            Some(known) => {
+                over.push(known.kind.schema.clone());
+                Arc::new(Schema::of(&crd, object.rev))
+            }
+            None => Arc::new(Schema::of(&crd, 0)),
+        };
         // Nothing while its names are not accepted.
-        if is_condition_true(&crd, "Established") {
-            match compile(&crd, self.served.load().catalogue.minor) {
-                Ok(compiled) => kind = compiled,
-                Err(errors) => {
-                    let name = object.name();
-                    tracing::error!(crd = name, ?errors, "a stored CRD does not compile");
-                    self.broken.lock().insert(name.to_owned());
-                    self.breaks.notify_one();
-                }
-            }
-        }
-        if let Some(before) = before {
-            if before.print == print && !before.kind.resources.is_empty() {
-                kind.schema = before.kind.schema.clone();
-            } else {
-                kind.schema = Arc::new(Schema::of(&crd, object.rev));
-                over.push(before.kind.schema.clone());
-            }
-        }
+        let compiled = match is_condition_true(&crd, "Established") {
+            true => self.compile(object.name(), &crd).unwrap_or_default(),
+            false => Compiled::default(),
+        };
+        let serves = !compiled.resources.is_empty();
+        let kind = Kind {
+            resources: compiled.resources,
+            unserved: compiled.unserved,
+            schema,
+            terminating: crd.at(&["metadata", "deletionTimestamp"]).is_some(),
+            converter: serves.then(|| Converter::of(&crd)).flatten(),
+        };
         Known {
             rev: object.rev,
             print,
             kind: Arc::new(kind),
+        }
+    }
+
+    fn compile(&self, name: &str, crd: &Value) -> Option<Compiled> {
+        match crd::compile(crd, self.served.load().catalogue.minor) {
+            Ok(compiled) => Some(compiled),
+            Err(errors) => {
+                tracing::error!(crd = name, ?errors, "a stored CRD does not compile");
+                self.broken.lock().insert(name.to_owned());
+                self.breaks.notify_one();
+                None
+            }
         }
     }
 
@@ -240,18 +253,6 @@ impl Registry {
             }
         }));
     }
-}
-
-/// What one stored CRD adds.
-fn compile(object: &Value, minor: u8) -> Result<Kind, Vec<FieldError>> {
-    let compiled = crd::compile(object, minor)?;
-    Ok(Kind {
-        resources: compiled.resources,
-        unserved: compiled.unserved,
-        schema: Arc::new(Schema::of(object, 0)),
-        terminating: object.at(&["metadata", "deletionTimestamp"]).is_some(),
-        converter: Converter::of(object),
-    })
 }
 
 /// Whether `status.conditions` says so.

@@ -33,12 +33,6 @@ pub(crate) struct Schema {
     ended: CancellationToken,
 }
 
-impl Default for Schema {
-    fn default() -> Self {
-        Self::new(false, false, 0)
-    }
-}
-
 impl Schema {
     fn new(single: bool, first: bool, begun: u64) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
@@ -89,6 +83,11 @@ impl Schema {
 }
 
 impl Kind {
+    /// The kind in the version that an object says it has.
+    fn version_of(&self, api_version: &str) -> Option<&Arc<Resource>> {
+        self.version(api_version.rsplit('/').next().unwrap_or_default())
+    }
+
     /// The object as the schema of the version it is stored in has it; `grown` counts what defaults add.
     fn settled(
         &self,
@@ -97,17 +96,15 @@ impl Kind {
         rev: u64,
         grown: &mut usize,
     ) -> Result<Value, ApiError> {
-        let mut value = object.read()?;
+        let stored = object.read()?;
         if self.schema.knows(object, rev) {
-            return Ok(value);
+            return Ok(stored);
         }
-        let stored = value.str_at(&["apiVersion"]).unwrap_or_default();
-        let own = stored == storage.api_version();
-        let version = stored.rsplit('/').next().unwrap_or_default();
-        let resource = self.version(version).map_or(storage, |r| r);
-        let before = value.clone();
-        *grown += crd::settle(resource, &mut value);
-        if own && value == before {
+        let api_version = stored.str_at(&["apiVersion"]).unwrap_or_default();
+        let resource = self.version_of(api_version).map_or(storage, |r| r);
+        let (value, more) = crd::settle(resource, &stored);
+        *grown += more;
+        if storage.is_of(api_version) && value == stored {
             object.settle(self.schema.id);
         }
         Ok(value)
@@ -121,14 +118,22 @@ impl Call {
             return false;
         }
         let Some(kind) = &self.kind else {
+            let is_own = |api_version| self.storage.is_of(api_version);
             return !convert::was_stored_otherwise(&self.storage)
-                || object.api_version() == Some(&self.storage.api_version());
+                || object.api_version().is_some_and(is_own);
         };
         let rev = self.cp.cache.rev();
         kind.schema.knows(object, rev) || {
             kind.settled(&self.storage, object, rev, &mut 0).is_ok()
                 && object.is_settled(kind.schema.id)
         }
+    }
+
+    /// Whether that is known already, so that an object's bytes tell what it has.
+    pub(crate) fn is_settled(&self, object: &Object) -> bool {
+        let rev = || self.cp.cache.rev();
+        let knows = |kind: &Arc<Kind>| kind.schema.knows(object, rev());
+        self.kind.as_ref().is_none_or(knows)
     }
 
     pub(crate) fn copies_all(&self, objects: &[Arc<Object>]) -> bool {
@@ -180,42 +185,33 @@ impl Call {
         to: &Resource,
         values: &mut [Value],
     ) -> Result<(), ApiError> {
-        let wanted = to.api_version();
-        let is_other = |v: &Value| v.str_at(&["apiVersion"]) != Some(&wanted);
+        let is_other = |v: &Value| !v.str_at(&["apiVersion"]).is_some_and(|text| to.is_of(text));
         let Some(converter) = self.kind.as_ref().and_then(|k| k.converter.as_ref()) else {
             let mut others = values.iter_mut().filter(|v| is_other(v));
             return others
                 .try_for_each(|value| convert::convert(&self.version_of(value), to, value));
         };
-        let others: Vec<usize> = (0..values.len())
-            .filter(|i| is_other(&values[*i]))
-            .collect();
-        if others.is_empty() {
+        if !values.iter().any(is_other) {
             return Ok(());
         }
         let anywhere = self.cp.config.limits.webhooks_anywhere;
         // Boxed: every idle watch would keep room for asking a webhook.
-        Box::pin(converter.convert(&self.cp.cache, anywhere, to, values)).await?;
-        for i in others {
-            crd::prune_converted(to, &mut values[i]);
-        }
-        Ok(())
+        Box::pin(converter.convert(&self.cp.cache, anywhere, to, values)).await
     }
 
     /// This kind in the version an object is in.
     fn version_of(&self, value: &Value) -> Arc<Resource> {
         let text = value.str_at(&["apiVersion"]).unwrap_or_default();
         for known in [&self.storage, &self.resource] {
-            if known.api_version() == text {
+            if known.is_of(text) {
                 return known.clone();
             }
         }
-        let version = text.rsplit('/').next().unwrap_or_default();
-        match self.kind.as_ref().map(|kind| kind.version(version)) {
+        match self.kind.as_ref().map(|kind| kind.version_of(text)) {
             Some(known) => known.unwrap_or(&self.storage).clone(),
             // Of a minor version that this one no longer serves.
             None => Arc::new(Resource {
-                version: version.into(),
+                version: text.rsplit('/').next().unwrap_or_default().into(),
                 ..Resource::clone(&self.storage)
             }),
         }

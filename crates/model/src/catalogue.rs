@@ -649,6 +649,18 @@ impl Resource {
         }
     }
 
+    /// Whether that is its `apiVersion`.
+    #[must_use]
+    pub fn is_of(&self, api_version: &str) -> bool {
+        let version = match &*self.group {
+            "" => Some(api_version),
+            group => api_version
+                .strip_prefix(group)
+                .and_then(|rest| rest.strip_prefix('/')),
+        };
+        version == Some(&self.version)
+    }
+
     #[must_use]
     pub fn subresource(&self, name: &str) -> Option<&Subresource> {
         self.subresources.iter().find(|s| s.name == name)

@@ -43,8 +43,6 @@ impl Decoded {
 
 /// As many strict errors as upstream reports at most (`kubernetes_patch.go`).
 const MAX_DUPLICATES: usize = 100;
-/// A longer path of a duplicate is cut: its keys come from the tenant.
-const MAX_PATH: usize = 512;
 
 /// Parses one JSON document.
 ///
@@ -140,10 +138,7 @@ impl Track {
 
     fn duplicate(&mut self) {
         if self.duplicates.len() < MAX_DUPLICATES {
-            let mut path = Str::from(&self.path[..self.path.floor_char_boundary(MAX_PATH)]);
-            if path.len() < self.path.len() {
-                path.push('…');
-            }
+            let path = Str::from(limits::cut(&self.path, limits::MAX_PATH));
             if !self.duplicates.contains(&path) {
                 self.duplicates.push(path);
             }
@@ -860,7 +855,7 @@ mod tests {
         let source = format!("{{{}\"z\":1}}", member.repeat(500));
         let d = parse(source.as_bytes()).unwrap();
         assert!(d.duplicates.len() <= MAX_DUPLICATES);
-        assert!(d.duplicates.iter().all(|p| p.len() < MAX_PATH + 8));
+        assert!(d.duplicates.iter().all(|p| p.len() < limits::MAX_PATH + 8));
     }
 
     #[test]

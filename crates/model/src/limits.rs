@@ -1,6 +1,7 @@
 //! Every bound on tenant input, in one place.
 
 use crate::{ApiError, Value};
+use std::borrow::Cow;
 
 /// The largest request body, as upstream's API server takes it (3 MiB).
 pub const MAX_BODY: usize = 3 * 1024 * 1024;
@@ -54,6 +55,19 @@ pub const MAX_WEBHOOK_REQUEST: usize = 1024 * 1024;
 pub const MAX_WEBHOOK_ANSWER: usize = MAX_BODY;
 /// Bytes of a webhook's own words in an error.
 pub const MAX_WEBHOOK_MESSAGE: usize = 1024;
+
+/// Bytes of a path in a report: its keys come from the tenant.
+pub(crate) const MAX_PATH: usize = 512;
+
+/// A text, or its beginning and that there is more.
+pub(crate) fn cut(text: &str, most: usize) -> Cow<'_, str> {
+    if text.len() <= most {
+        return text.into();
+    }
+    let mut short = text[..text.floor_char_boundary(most)].to_owned();
+    short.push('…');
+    short.into()
+}
 
 /// How large a tree is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -5,6 +5,7 @@
 //! quantities, times and durations take their canonical form.
 
 use crate::catalogue::{Field, Shape, Struct, TypeId, Types};
+use crate::limits::{MAX_PATH, cut};
 use crate::quantity::Quantity;
 use crate::time::{self, Instant};
 use crate::value::{Map, Str};
@@ -12,8 +13,6 @@ use crate::{ApiError, Resource, Value, bytes64, json};
 
 /// As many unknown fields as upstream reports at most (`kubernetes_patch.go`).
 pub(crate) const MAX_REPORTED: usize = 100;
-/// A longer path of an unknown field is cut: its keys come from the tenant.
-pub(crate) const MAX_PATH: usize = 512;
 
 /// Reads JSON as an object of a built-in kind, when neither decoding nor [`check_and_prune`] would
 /// have anything to say about it: the same object in half the time. `None`: go the long way, which
@@ -330,11 +329,7 @@ impl Checker<'_> {
         if self.unknown.len() < MAX_REPORTED {
             let mut path = String::new();
             At::Key(at, key).strict_path(&mut path);
-            if path.len() > MAX_PATH {
-                path.truncate(path.floor_char_boundary(MAX_PATH));
-                path.push('…');
-            }
-            self.unknown.push(path);
+            self.unknown.push(cut(&path, MAX_PATH).into_owned());
         }
     }
 

@@ -13,8 +13,6 @@ use std::collections::{HashMap, HashSet};
 
 /// As many duplicate keys as are reported at most.
 const MAX_DUPLICATES: usize = 100;
-/// A longer path of a duplicate is cut: its keys come from the tenant.
-const MAX_PATH: usize = 512;
 
 /// Parses one document (the first of a stream; a second one is an error).
 ///
@@ -292,16 +290,11 @@ impl<'a> Composer<'a> {
         if seen.insert(key.clone()) || self.document.duplicates.len() >= MAX_DUPLICATES {
             return;
         }
-        let path = &self.document.path;
-        let cut = path.floor_char_boundary(MAX_PATH);
-        let mut shown = Str::from(&path[..cut]);
-        if cut < path.len() {
-            shown.push('…');
-        }
+        let shown = Str::from(limits::cut(&self.document.path, limits::MAX_PATH));
         if !self.document.duplicates.contains(&shown) {
             self.document.duplicates.push(shown);
         }
-        let key = &key[..key.floor_char_boundary(MAX_PATH)];
+        let key = &key[..key.floor_char_boundary(limits::MAX_PATH)];
         self.document.messages.push(format!(
             "line {}: key {} already set in map",
             span.start.line(),

@@ -166,16 +166,6 @@ impl Object {
         })
     }
 
-    /// The object as clients see it.
-    ///
-    /// # Errors
-    /// As [`Self::read`].
-    pub fn read_with_rev(&self, rev: u64) -> Result<Value, ApiError> {
-        let mut v = self.read()?;
-        v.set(&["metadata", "resourceVersion"], rev.to_string());
-        Ok(v)
-    }
-
     /// Appends the object's JSON with its resourceVersion.
     pub fn write_with_rev(&self, rev: u64, out: &mut Vec<u8>) {
         let (head, tail) = self.value.split_at(self.splice as usize);

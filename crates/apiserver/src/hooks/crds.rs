@@ -69,8 +69,7 @@ pub(super) fn update(call: &Call, object: &mut Value, old: &Value) -> Result<(),
     // A finalizer may go from a CRD whose old schema would no longer be accepted.
     if object.get("spec") != old.get("spec") {
         // It compiles now, or is refused.
-        let mut all = conditions(object).to_vec();
-        all.retain(|c| c.str_at(&["type"]) != Some(NON_STRUCTURAL));
+        let all = conditions_but(object, NON_STRUCTURAL);
         object.set(&["status", "conditions"], Value::Array(all));
         reject(
             object,
@@ -124,6 +123,12 @@ fn accept(call: &Call, object: &mut Value) {
         status.set(&["conditions"], Value::Array(all));
     }
     object.set(&["status"], status);
+}
+
+fn conditions_but(object: &Value, kind: &str) -> Vec<Value> {
+    let mut all = conditions(object).to_vec();
+    all.retain(|c| c.str_at(&["type"]) != Some(kind));
+    all
 }
 
 fn conditions(object: &Value) -> &[Value] {
@@ -233,8 +238,7 @@ async fn tell(cp: &Arc<ControlPlane>, name: &str) -> Result<(), ApiError> {
     if conditions(&definition).iter().any(is_told) {
         return Ok(());
     }
-    let mut all = conditions(&definition).to_vec();
-    all.retain(|c| c.str_at(&["type"]) != Some(NON_STRUCTURAL));
+    let mut all = conditions_but(&definition, NON_STRUCTURAL);
     all.push(value!({
         "type": NON_STRUCTURAL, "status": "True", "reason": reason, "message": message,
         "lastTransitionTime": (clock::rfc3339(clock::now()))

@@ -88,7 +88,7 @@ impl Selection {
             Some(name) => object.name() == name,
             None if self.fields.is_empty() => true,
             // What a default adds is not in the bytes.
-            None if (call.kind.is_none() || call.copies(object)) && self.rules_out(object) => false,
+            None if call.is_settled(object) && self.rules_out(object) => false,
             None => call
                 .load(object)
                 .is_ok_and(|o| self.fields.matches(&call.resource, &o)),

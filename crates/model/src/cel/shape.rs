@@ -22,7 +22,7 @@ const MAX_STRING: u64 = MAX_REQUEST - 2;
 #[must_use]
 pub fn of_json(schema: &Value, resource: bool) -> Option<Arc<Decl>> {
     let mut budget = crate::crd::schema::MAX_NODES;
-    let schema = Schema::read(schema, "", &mut budget).ok()?;
+    let schema = Schema::read(schema, "", &mut budget, catalogue::NEWEST_MINOR).ok()?;
     of_schema(&schema, resource)
 }
 

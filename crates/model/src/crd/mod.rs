@@ -49,7 +49,7 @@ pub struct Custom {
 }
 
 /// One compiled CRD: a resource per served version, storage version first.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Compiled {
     pub resources: Vec<Arc<Resource>>,
     /// versions that objects may be stored in, but that nobody can ask for
@@ -309,22 +309,24 @@ pub fn prune_converted(resource: &Resource, object: &mut Value) {
 
 /// Makes of a stored object what the schema of now says of it, in the version it is stored in:
 /// apiextensions `crdConversionRESTOptionsGetter`. Defaults that would make it too large to be written
-/// are left out. Gives the bytes back that defaults added.
-pub fn settle(resource: &Resource, object: &mut Value) -> usize {
-    prune_converted(resource, object);
+/// are left out. With it the bytes that defaults added.
+#[must_use]
+pub fn settle(resource: &Resource, stored: &Value) -> (Value, usize) {
+    let mut object = stored.clone();
+    prune_converted(resource, &mut object);
     let mut room = prune::Room::new();
-    if let Some(custom) = &resource.custom {
-        let pruned = object.clone();
-        if prune::default(object, &custom.root, &mut room).is_err() {
-            *object = pruned;
-            room = prune::Room::new();
-        }
+    if let Some(custom) = &resource.custom
+        && prune::default(&mut object, &custom.root, &mut room).is_err()
+    {
+        object = stored.clone();
+        prune_converted(resource, &mut object);
+        room = prune::Room::new();
     }
     let generation = object.at(&["metadata", "generation"]);
     if generation.and_then(Value::as_i64).unwrap_or(0) == 0 && object.get("metadata").is_some() {
         object.set(&["metadata", "generation"], 1_i64);
     }
-    room.used()
+    (object, room.used())
 }
 
 /// Checks a custom object against its schema (types, required, enum, bounds, pattern, formats …);

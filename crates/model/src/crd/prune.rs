@@ -4,7 +4,7 @@
 use super::schema::{Additional, Schema};
 use crate::catalogue::Resource;
 use crate::limits::{self, Extent};
-use crate::strict::{MAX_PATH, MAX_REPORTED};
+use crate::strict::MAX_REPORTED;
 use crate::{ApiError, Map, Value};
 use std::fmt::Write as _;
 
@@ -66,11 +66,8 @@ impl Pruner {
     /// Notes what is removed: not all of a flood, nor all of a key that a tenant made long.
     fn report(&mut self) {
         if self.removed.len() < MAX_REPORTED {
-            let mut path = self.path[..self.path.floor_char_boundary(MAX_PATH)].to_owned();
-            if path.len() < self.path.len() {
-                path.push('…');
-            }
-            self.removed.push(path);
+            let path = limits::cut(&self.path, limits::MAX_PATH);
+            self.removed.push(path.into_owned());
         }
     }
 

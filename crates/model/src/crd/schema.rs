@@ -160,38 +160,20 @@ impl Schema {
         self.property(name).or_else(|| self.additional.schema())
     }
 
-    /// Drops the formats that a server of `minor` does not check yet.
-    pub(super) fn forget_formats(&mut self, minor: u8) {
-        if minor >= formats::NEWEST {
-            return;
-        }
-        for (_, property) in &mut self.properties {
-            property.forget_formats(minor);
-        }
-        if let Additional::Schema(inner) = &mut self.additional {
-            inner.forget_formats(minor);
-        }
-        if let Some(items) = &mut self.items {
-            items.forget_formats(minor);
-        }
-        let Some(checks) = self.checks.as_deref_mut() else {
-            return;
+    /// Reads the schema at `path`, counting nodes in `budget`; without the formats that a server of `minor`
+    /// does not check yet.
+    pub(crate) fn read(
+        value: &Value,
+        path: &str,
+        budget: &mut usize,
+        minor: u8,
+    ) -> Result<Self, FieldError> {
+        let mut reader = Reader {
+            budget,
+            path,
+            minor,
         };
-        if formats::since(&checks.format) > minor {
-            checks.format = Str::default();
-        }
-        let lists = [&mut checks.all_of, &mut checks.any_of, &mut checks.one_of];
-        for inner in lists.into_iter().flatten() {
-            inner.forget_formats(minor);
-        }
-        if let Some(not) = &mut checks.not {
-            not.forget_formats(minor);
-        }
-    }
-
-    /// Reads the schema at `path`, counting nodes in `budget`.
-    pub(crate) fn read(value: &Value, path: &str, budget: &mut usize) -> Result<Self, FieldError> {
-        Reader { budget, path }.node(value, 0)
+        reader.node(value, 0)
     }
 }
 
@@ -203,6 +185,7 @@ pub(super) fn too_many_nodes(path: &str) -> FieldError {
 struct Reader<'a> {
     budget: &'a mut usize,
     path: &'a str,
+    minor: u8,
 }
 
 fn flag(map: &Map, key: &str) -> bool {
@@ -336,6 +319,7 @@ impl Reader<'_> {
             format: map
                 .get("format")
                 .and_then(Value::as_str)
+                .filter(|format| formats::since(format) <= self.minor)
                 .unwrap_or_default()
                 .into(),
             maximum: number(map, "maximum"),

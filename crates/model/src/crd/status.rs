@@ -129,7 +129,7 @@ pub fn non_structural(crd: &Value, minor: u8) -> Option<(&'static str, String)> 
             continue;
         };
         let path = format!("spec.versions[{i}].schema.openAPIV3Schema");
-        let read = Schema::read(raw, &path, &mut MAX_NODES.clone());
+        let read = Schema::read(raw, &path, &mut MAX_NODES.clone(), minor);
         // Everything below walks the schema recursively.
         if let Err(e) = &read
             && e.kind == ErrorKind::Forbidden

@@ -185,7 +185,7 @@ fn what_is_unknown_is_told_within_bounds() {
     assert!(
         removed
             .iter()
-            .all(|path| path.len() < crate::strict::MAX_PATH + 8)
+            .all(|path| path.len() < crate::limits::MAX_PATH + 8)
     );
     let left = object
         .at(&["spec", "map", &long])

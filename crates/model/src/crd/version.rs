@@ -73,10 +73,7 @@ pub(super) fn schema(
     }
     let mut budget = MAX_NODES;
     // Size first: everything after walks the schema recursively.
-    let mut read = Schema::read(raw, &path, &mut budget);
-    if let Ok(schema) = &mut read {
-        schema.forget_formats(before.minor);
-    }
+    let read = Schema::read(raw, &path, &mut budget, before.minor);
     if let Some(e) = read
         .as_ref()
         .err()
