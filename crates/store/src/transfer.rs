@@ -73,8 +73,7 @@ async fn existing(place: Place<'_>) -> Result<std::sync::Arc<dyn Store>> {
 async fn verify(image: &Image, to: Place<'_>, imported: Imported) -> Result<Report> {
     let target = to.keyspaces.open(to.id).await?;
     let found = Image::take(&*target).await?;
-    let exactly = imported == Imported::Exactly;
-    if found.hash(exactly) != image.hash(exactly) || !image.same_ends(&found) {
+    if !image.same_ends(&found) || !alike(image, &found, imported) {
         return Err(Error::Corrupt(format!(
             "{} of {} keys arrived, or not as they were",
             found.kvs.len(),
@@ -90,6 +89,12 @@ async fn verify(image: &Image, to: Place<'_>, imported: Imported) -> Result<Repo
         target_rev: found.rev,
         imported,
     })
+}
+
+/// Whether two images have the same keys, brought from one to the other in that way.
+fn alike(image: &Image, found: &Image, how: Imported) -> bool {
+    let exactly = how == Imported::Exactly;
+    found.hash(exactly) == image.hash(exactly)
 }
 
 fn moving(to: Place<'_>) -> String {
@@ -215,15 +220,11 @@ async fn imported(image: &Image, to: Place<'_>) -> Result<Option<Imported>> {
         return Ok(None);
     }
     let found = Image::take(&*target).await?;
-    let same = |exactly| {
-        let whole = !found.kvs.is_empty() && found.rev >= image.rev;
-        whole && found.hash(exactly) == image.hash(exactly) && image.same_ends(&found)
-    };
-    Ok(match (same(true), same(false)) {
-        (true, _) => Some(Imported::Exactly),
-        (false, true) => Some(Imported::Anew),
-        (false, false) => None,
-    })
+    if found.kvs.is_empty() || found.rev < image.rev || !image.same_ends(&found) {
+        return Ok(None);
+    }
+    let ways = [Imported::Exactly, Imported::Anew];
+    Ok(ways.into_iter().find(|how| alike(image, &found, *how)))
 }
 
 /// Brings an image up to date; reads all of it again when the changes are forgotten.
@@ -255,7 +256,7 @@ pub async fn undo(from: Place<'_>, to: Place<'_>) -> Result<()> {
         let unfinished = fence::read(&*target).await?.is_some();
         let found = Image::take(&*target).await?;
         let image = Image::take(&*source).await?;
-        if !unfinished && !found.kvs.is_empty() && found.hash(false) != image.hash(false) {
+        if !unfinished && !found.kvs.is_empty() && !alike(&image, &found, Imported::Anew) {
             return Err(Error::Invalid(format!(
                 "{} at the target holds something else",
                 to.id
