@@ -156,6 +156,12 @@ pub trait Keyspaces: Send + Sync + 'static {
         }
     }
 
+    /// What an open keyspace may store.
+    fn quota(&self, id: &str) -> Result<Quota> {
+        let _ = id;
+        Ok(Quota::default())
+    }
+
     /// Erases a keyspace and everything that was in it; durable before the reply.
     async fn delete(&self, id: &str) -> Result<()>;
 

@@ -48,7 +48,10 @@ impl Measured {
     #[must_use]
     pub fn metrics(&self, datastore: &str) -> Vec<KeyspaceMetrics> {
         let stores = self.stores.lock();
-        let of = |(id, store): (&String, &Arc<Counted>)| store.metrics(id, datastore);
+        let of = |(id, store): (&String, &Arc<Counted>)| {
+            let quota = self.inner.quota(id).unwrap_or_default();
+            store.metrics(id, datastore, quota)
+        };
         stores.iter().map(of).collect()
     }
 }
@@ -59,7 +62,6 @@ struct Counted {
     stats: Stats,
     seen: Arc<Seen>,
     head: Mutex<Head>,
-    quota: Mutex<Quota>,
 }
 
 /// What goes by.
@@ -93,7 +95,6 @@ impl Counted {
             stats: Stats::default(),
             seen: Arc::default(),
             head: Mutex::default(),
-            quota: Mutex::default(),
         }
     }
 
@@ -106,8 +107,8 @@ impl Counted {
         }
     }
 
-    fn metrics(&self, id: &str, datastore: &str) -> KeyspaceMetrics {
-        let (head, quota) = (*self.head.lock(), *self.quota.lock());
+    fn metrics(&self, id: &str, datastore: &str, quota: Quota) -> KeyspaceMetrics {
+        let head = *self.head.lock();
         let watchers = self.seen.watches.lock().len() as u64;
         let mut metrics = KeyspaceMetrics {
             id: id.to_owned(),
@@ -259,9 +260,6 @@ impl Keyspaces for Measured {
             return Ok(known);
         }
         let store = Arc::new(Counted::new(self.inner.open(id).await?));
-        if let Ok(quota) = self.inner.set_quota(id, None, None) {
-            *store.quota.lock() = quota;
-        }
         // Somebody else may have opened it meanwhile: the same id gives the same store.
         let mut stores = self.stores.lock();
         Ok(stores.entry(id.to_owned()).or_insert(store).clone())
@@ -272,11 +270,11 @@ impl Keyspaces for Measured {
     }
 
     fn set_quota(&self, id: &str, bytes: Option<u64>, keys: Option<u64>) -> Result<Quota> {
-        let quota = self.inner.set_quota(id, bytes, keys)?;
-        if let Some(store) = self.stores.lock().get(id) {
-            *store.quota.lock() = quota;
-        }
-        Ok(quota)
+        self.inner.set_quota(id, bytes, keys)
+    }
+
+    fn quota(&self, id: &str) -> Result<Quota> {
+        self.inner.quota(id)
     }
 
     async fn delete(&self, id: &str) -> Result<()> {
@@ -297,13 +295,19 @@ impl Keyspaces for Measured {
 mod tests {
     use super::*;
     use crate::Op;
+    use crate::embedded::Embedded;
     use crate::memory::Memory;
     use bytes::Bytes;
     use futures::StreamExt;
+    use tokio::sync::Semaphore;
 
     async fn put(store: &dyn Store) -> u64 {
+        put_at(store, "a").await.expect("put").rev
+    }
+
+    async fn put_at(store: &dyn Store, key: &'static str) -> Result<TxnReply> {
         let op = Op::Put {
-            key: "a".into(),
+            key: key.into(),
             value: "v".into(),
             lease: 0,
         };
@@ -311,7 +315,76 @@ mod tests {
             then: vec![op],
             ..Txn::default()
         };
-        store.txn(txn).await.expect("put").rev
+        store.txn(txn).await
+    }
+
+    /// An engine far away: every answer to `open` is let through by hand.
+    struct Far {
+        engine: Arc<Embedded>,
+        gate: Semaphore,
+    }
+
+    #[async_trait]
+    impl Keyspaces for Far {
+        async fn open(&self, id: &str) -> Result<Arc<dyn Store>> {
+            let store = self.engine.open(id).await?;
+            self.gate.acquire().await.expect("open").forget();
+            Ok(store)
+        }
+
+        async fn sleep(&self, id: &str) -> Result<()> {
+            self.engine.sleep(id).await
+        }
+
+        fn set_quota(&self, id: &str, bytes: Option<u64>, keys: Option<u64>) -> Result<Quota> {
+            self.engine.set_quota(id, bytes, keys)
+        }
+
+        fn quota(&self, id: &str) -> Result<Quota> {
+            self.engine.quota(id)
+        }
+
+        async fn delete(&self, id: &str) -> Result<()> {
+            self.engine.delete(id).await
+        }
+
+        async fn list(&self) -> Result<Vec<String>> {
+            self.engine.list().await
+        }
+    }
+
+    #[tokio::test]
+    async fn a_quota_stays_when_the_keyspace_is_opened_by_two_at_once() {
+        let dir = tempfile::tempdir().expect("dir");
+        let engine = Embedded::open(dir.path(), crate::embedded::Options::default());
+        let far = Arc::new(Far {
+            engine: engine.await.expect("engine"),
+            gate: Semaphore::new(0),
+        });
+        let measured = Measured::new(far.clone());
+        let open = || {
+            let measured = measured.clone();
+            tokio::spawn(async move { measured.open("one").await })
+        };
+        let (first, second) = (open(), open());
+        // Neither finds the other's.
+        while far.engine.quota("one").is_err() {
+            tokio::task::yield_now().await;
+        }
+        far.gate.add_permits(1);
+        let (_, other) = match futures::future::select(first, second).await {
+            futures::future::Either::Left(done) => done,
+            futures::future::Either::Right(done) => done,
+        };
+        let two = measured.set_quota("one", None, Some(2)).expect("quota");
+        far.gate.add_permits(1);
+        let store = other.await.expect("task").expect("open");
+        assert_eq!(measured.quota("one"), Ok(two));
+        put_at(&*store, "a").await.expect("room");
+        put_at(&*store, "b").await.expect("room");
+        let full = put_at(&*store, "c").await;
+        assert!(matches!(full, Err(Error::NoSpace(_))), "{full:?}");
+        assert_eq!(measured.metrics("db")[0].quota_keys, 2);
     }
 
     #[tokio::test]

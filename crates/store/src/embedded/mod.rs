@@ -669,6 +669,16 @@ impl Keyspaces for Embedded {
         Ok(quota)
     }
 
+    fn quota(&self, id: &str) -> Result<Quota> {
+        let slot = self.shared.slots.lock().get(id).cloned();
+        let slot = slot.ok_or_else(|| Error::Invalid(format!("there is no keyspace {id}")))?;
+        let limits = slot.limits(self.shared.options.limits);
+        Ok(Quota {
+            bytes: limits.bytes,
+            keys: limits.keys,
+        })
+    }
+
     async fn delete(&self, id: &str) -> Result<()> {
         let Some(slot) = self.shared.slots.lock().get(id).cloned() else {
             return Ok(());

@@ -183,6 +183,13 @@ impl Keyspaces for Etcd {
         Ok(quota)
     }
 
+    fn quota(&self, id: &str) -> Result<Quota> {
+        match self.stores.lock().get(id) {
+            Some(store) => Ok(store.quota().unwrap_or_default()),
+            None => Err(Error::Invalid(format!("there is no keyspace {id}"))),
+        }
+    }
+
     async fn delete(&self, id: &str) -> Result<()> {
         self.stores.lock().remove(id);
         let (data, leases) = (self.data(id), self.leases(id));

@@ -112,9 +112,13 @@ impl Meter {
         state.quota = quota;
     }
 
+    pub(super) fn quota(&self) -> Option<Quota> {
+        self.state.lock().quota
+    }
+
     /// Whether there is anything to count for.
     pub(super) fn counts(&self) -> bool {
-        self.state.lock().quota.is_some()
+        self.quota().is_some()
     }
 
     /// What is there, if that is known.

@@ -53,6 +53,10 @@ impl EtcdStore {
         self.meter.set(quota);
     }
 
+    pub(super) fn quota(&self) -> Option<Quota> {
+        self.meter.quota()
+    }
+
     /// Reads the whole keyspace at one revision; nobody writes meanwhile.
     async fn count(&self) -> Result<()> {
         let range = Range {

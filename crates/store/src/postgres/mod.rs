@@ -243,6 +243,13 @@ impl Keyspaces for Postgres {
         Ok(quota)
     }
 
+    fn quota(&self, id: &str) -> Result<Quota> {
+        match self.stores.lock().get(id) {
+            Some(store) => Ok(*store.0.quota.lock()),
+            None => Err(Error::Invalid(format!("there is no keyspace {id}"))),
+        }
+    }
+
     async fn delete(&self, id: &str) -> Result<()> {
         let known = self.stores.lock().remove(id);
         if let Some(store) = known {
