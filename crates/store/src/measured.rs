@@ -70,10 +70,13 @@ struct Seen {
     /// newest revision
     rev: AtomicU64,
     last_watch: AtomicU64,
-    /// by watch: up to where its reader is, unless it has read all there is
-    watches: Mutex<BTreeMap<u64, Option<u64>>>,
+    /// by watch: up to where its reader is
+    watches: Mutex<BTreeMap<u64, Arc<AtomicU64>>>,
     cut_off: AtomicU64,
 }
+
+/// Where a reader is that has read all there is.
+const ALL: u64 = u64::MAX;
 
 impl Seen {
     fn rev(&self, rev: u64) {
@@ -83,8 +86,8 @@ impl Seen {
     fn lag(&self) -> u64 {
         let rev = self.rev.load(Ordering::Acquire);
         let watches = self.watches.lock();
-        let behind = watches.values().flatten();
-        behind.map(|at| rev.saturating_sub(*at)).max().unwrap_or(0)
+        let readers = watches.values().map(|at| at.load(Ordering::Acquire));
+        readers.map(|at| rev.saturating_sub(at)).max().unwrap_or(0)
     }
 }
 
@@ -164,12 +167,13 @@ impl Store for Counted {
         let inner = self.inner.watch(watch).await?;
         let seen = self.seen.clone();
         let id = seen.last_watch.fetch_add(1, Ordering::Relaxed);
-        seen.watches.lock().insert(id, None);
+        let at = Arc::new(AtomicU64::new(ALL));
+        seen.watches.lock().insert(id, at.clone());
         Ok(Box::pin(Followed {
             inner,
             seen,
             id,
-            at: 0,
+            at,
         }))
     }
 
@@ -220,7 +224,7 @@ struct Followed {
     inner: WatchStream,
     seen: Arc<Seen>,
     id: u64,
-    at: u64,
+    at: Arc<AtomicU64>,
 }
 
 impl Stream for Followed {
@@ -229,19 +233,18 @@ impl Stream for Followed {
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let polled = self.inner.as_mut().poll_next(cx);
         let at = match &polled {
-            Poll::Pending => None,
+            Poll::Pending => ALL,
             Poll::Ready(Some(Ok(WatchItem::Events { rev, .. } | WatchItem::Progress { rev }))) => {
-                self.at = *rev;
                 self.seen.rev(*rev);
-                Some(*rev)
+                *rev
             }
             Poll::Ready(Some(Err(Error::SlowWatcher))) => {
                 self.seen.cut_off.fetch_add(1, Ordering::Relaxed);
-                None
+                ALL
             }
-            Poll::Ready(_) => None,
+            Poll::Ready(_) => ALL,
         };
-        self.seen.watches.lock().insert(self.id, at);
+        self.at.store(at, Ordering::Release);
         polled
     }
 }
