@@ -108,7 +108,8 @@ impl EtcdStore {
     }
 
     async fn carry_out(&self, txn: &Txn, room: quota::Room<'_>) -> Result<TxnReply> {
-        match self.run(txn).await {
+        // What was there before is counted by.
+        match self.run(txn, true).await {
             Ok(reply) => {
                 room.settle(quota::added(txn, &reply));
                 Ok(reply)
@@ -142,17 +143,17 @@ impl EtcdStore {
 
     /// Leases are the etcd's, for all keyspaces alike: a transaction that names some is carried out
     /// only where they are this keyspace's.
-    async fn run(&self, txn: &Txn) -> Result<TxnReply> {
+    async fn run(&self, txn: &Txn, prev: bool) -> Result<TxnReply> {
         let mut own = BTreeSet::new();
         leases_of(txn, &mut own);
         if own.is_empty() {
-            let reply = self.send(self.request(txn), txn).await?;
+            let reply = self.send(self.request(txn, prev), txn).await?;
             let rev = reply.header.as_ref().map_or(0, |h| rev(h.revision));
             return self.reply(txn, reply, rev);
         }
         let mut asked = txn.clone();
         for _ in 0..ATTEMPTS {
-            let reply = self.send(self.guarded(&asked, &own), txn).await?;
+            let reply = self.send(self.guarded(&asked, &own, prev), txn).await?;
             let rev = reply.header.as_ref().map_or(0, |h| rev(h.revision));
             if reply.succeeded {
                 let inner = reply.responses.into_iter().next();
@@ -188,7 +189,7 @@ impl EtcdStore {
     }
 
     /// A transaction, inside one that fails unless all these leases are this keyspace's.
-    fn guarded(&self, txn: &Txn, leases: &BTreeSet<LeaseId>) -> TxnRequest {
+    fn guarded(&self, txn: &Txn, leases: &BTreeSet<LeaseId>, prev: bool) -> TxnRequest {
         let is_own = |lease: &LeaseId| proto::Compare {
             result: 1,
             target: 0,
@@ -199,7 +200,7 @@ impl EtcdStore {
         TxnRequest {
             compare: leases.iter().map(is_own).collect(),
             success: vec![RequestOp {
-                request: Some(Request::Txn(self.request(txn))),
+                request: Some(Request::Txn(self.request(txn, prev))),
             }],
             failure: Vec::new(),
         }
@@ -335,12 +336,14 @@ impl EtcdStore {
         }
     }
 
-    fn request(&self, txn: &Txn) -> TxnRequest {
+    /// `prev`: puts shall be answered with what was there before, here and in what is inside.
+    fn request(&self, txn: &Txn, prev: bool) -> TxnRequest {
         let compares = txn.compares.iter().map(|compare| self.compare(compare));
+        let ops = |ops: &[Op]| ops.iter().map(|op| self.op(op, prev)).collect();
         TxnRequest {
             compare: compares.collect(),
-            success: txn.then.iter().map(|op| self.op(op)).collect(),
-            failure: txn.otherwise.iter().map(|op| self.op(op)).collect(),
+            success: ops(&txn.then),
+            failure: ops(&txn.otherwise),
         }
     }
 
@@ -357,13 +360,13 @@ impl EtcdStore {
         }
     }
 
-    fn op(&self, op: &Op) -> RequestOp {
+    fn op(&self, op: &Op, prev: bool) -> RequestOp {
         let put = |key: &Bytes, value: Option<&Bytes>, lease: Option<LeaseId>| {
             Request::Put(PutRequest {
                 key: self.key(key),
                 value: value.cloned().unwrap_or_default(),
                 lease: lease.unwrap_or(0),
-                prev_kv: true,
+                prev_kv: prev,
                 ignore_value: value.is_none(),
                 ignore_lease: lease.is_none(),
             })
@@ -378,7 +381,7 @@ impl EtcdStore {
             Op::Delete { key } => self.delete(key, &Bytes::new()),
             Op::DeleteRange { lo, hi } => self.delete(lo, hi),
             Op::Range(range) => Request::Range(self.range_request(range)),
-            Op::Txn(inner) => Request::Txn(self.request(inner)),
+            Op::Txn(inner) => Request::Txn(self.request(inner, prev)),
         };
         RequestOp {
             request: Some(request),
@@ -390,6 +393,7 @@ impl EtcdStore {
         Request::DeleteRange(DeleteRangeRequest {
             key,
             range_end,
+            // How many there were is told by what they were.
             prev_kv: true,
         })
     }
@@ -533,7 +537,7 @@ impl Store for EtcdStore {
         if self.meter.counts() {
             return self.within_quota(&txn).await;
         }
-        self.run(&txn).await
+        self.run(&txn, !txn.without_prev).await
     }
 
     async fn range(&self, range: Range) -> Result<RangeReply> {

@@ -5,7 +5,7 @@ use crate::contract;
 use crate::real_etcd::{RealEtcd, free_port, upstream};
 use crate::support::{all, everything, next, put, put_if, watch_all};
 use freehold_store::etcd::{Etcd, Options, Tls};
-use freehold_store::{Error, Keyspaces, Op, Txn, Watch, WatchItem};
+use freehold_store::{Error, Keyspaces, LeaseId, Op, OpResult, Txn, TxnReply, Watch, WatchItem};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -336,4 +336,66 @@ async fn a_quota_counts_what_is_there_also_what_another_process_wrote() {
         assert!(Instant::now() < deadline, "never counted again");
         tokio::time::sleep(Duration::from_millis(300)).await;
     }
+}
+
+/// Puts `a`, puts `b` in a transaction inside that wants the contrary, and deletes `c`.
+fn changes(without_prev: bool, value: &'static str, lease: LeaseId) -> Txn {
+    let put = |key: &'static str| Op::Put {
+        key: key.into(),
+        value: value.into(),
+        lease,
+    };
+    let inner = Txn {
+        then: vec![put("b")],
+        without_prev: !without_prev,
+        ..Txn::default()
+    };
+    let delete = Op::Delete { key: "c".into() };
+    Txn {
+        then: vec![put("a"), Op::Txn(Box::new(inner)), delete],
+        without_prev,
+        ..Txn::default()
+    }
+}
+
+/// What puts say of what was there before, and how many keys were deleted.
+fn before(reply: &TxnReply) -> (Vec<bool>, usize) {
+    let (mut puts, mut deleted) = (Vec::new(), 0);
+    for result in &reply.results {
+        match result {
+            OpResult::Put { prev } => puts.push(prev.is_some()),
+            OpResult::Deleted { prev } => deleted += prev.len(),
+            OpResult::Txn(inner) => puts.extend(before(inner).0),
+            other => panic!("{other:?}"),
+        }
+    }
+    (puts, deleted)
+}
+
+#[tokio::test]
+async fn who_does_not_ask_what_was_there_before_is_not_sent_it() {
+    let Some(etcd) = RealEtcd::start() else {
+        return;
+    };
+    let keyspaces = Etcd::connect(options(&etcd.url)).await.expect("connect");
+    let one = keyspaces.open("one").await.expect("open");
+    let lease = one.lease_grant(600).await.expect("lease");
+    for key in ["a", "b"] {
+        put(&*one, key, "first").await;
+    }
+    for lease in [0, lease] {
+        for without_prev in [true, false] {
+            put(&*one, "c", "there").await;
+            let reply = one.txn(changes(without_prev, "next", lease)).await;
+            let said = before(&reply.expect("txn"));
+            assert_eq!(said, (vec![!without_prev; 2], 1), "lease {lease}");
+        }
+    }
+    // Who counts needs to know.
+    keyspaces.set_quota("one", Some(1000), None).expect("quota");
+    put(&*one, "c", "there").await;
+    assert_eq!(one.head().await.expect("head").bytes, 5 + 5 + 6);
+    let reply = one.txn(changes(true, "longer than before", 0)).await;
+    assert_eq!(before(&reply.expect("txn")).1, 1);
+    assert_eq!(one.head().await.expect("head").bytes, 19 + 19);
 }
