@@ -127,14 +127,6 @@ fn clean(mut txn: Txn) -> Result<Txn> {
     Ok(txn)
 }
 
-fn writes(txn: &Txn) -> bool {
-    txn.then.iter().chain(&txn.otherwise).any(|op| match op {
-        Op::Get { .. } | Op::Range(_) => false,
-        Op::Txn(inner) => writes(inner),
-        _ => true,
-    })
-}
-
 impl Fenced {
     pub fn new(store: Arc<dyn Store>) -> Arc<Self> {
         let discreet = false;
@@ -174,7 +166,7 @@ impl Fenced {
 
     async fn guarded(&self, txn: Txn, room: Option<&dyn Room>) -> Result<TxnReply> {
         let txn = clean(txn)?;
-        if !writes(&txn) {
+        if !txn.writes() {
             return self.pass(txn, room).await;
         }
         let without_prev = txn.without_prev;

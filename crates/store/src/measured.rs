@@ -142,14 +142,14 @@ impl Store for Counted {
     }
 
     async fn txn(&self, txn: Txn) -> Result<TxnReply> {
-        let (writes, began) = (writes(&txn), Instant::now());
+        let (writes, began) = (txn.writes(), Instant::now());
         let reply = self.inner.txn(txn).await;
         self.wrote(writes, began, &reply);
         reply
     }
 
     async fn txn_within(&self, txn: Txn, room: &dyn Room) -> Result<TxnReply> {
-        let (writes, began) = (writes(&txn), Instant::now());
+        let (writes, began) = (txn.writes(), Instant::now());
         let reply = self.inner.txn_within(txn, room).await;
         self.wrote(writes, began, &reply);
         reply
@@ -208,15 +208,6 @@ impl Store for Counted {
     async fn progress(&self) -> Result<()> {
         self.inner.progress().await
     }
-}
-
-fn writes(txn: &Txn) -> bool {
-    use crate::Op;
-    txn.then.iter().chain(&txn.otherwise).any(|op| match op {
-        Op::Txn(inner) => writes(inner),
-        Op::Get { .. } | Op::Range(_) => false,
-        _ => true,
-    })
 }
 
 /// A watch whose reader is looked at: who asks and finds nothing has read everything.

@@ -152,6 +152,18 @@ pub enum OpResult {
     Txn(TxnReply),
 }
 
+impl Txn {
+    /// Whether it may change anything.
+    #[must_use]
+    pub fn writes(&self) -> bool {
+        self.then.iter().chain(&self.otherwise).any(|op| match op {
+            Op::Put { .. } | Op::Delete { .. } | Op::DeleteRange { .. } | Op::Update { .. } => true,
+            Op::Get { .. } | Op::Range(_) => false,
+            Op::Txn(inner) => inner.writes(),
+        })
+    }
+}
+
 /// What is known of a lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lease {

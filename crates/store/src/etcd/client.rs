@@ -396,7 +396,7 @@ impl Client {
         })
     }
 
-    fn late(&self) -> Error {
+    pub(super) fn late(&self) -> Error {
         Error::Unavailable(format!(
             "etcd at {} gave no answer in time: check the address, that it runs and that most of its members do",
             self.at

@@ -391,5 +391,5 @@ pub(super) async fn compact_revision(client: &Client, key: &Bytes) -> Result<u64
     let limit = Duration::from_secs(5);
     tokio::time::timeout(limit, find)
         .await
-        .unwrap_or_else(|_| Err(Error::Unavailable("etcd: no answer in time".into())))
+        .unwrap_or_else(|_| Err(client.late()))
 }

@@ -16,6 +16,7 @@ use super::read::{Wanted, kv};
 use super::sql::Kind;
 use super::store::Inner;
 use super::touched::{Columns, Touched, looks_back, signed};
+use crate::limits::MAX_TXN_READ;
 use crate::{Error, LeaseId, Result, Txn, TxnReply};
 use bytes::Bytes;
 use futures::TryStreamExt;
@@ -31,8 +32,6 @@ use tokio_postgres::{Row, RowStream};
 /// Most transactions and bytes of one batch.
 const BATCH: usize = 256;
 const BATCH_BYTES: usize = 8 << 20;
-/// Most bytes that the ranges of a transaction may read.
-const LOOK_BYTES: usize = crate::limits::MAX_TXN_READ;
 /// Most that may wait.
 const QUEUE: usize = 16_384;
 const QUEUE_BYTES: usize = 64 << 20;
@@ -530,9 +529,9 @@ async fn collect(all: &mut Vec<Row>, rows: RowStream) -> Result<(), Fault> {
     let mut bytes = 0;
     while let Some(row) = rows.try_next().await? {
         bytes += row.get::<_, &[u8]>(1).len();
-        if bytes > LOOK_BYTES {
+        if bytes > MAX_TXN_READ {
             return Err(Fault::Refused(Error::TooLarge(format!(
-                "the ranges of a transaction hold more than {LOOK_BYTES} bytes"
+                "the ranges of a transaction hold more than {MAX_TXN_READ} bytes"
             ))));
         }
         all.push(row);
