@@ -14,11 +14,12 @@ use kube::runtime::controller::{Action, Controller};
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
 use kube::{Api, ResourceExt as _};
+use parking_lot::Mutex;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-use tokio::sync::Mutex;
 
 /// The host's own datastore by name.
 pub(super) const EMBEDDED: &str = "embedded";
@@ -32,17 +33,23 @@ const LIMIT: Duration = Duration::from_secs(15);
 pub(super) struct DataStores {
     host: kube::Client,
     embedded: Arc<dyn Keyspaces>,
-    known: Mutex<BTreeMap<String, Arc<Mutex<Slot>>>>,
-    /// those that are open, for their numbers
-    measured: parking_lot::Mutex<BTreeMap<String, Arc<Measured>>>,
+    known: Mutex<BTreeMap<String, Arc<Slot>>>,
+    /// how often any was opened with other settings
+    opened: AtomicU64,
+}
+
+/// One of them.
+#[derive(Default)]
+struct Slot {
+    /// held by who opens it, or asks whether it answers
+    seen: tokio::sync::Mutex<Seen>,
+    open: Mutex<Option<Arc<Measured>>>,
 }
 
 /// What is known of one datastore.
 #[derive(Default)]
-struct Slot {
+struct Seen {
     settings: Option<Settings>,
-    keyspaces: Option<Arc<Measured>>,
-    /// how often it was opened with other settings
     opened: u64,
     checked: Option<Instant>,
 }
@@ -99,7 +106,7 @@ impl DataStores {
             host,
             embedded,
             known: Mutex::default(),
-            measured: parking_lot::Mutex::default(),
+            opened: AtomicU64::new(0),
         }
     }
 
@@ -117,6 +124,7 @@ impl DataStores {
             .await
             .map_err(|e| Unusable::new(reasons::DATASTORE_UNAVAILABLE, crate::cli::said(&e)))?;
         let Some(object) = object else {
+            self.forget(name);
             return Err(Unusable::new(
                 reasons::DATASTORE_NOT_FOUND,
                 format!("there is no DataStore {name}"),
@@ -130,62 +138,60 @@ impl DataStores {
             .await
             .map_err(|why| Unusable::new(reasons::INVALID_SPEC, why))?;
         let name = object.name_any();
-        let slot = self
-            .known
-            .lock()
-            .await
-            .entry(name.clone())
-            .or_default()
-            .clone();
+        let slot = self.known.lock().entry(name).or_default().clone();
         // Whoever else wants this datastore waits for this attempt, which is bounded.
-        let mut slot = slot.lock().await;
-        let attempt = tokio::time::timeout(LIMIT, slot.ready(settings)).await;
+        let mut seen = slot.seen.lock().await;
+        let ready = self.ready(&slot.open, &mut seen, settings);
+        let attempt = tokio::time::timeout(LIMIT, ready).await;
         let done = attempt.unwrap_or_else(|_| Err("it does not answer in time".to_owned()));
-        if let Some(open) = &slot.keyspaces {
-            self.measured.lock().insert(name, open.clone());
-        }
         done.map_err(|why| Unusable::new(reasons::DATASTORE_UNAVAILABLE, why))
     }
 
-    async fn forget(&self, name: &str) {
-        self.known.lock().await.remove(name);
-        self.measured.lock().remove(name);
+    fn forget(&self, name: &str) {
+        self.known.lock().remove(name);
     }
 
     /// Numbers of what is open in them.
     pub(super) fn metrics(&self) -> Vec<KeyspaceMetrics> {
-        let measured = self.measured.lock();
-        let each = measured.iter().map(|(name, open)| open.metrics(name));
+        let known = self.known.lock();
+        let each = known.iter().filter_map(|(name, slot)| {
+            let open = slot.open.lock();
+            open.as_ref().map(|open| open.metrics(name))
+        });
         each.flatten().collect()
     }
-}
 
-impl Slot {
-    async fn ready(&mut self, settings: Settings) -> Result<Chosen, String> {
-        if self.settings.as_ref() != Some(&settings) {
-            self.keyspaces = None;
-            self.settings = Some(settings.clone());
-            self.opened += 1;
+    async fn ready(
+        &self,
+        open: &Mutex<Option<Arc<Measured>>>,
+        seen: &mut Seen,
+        settings: Settings,
+    ) -> Result<Chosen, String> {
+        if seen.settings.as_ref() != Some(&settings) {
+            *open.lock() = None;
+            seen.settings = Some(settings.clone());
+            seen.opened = self.opened.fetch_add(1, Ordering::Relaxed) + 1;
         }
-        let keyspaces = match &self.keyspaces {
-            Some(open) => {
-                if self.checked.is_none_or(|at| at.elapsed() > FRESH) {
-                    self.checked = None;
-                    open.list().await.map_err(|e| e.to_string())?;
+        let known = open.lock().clone();
+        let keyspaces = match known {
+            Some(known) => {
+                if seen.checked.is_none_or(|at| at.elapsed() > FRESH) {
+                    seen.checked = None;
+                    known.list().await.map_err(|e| e.to_string())?;
                 }
-                open.clone()
+                known
             }
             None => {
-                let open = settings.connect().await.map_err(|e| e.to_string())?;
-                let open = Measured::new(open);
-                self.keyspaces = Some(open.clone());
-                open
+                let new = settings.connect().await.map_err(|e| e.to_string())?;
+                let new = Measured::new(new);
+                *open.lock() = Some(new.clone());
+                new
             }
         };
-        self.checked = self.checked.or_else(|| Some(Instant::now()));
+        seen.checked = seen.checked.or_else(|| Some(Instant::now()));
         Ok(Chosen {
             keyspaces,
-            opened: self.opened,
+            opened: seen.opened,
         })
     }
 }
@@ -218,7 +224,7 @@ async fn reconcile(object: Arc<DataStore>, pool: Arc<Pool>) -> Result<Action, ku
     let used_by = used_by(&name, &pool).await?;
     let going = object.metadata.deletion_timestamp.is_some();
     if going && used_by.is_empty() {
-        pool.datastores.forget(&name).await;
+        pool.datastores.forget(&name);
         return hold(&object, &pool, false).await;
     }
     if !going {
@@ -305,4 +311,59 @@ async fn say(
     api.patch_status(&object.name_any(), &PatchParams::default(), &patch)
         .await?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use freehold_store::memory::Memory;
+    use http::{Request, Response, StatusCode};
+
+    /// Datastores of a host that has no DataStore; `db` is open from before.
+    async fn stores() -> DataStores {
+        let nothing = tower::service_fn(|_: Request<kube::client::Body>| async {
+            let text = json!({"kind": "Status", "apiVersion": "v1", "metadata": {},
+                "status": "Failure", "reason": "NotFound", "message": "none", "code": 404});
+            let body = freehold_apiserver::Body::from(text.to_string());
+            let mut response = Response::new(body);
+            *response.status_mut() = StatusCode::NOT_FOUND;
+            Ok::<_, std::convert::Infallible>(response)
+        });
+        let host = kube::Client::new(nothing, "default");
+        let stores = DataStores::new(host, Memory::new());
+        let open = Measured::new(Memory::new());
+        open.open("cp-1").await.expect("a keyspace");
+        let slot = Slot {
+            open: Mutex::new(Some(open)),
+            ..Slot::default()
+        };
+        stores.known.lock().insert("db".to_owned(), Arc::new(slot));
+        stores
+    }
+
+    fn told(stores: &DataStores) -> Vec<(String, String)> {
+        let told = stores.metrics().into_iter();
+        told.map(|of| (of.datastore, of.id)).collect()
+    }
+
+    #[tokio::test]
+    async fn of_a_datastore_with_other_settings_the_old_numbers_are_not_told() {
+        let stores = stores().await;
+        assert_eq!(told(&stores), [("db".to_owned(), "cp-1".to_owned())]);
+        let object = json!({"metadata": {"name": "db"},
+            "spec": {"driver": "etcd", "endpoints": ["127.0.0.1:1"]}});
+        let object: DataStore = serde_json::from_value(object).expect("a DataStore");
+        // Whatever comes of it.
+        drop(stores.open(&object).await);
+        assert_eq!(told(&stores), []);
+    }
+
+    #[tokio::test]
+    async fn a_datastore_that_is_gone_is_forgotten_and_one_of_its_name_is_another() {
+        let stores = stores().await;
+        let gone = stores.get("db").await.err().expect("it is not there");
+        assert_eq!(gone.reason, reasons::DATASTORE_NOT_FOUND);
+        assert_eq!(told(&stores), []);
+        assert!(stores.known.lock().is_empty());
+    }
 }
