@@ -25,7 +25,7 @@ mod version;
 
 pub(crate) use client::{Target, client_of};
 pub(crate) use printer::{Format, Printer};
-pub(crate) use store::{control, labels};
+pub(crate) use store::control;
 pub(crate) use trouble::{Cause, Trouble, said};
 
 use anyhow::Result;

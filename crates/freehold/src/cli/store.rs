@@ -11,8 +11,6 @@ mod place;
 mod rekey;
 mod serve;
 
-pub(crate) use metrics::labels;
-
 use super::{Global, Printer};
 use anyhow::Result;
 

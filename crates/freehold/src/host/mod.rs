@@ -85,7 +85,7 @@ impl Host {
             let mut metrics = metrics.unwrap_or_default();
             let others = others.upgrade().map(|pool| pool.metrics());
             metrics.awake.extend(others.unwrap_or_default());
-            metrics.text(crate::cli::labels)
+            metrics.text()
         });
         let door = Arc::new(Frontdoor::new(
             own::backend(&credentials, own.clone())?,

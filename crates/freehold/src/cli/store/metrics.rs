@@ -3,7 +3,7 @@
 
 use super::place::Open;
 use freehold_store::Measured;
-use freehold_store::embedded::{Embedded, KeyspaceMetrics, Metrics};
+use freehold_store::embedded::{Embedded, Metrics};
 use http::{Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
@@ -46,15 +46,7 @@ impl Source {
             measured.refresh().await;
             metrics.awake.extend(measured.metrics(""));
         }
-        metrics.text(labels)
-    }
-}
-
-/// Whose a number is.
-pub(crate) fn labels(of: &KeyspaceMetrics) -> String {
-    match of.datastore.is_empty() {
-        true => format!("keyspace={:?}", of.id),
-        false => format!("keyspace={:?},datastore={:?}", of.id, of.datastore),
+        metrics.text()
     }
 }
 
