@@ -14,18 +14,22 @@ const DAMAGED: &str = "the datastore is damaged: whoever runs it finds more in i
 /// An error as a tenant may read it; the rest of it is logged.
 #[must_use]
 pub fn for_tenants(error: &Error) -> String {
+    log(error);
     match error {
-        Error::Unavailable(text) => {
-            if is_new(text) {
-                tracing::warn!(error = text, "the datastore is unavailable");
-            }
-            UNAVAILABLE.to_owned()
-        }
-        Error::Corrupt(text) => {
-            tracing::error!(error = text, "the datastore is damaged");
-            DAMAGED.to_owned()
-        }
+        Error::Unavailable(_) => UNAVAILABLE.to_owned(),
+        Error::Corrupt(_) => DAMAGED.to_owned(),
         other => other.to_string(),
+    }
+}
+
+/// Logs what tenants are not told.
+pub(crate) fn log(error: &Error) {
+    match error {
+        Error::Unavailable(text) if is_new(text) => {
+            tracing::warn!(error = text, "the datastore is unavailable");
+        }
+        Error::Corrupt(text) => tracing::error!(error = text, "the datastore is damaged"),
+        _ => {}
     }
 }
 

@@ -1,6 +1,6 @@
 //! Errors as etcd says them (`api/v3rpc/rpctypes/error.go`): clients compare these strings.
 
-use crate::{Error, for_tenants};
+use crate::{Error, for_tenants, tenant};
 use tonic::Status;
 
 pub(super) fn empty_key() -> Status {
@@ -25,8 +25,7 @@ pub(super) fn status(error: Error) -> Status {
         Error::KeyNotFound => Status::invalid_argument("etcdserver: key not found"),
         Error::Invalid(text) => Status::invalid_argument(format!("etcdserver: {text}")),
         Error::Corrupt(_) => {
-            // It is logged.
-            drop(for_tenants(&error));
+            tenant::log(&error);
             Status::data_loss("etcdserver: corrupt cluster")
         }
         Error::Fenced(text) => Status::failed_precondition(format!("freehold: {text}")),
