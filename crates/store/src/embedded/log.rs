@@ -312,8 +312,8 @@ pub(crate) fn scan(
     let mut previous = None;
     for segment in scan.segments.clone() {
         no_gap(previous, segment)?;
-        scan_next(&mut scan, (disk, dir), segment, previous.is_none(), trust)?;
-        scan.keep(needed);
+        let toc = scan_next(&mut scan, (disk, dir), segment, previous.is_none(), trust)?;
+        scan.keep(toc, needed);
         previous = Some(segment);
     }
     Ok(scan)
@@ -333,9 +333,7 @@ pub(crate) fn survey(disk: &dyn Disk, dir: &Path, damaged: &mut Vec<String>) -> 
         let first = previous.is_none() || gap.is_err();
         let read = scan_next(&mut scan, (disk, dir), segment, first, false);
         previous = read.is_ok().then_some(segment);
-        if read.is_ok() {
-            scan.keep(&|_, _| true);
-        }
+        let read = read.map(|toc| scan.keep(toc, &|_, _| true));
         for error in [gap, read].into_iter().filter_map(Result::err) {
             damaged.push(match error {
                 Error::Corrupt(text) => text,
@@ -354,42 +352,40 @@ fn no_gap(previous: Option<u64>, segment: u64) -> Result<()> {
     Ok(())
 }
 
-/// Finds out what is in one segment; the last of `scan.read` says it.
+/// Finds out what is in one segment.
 fn scan_next(
     scan: &mut Scan,
     (disk, dir): (&dyn Disk, &Path),
     segment: u64,
     first: bool,
     trust: bool,
-) -> Result<()> {
+) -> Result<Toc> {
     let last = scan.segments.last() == Some(&segment);
     let known = (trust && !last).then(|| toc::read(disk, dir, segment));
-    let toc = match known.flatten() {
+    match known.flatten() {
         Some(toc) => {
             follows(scan, segment, toc.first, first)?;
             scan.last_batch = toc.last;
-            toc
+            Ok(toc)
         }
         None => {
             let found = Found::open(disk, dir, segment).map_err(|e| unavailable(&e))?;
-            scan_segment(scan, found, last, first)?
+            scan_segment(scan, found, last, first)
         }
-    };
-    scan.read.push(toc);
-    Ok(())
+    }
 }
 
 impl Scan {
-    /// Takes the records that are needed of the segment that was read last. What its table said is
-    /// not kept.
-    fn keep(&mut self, needed: &dyn Fn(u64, u64) -> bool) {
-        let Some(toc) = self.read.last() else { return };
+    /// Takes the records of a segment that are needed. What its table said is not kept.
+    fn keep(&mut self, toc: Toc, needed: &dyn Fn(u64, u64) -> bool) {
         for (keyspace, place) in &toc.records {
             if needed(*keyspace, place.batch) {
                 self.records.entry(*keyspace).or_default().push(*place);
             }
         }
-        self.read.pop_if(|toc| toc.known);
+        if !toc.known {
+            self.read.push(toc);
+        }
     }
 }
 
