@@ -60,25 +60,18 @@ impl Source {
         }
         state.saving = state.dirty_from.take();
         Self {
-            index: state.index.clone(),
-            rev: state.visible,
-            compacted: state.compacted,
-            leases: state.leases.clone(),
             batch,
             dirty: state.saving.is_some(),
             tail_bytes: std::mem::take(&mut state.tail_bytes),
+            ..Self::last(state)
         }
     }
 
     /// What was taken is in no checkpoint: the log is needed as before, and the keyspace goes on.
     pub(crate) fn give_back(&self, state: &mut State) {
         state.phase = Phase::Open;
-        state.dirty_from = state
-            .saving
-            .take()
-            .into_iter()
-            .chain(state.dirty_from)
-            .min();
+        state.dirty_from = state.needed_from();
+        state.saving = None;
         state.tail_bytes += self.tail_bytes;
     }
 

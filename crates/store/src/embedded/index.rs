@@ -76,6 +76,12 @@ pub(crate) struct Found {
 }
 
 impl Index {
+    /// Whether nobody has a snapshot of it: then the next version is put without a copy.
+    #[cfg(test)]
+    pub(crate) fn is_alone(&self) -> bool {
+        Arc::strong_count(&self.chunks) == 1
+    }
+
     /// The chunk that holds `key` or would.
     fn chunk_of(&self, key: &[u8]) -> usize {
         self.chunks

@@ -76,7 +76,7 @@ impl Slot {
         let in_memory = || {
             let loaded = self.loaded.read().clone()?;
             let state = loaded.state.read();
-            Some(state.saving.into_iter().chain(state.dirty_from).min())
+            Some(state.needed_from())
         };
         if let Some(needed) = in_memory() {
             return needed;

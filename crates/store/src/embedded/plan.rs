@@ -323,13 +323,7 @@ impl Plan<'_> {
 
     fn holds(&mut self, compare: &Compare) -> Result<bool> {
         let state = self.state;
-        let current = |key: &Bytes| {
-            state
-                .index
-                .get(key)
-                .map(|e| &e.newest)
-                .filter(|v| v.alive())
-        };
+        let current = |key: &Bytes| state.live(key).map(|entry| &entry.newest);
         Ok(match compare {
             Compare::ModRev(key, rev) => current(key).map_or(0, |v| v.mod_rev) == *rev,
             Compare::CreateRev(key, rev) => current(key).map_or(0, |v| v.create_rev) == *rev,
@@ -473,7 +467,9 @@ impl Plan<'_> {
             self.look(&prev, true)?;
         }
         for kv in &prev {
-            self.done.insert(kv.key.clone(), None);
+            if self.remember {
+                self.done.insert(kv.key.clone(), None);
+            }
             self.changes.push(Change {
                 key: kv.key.clone(),
                 put: None,
@@ -535,7 +531,7 @@ impl Plan<'_> {
     fn count(&self, span: &Span, before: u64) -> u64 {
         let own = self.done.iter().filter(|(key, _)| span.contains(key));
         own.fold(before, |count, (key, now)| {
-            let was = self.state.current(key).is_some();
+            let was = self.state.live(key).is_some();
             count + u64::from(now.is_some()) - u64::from(was)
         })
     }

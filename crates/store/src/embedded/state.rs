@@ -1,11 +1,11 @@
 //! What memory holds of one keyspace, and the rules of its transactions. No I/O in here.
 
-use super::index::{Index, Version, stored_size};
+use super::index::{Entry, Index, Version, stored_size};
 use super::plan::DELETE_WEIGHT;
 use super::record::{Change, Record};
 use super::values::{Held, Value};
 use super::watch::WatchQueue;
-use crate::{Error, Head, LeaseId, Range, Result, span::Span};
+use crate::{Error, Head, LeaseId, Result, span::Span};
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -106,38 +106,41 @@ impl State {
         }
     }
 
-    /// The revision a range reads, and a snapshot to read it from.
-    pub(crate) fn pin(&self, rev: u64) -> Result<(Index, u64)> {
+    /// The revision a range reads.
+    pub(crate) fn read_rev(&self, rev: u64) -> Result<u64> {
         if rev > self.visible {
             return Err(Error::Future(self.visible));
         }
         if rev != 0 && rev < self.compacted {
             return Err(Error::Compacted(self.compacted));
         }
-        let rev = if rev == 0 { self.visible } else { rev };
-        Ok((self.index.clone(), rev))
+        Ok(if rev == 0 { self.visible } else { rev })
     }
 
     /// A single key, without a snapshot.
-    pub(crate) fn get(&self, range: &Range) -> Option<Held> {
-        let rev = if range.rev == 0 {
-            self.visible
-        } else {
-            range.rev
-        };
-        let entry = self.index.get(&range.lo)?;
+    pub(crate) fn get(&self, key: &[u8], rev: u64) -> Option<Held> {
+        let entry = self.index.get(key)?;
         entry.at(rev).map(|version| Held {
             key: entry.key.clone(),
             version: version.clone(),
         })
     }
 
+    /// A key that is there now.
+    pub(crate) fn live(&self, key: &[u8]) -> Option<&Entry> {
+        self.index.get(key).filter(|entry| entry.newest.alive())
+    }
+
     pub(crate) fn current(&self, key: &[u8]) -> Option<Held> {
-        let entry = self.index.get(key)?;
-        entry.newest.alive().then(|| Held {
+        self.live(key).map(|entry| Held {
             key: entry.key.clone(),
             version: entry.newest.clone(),
         })
+    }
+
+    /// The oldest segment with a record that no finished checkpoint covers.
+    pub(crate) fn needed_from(&self) -> Option<u64> {
+        self.saving.into_iter().chain(self.dirty_from).min()
     }
 
     /// What ending a lease costs the commit thread.
@@ -169,12 +172,7 @@ impl State {
         for change in changes {
             if let Some((value, _)) = &change.put {
                 bytes += (change.key.len() + value.len() + 64) as u64;
-                keys += u64::from(
-                    !self
-                        .index
-                        .get(&change.key)
-                        .is_some_and(|e| e.newest.alive()),
-                );
+                keys += u64::from(self.live(&change.key).is_none());
             }
         }
         (bytes, keys)

@@ -2,7 +2,7 @@
 
 use super::Shared;
 use super::commit::{Refused, Reply, Request, Work};
-use super::index::Found;
+use super::index::{Found, Index};
 use super::keyspace::{Loaded, Slot};
 use super::plan;
 use super::state::Phase;
@@ -121,19 +121,33 @@ impl EmbeddedStore {
             (false, limit) => limit,
         };
         let values = !range.keys_only && !range.count_only;
-        let (pinned, only, head_rev) = {
+        let (wanted, head_rev) = {
             let state = loaded.state.read();
-            let pinned = state.pin(range.rev)?;
-            let only = span.is_point().then(|| state.get(&range));
-            (pinned, only, state.visible)
+            let rev = state.read_rev(range.rev)?;
+            let wanted = if span.is_point() {
+                Wanted::Key(state.get(&range.lo, rev))
+            } else {
+                Wanted::Span(state.index.clone(), rev)
+            };
+            (wanted, state.visible)
         };
-        let found = match only {
-            Some(only) => Found {
-                count: u64::from(only.is_some()),
-                kvs: Vec::from_iter(only),
-            },
-            None => {
-                let (index, rev) = pinned;
+        let found = match wanted {
+            Wanted::Key(only) => {
+                if let Some(room) = room
+                    && let Some(only) = &only
+                    && values
+                    && only.version.value.len() > ROOMY
+                {
+                    let mut size = Size::default();
+                    size.add(only.key.len(), only.version.value.len());
+                    room.take(size).await?;
+                }
+                Found {
+                    count: u64::from(only.is_some()),
+                    kvs: Vec::from_iter(only),
+                }
+            }
+            Wanted::Span(index, rev) => {
                 if let Some(room) = room
                     && limit > 0
                 {
@@ -142,15 +156,6 @@ impl EmbeddedStore {
                 index.range(&span, rev, limit)
             }
         };
-        if let Some(room) = room
-            && let [only] = &found.kvs[..]
-            && values
-            && only.version.value.len() > ROOMY
-        {
-            let mut size = Size::default();
-            size.add(only.key.len(), only.version.value.len());
-            room.take(size).await?;
-        }
         let more = !range.count_only && (found.kvs.len() as u64) < found.count;
         let kvs = if range.count_only {
             Vec::new()
@@ -180,6 +185,14 @@ impl EmbeddedStore {
             }
         }
     }
+}
+
+/// What a read takes along from under the lock.
+enum Wanted {
+    /// a single key: nothing of the index, which the next put would have to copy
+    Key(Option<Held>),
+    /// a snapshot, and the revision to read it at
+    Span(Index, u64),
 }
 
 /// Values that memory holds for a write to compare or to keep; nobody else may need them.
@@ -307,5 +320,57 @@ impl Store for EmbeddedStore {
             watcher.progress(state.visible);
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::embedded::{Embedded, Options};
+    use crate::{Keyspaces, Op};
+    use parking_lot::Mutex;
+
+    /// Asked for room: whether the index was shared by then.
+    struct Asked(Arc<Loaded>, Mutex<Vec<bool>>);
+
+    #[async_trait]
+    impl Room for Asked {
+        async fn take(&self, _: Size) -> Result<()> {
+            let alone = self.0.state.read().index.is_alone();
+            self.1.lock().push(!alone);
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn only_who_reads_a_span_makes_the_next_put_copy_the_index() {
+        let dir = tempfile::tempdir().expect("dir");
+        let engine = Embedded::open(dir.path(), Options::default()).await;
+        let engine = engine.expect("engine");
+        engine.open("one").await.expect("open");
+        let slot = engine.shared.slots.lock().get("one").cloned();
+        let store = EmbeddedStore::new(engine.shared.clone(), slot.expect("there"));
+        let put = Op::Put {
+            key: "a".into(),
+            value: vec![b'v'; ROOMY + 1].into(),
+            lease: 0,
+        };
+        let txn = Txn {
+            then: vec![put],
+            ..Txn::default()
+        };
+        store.txn(txn).await.expect("put");
+        let asked = Asked(store.readable().await.expect("awake"), Mutex::default());
+        for hi in ["", "b"] {
+            let range = Range {
+                lo: "a".into(),
+                hi: hi.into(),
+                ..Range::default()
+            };
+            let reply = store.range_within(range, &asked).await.expect("range");
+            assert_eq!((reply.count, reply.kvs[0].value.len()), (1, ROOMY + 1));
+        }
+        assert_eq!(*asked.1.lock(), [false, true]);
+        engine.close();
     }
 }
