@@ -96,7 +96,7 @@ fn keep_alive(
         let call = call.clone();
         async move {
             let id = request
-                .map_err(|status| in_go_words(&status, true).unwrap_or(status))?
+                .map_err(|status| in_go_words(&status).unwrap_or(status))?
                 .id;
             // Before the renewal: what is told never lies behind it.
             let header = header(call.head().await?.rev);

@@ -256,10 +256,11 @@ where
         let stream = method(served.clone(), request.into_inner());
         async move { Ok::<_, Status>(Response::new(stream)) }
     });
-    Grpc::new(ProstCodec::<A, Q>::default())
+    let answer = Grpc::new(ProstCodec::<A, Q>::default())
         .max_decoding_message_size(MAX_FRAME)
         .server_streaming(method, request)
-        .await
+        .await;
+    as_grpc_go(answer)
 }
 
 /// One method with a stream each way.
@@ -280,10 +281,11 @@ where
         let stream = method(served.clone(), request.into_inner());
         async move { Ok::<_, Status>(Response::new(stream)) }
     });
-    Grpc::new(ProstCodec::<A, Q>::default())
+    let answer = Grpc::new(ProstCodec::<A, Q>::default())
         .max_decoding_message_size(MAX_FRAME)
         .streaming(method, request)
-        .await
+        .await;
+    as_grpc_go(answer)
 }
 
 /// Who a connection is: a keyspace, or the reason why it gets none.
@@ -318,8 +320,6 @@ impl Peer {
             held: Arc::default(),
             budget,
         };
-        let method = request.uri().path().rsplit('/').next();
-        let streams = method.is_some_and(|method| STREAMS.contains(&method));
         let answer = match call.budget.request().await {
             Ok(permit) => {
                 *call.held.reading.lock() = Some(permit);
@@ -334,19 +334,17 @@ impl Peer {
             Err(refused) => refused.into_http(),
         };
         let held = call.held.clone();
-        as_grpc_go(answer, streams).map(|body| Guarded::new(body, &self.watchdog, Some(held)))
+        answer.map(|body| Guarded::new(body, &self.watchdog, Some(held)))
     }
 }
 
-/// The methods that are not a message for a message.
-const STREAMS: [&str; 4] = ["Watch", "LeaseKeepAlive", "Snapshot", "RangeStream"];
-
-/// A frame that is none, in the words and with the code of etcd's own gRPC library.
-fn as_grpc_go(mut answer: http::Response<Body>, streams: bool) -> http::Response<Body> {
+/// A frame that is none on a method that streams, in the words and with the code of etcd's own
+/// gRPC library; the others read their frames themselves (`unary`).
+fn as_grpc_go(mut answer: http::Response<Body>) -> http::Response<Body> {
     let Some(status) = Status::from_header_map(answer.headers()) else {
         return answer;
     };
-    let Some(status) = in_go_words(&status, streams) else {
+    let Some(status) = in_go_words(&status) else {
         return answer;
     };
     let code = HeaderValue::from(status.code() as i32);
@@ -358,7 +356,7 @@ fn as_grpc_go(mut answer: http::Response<Body>, streams: bool) -> http::Response
 }
 
 /// The same for one status, if it is said otherwise there.
-fn in_go_words(status: &Status, streams: bool) -> Option<Status> {
+fn in_go_words(status: &Status) -> Option<Status> {
     let said = status.message();
     let status = if status.code() == Code::OutOfRange && said.contains("message length too large") {
         let mut numbers = said.split(|c: char| !c.is_ascii_digit());
@@ -368,12 +366,11 @@ fn in_go_words(status: &Status, streams: bool) -> Option<Status> {
             "grpc: received message larger than max ({found} vs. {limit})"
         ))
     } else if status.code() == Code::Internal && said.contains("Unexpected EOF") {
-        match streams {
-            true => Status::internal("unexpected EOF"),
-            false => Status::unknown("EOF"),
-        }
+        Status::internal("unexpected EOF")
     } else if status.code() == Code::Internal && said.contains("failed to decode Protobuf") {
-        Status::internal(format!("grpc: error unmarshalling request: {said}"))
+        Status::internal(format!(
+            "grpc: failed to unmarshal the received message: {said}"
+        ))
     } else {
         return None;
     };

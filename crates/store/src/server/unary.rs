@@ -147,7 +147,8 @@ async fn read(mut body: Incoming) -> Result<Bytes, Status> {
             Ok(all)
         }
         None if all.is_empty() => Err(Status::internal("Missing request message.")),
-        _ => Err(Status::unknown("EOF")),
+        None => Err(Status::unknown("EOF")),
+        Some(_) => Err(Status::unknown("unexpected EOF")),
     }
 }
 

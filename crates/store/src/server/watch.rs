@@ -58,7 +58,7 @@ impl Talk {
                 request = self.requests.next() => match request {
                     Some(Ok(request)) => session.request(request).await,
                     Some(Err(status)) => {
-                        let status = in_go_words(&status, true).unwrap_or(status);
+                        let status = in_go_words(&status).unwrap_or(status);
                         session.answers.push_back(Err(status));
                         None
                     }
@@ -118,6 +118,10 @@ impl Session {
 
     /// Tells the watches that wish it and had no event lately how far they are.
     async fn notify(&mut self) {
+        // Whoever wishes for nothing does not cost the store a question.
+        if !self.watches.values().any(|watch| watch.progress_notify) {
+            return;
+        }
         let Ok(head) = self.store.head().await else {
             return;
         };
