@@ -53,7 +53,11 @@ libfuzzer_sys::fuzz_target!(|source: &str| {
     }
     let this = Val::of(&SELF, &SHAPE).expect("fits");
     let dynamic = Val::of(&SELF, freehold_model::cel::decl::Decl::dynamic()).expect("fits");
-    let values = [("self", this.clone()), ("oldSelf", this.some()), ("x", dynamic)];
+    let values = [
+        ("self", this.clone()),
+        ("oldSelf", this.some()),
+        ("x", dynamic),
+    ];
     let mut ctx = Ctx::new(PER_CALL_LIMIT);
     let result = evaluate(&checked, &&values[..], &mut ctx);
     // The step that goes over the limit is charged, and is the last.

@@ -9,7 +9,8 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let Some(Ok(definition)) = lines.next().map(json::parse) else {
         return;
     };
-    let Ok(compiled) = crd::compile(&definition.value, freehold_model::catalogue::DEFAULT_MINOR) else {
+    let Ok(compiled) = crd::compile(&definition.value, freehold_model::catalogue::DEFAULT_MINOR)
+    else {
         return;
     };
     let Some(Ok(object)) = lines.next().map(json::parse) else {

@@ -22,7 +22,10 @@ fn check(object: &Value) {
             let third = json::parse(&again).expect("own text is read");
             assert_eq!(json::to_vec(&third.value), again);
         }
-        Err(why) => assert!(written.len() > limits::MAX_BODY || why.code == 413, "{why:?}"),
+        Err(why) => assert!(
+            written.len() > limits::MAX_BODY || why.code == 413,
+            "{why:?}"
+        ),
     }
 }
 

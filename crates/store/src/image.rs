@@ -225,8 +225,47 @@ impl Image {
         if ring::digest::digest(&SHA256, body).as_ref() != sum || !body.starts_with(MAGIC) {
             return Err(wrong());
         }
-        decode(&body[MAGIC.len()..]).ok_or_else(wrong)
+        let image = decode(&body[MAGIC.len()..]).ok_or_else(wrong)?;
+        match image.consistent() {
+            true => Ok(image),
+            false => Err(Error::Corrupt("the image contradicts itself".into())),
+        }
     }
+
+    /// Whether it can be what a keyspace was. A file has a checksum, which anybody can make: keys
+    /// out of order would not be found again, and one of ours would be a fence.
+    pub(crate) fn consistent(&self) -> bool {
+        let leases: BTreeSet<_> = self.leases.iter().map(|lease| lease.id).collect();
+        let known = |lease| lease == 0 || leases.contains(&lease);
+        let ours = |kv: &KeyValue| kv.key < FIRST_KEY;
+        (1..=LAST_REV).contains(&self.rev)
+            && leases.len() == self.leases.len()
+            && self.leases.iter().all(|l| lease_fits(l.id, l.granted))
+            && !self.kvs.first().is_some_and(ours)
+            && self.kvs.is_sorted_by(|a, b| a.key < b.key)
+            && self
+                .kvs
+                .iter()
+                .all(|kv| fits(kv, self.rev) && known(kv.lease))
+    }
+}
+
+/// Revisions up to this: they are signed elsewhere, and must be able to grow.
+pub(crate) const LAST_REV: u64 = (i64::MAX >> 1).cast_unsigned();
+
+/// Whether a key can be as it is in a keyspace of this revision.
+pub(crate) fn fits(kv: &KeyValue, rev: u64) -> bool {
+    (1..=limits::MAX_KEY).contains(&kv.key.len())
+        && kv.value.len() <= limits::MAX_VALUE
+        && 0 < kv.version
+        && 0 < kv.create_rev
+        && kv.create_rev <= kv.mod_rev
+        && kv.version <= kv.mod_rev
+        && kv.mod_rev <= rev
+}
+
+pub(crate) fn lease_fits(id: LeaseId, granted: u64) -> bool {
+    limits::check_lease_id(id).is_ok() && limits::check_ttl(granted).is_ok()
 }
 
 fn decode(mut data: &[u8]) -> Option<Image> {
@@ -454,6 +493,69 @@ mod tests {
             data[at] ^= 1;
             assert!(Image::decode(&data).is_err(), "byte {at}");
             data[at] ^= 1;
+        }
+    }
+
+    #[test]
+    fn a_whole_image_of_no_keyspace_is_refused() {
+        let kv = |key: &'static [u8], numbers: [u64; 3], lease| KeyValue {
+            key: Bytes::from_static(key),
+            value: "v".into(),
+            create_rev: numbers[0],
+            mod_rev: numbers[1],
+            version: numbers[2],
+            lease,
+        };
+        let lease = |id, granted| LeaseImage {
+            id,
+            granted,
+            remaining: Duration::from_secs(1),
+        };
+        let image = |rev, kvs: &[KeyValue], leases: &[LeaseImage]| Image {
+            rev,
+            kvs: kvs.to_vec(),
+            leases: leases.to_vec(),
+        };
+        let good = kv(b"a", [2, 7, 3], 9);
+        let whole = image(7, std::slice::from_ref(&good), &[lease(9, 60)]);
+        assert_eq!(Image::decode(&whole.encode()), Ok(whole));
+        let one = |kv: KeyValue| image(7, &[kv], &[lease(9, 60)]);
+        let long = Box::leak(vec![b'a'; limits::MAX_KEY + 1].into_boxed_slice());
+        for (what, wrong) in [
+            (
+                "no order",
+                image(7, &[kv(b"b", [2, 7, 3], 0), kv(b"a", [2, 7, 3], 0)], &[]),
+            ),
+            (
+                "twice",
+                image(7, &[kv(b"b", [2, 7, 3], 0), kv(b"b", [2, 7, 3], 0)], &[]),
+            ),
+            ("a fence", one(kv(b"\0", [2, 7, 3], 0))),
+            ("no key", one(kv(b"", [2, 7, 3], 0))),
+            ("a long key", one(kv(long, [2, 7, 3], 0))),
+            ("never made", one(kv(b"a", [0, 7, 3], 0))),
+            ("deleted", one(kv(b"a", [2, 7, 0], 0))),
+            ("changed before it was made", one(kv(b"a", [7, 2, 1], 0))),
+            (
+                "changed more often than that",
+                one(kv(b"a", [2, 7, u64::MAX], 0)),
+            ),
+            ("changed later", one(kv(b"a", [2, 8, 3], 0))),
+            ("no such lease", one(kv(b"a", [2, 7, 3], 8))),
+            (
+                "a lease twice",
+                image(7, &[], &[lease(9, 60), lease(9, 60)]),
+            ),
+            ("a lease without an id", image(7, &[], &[lease(-1, 60)])),
+            ("a long lease", image(7, &[], &[lease(9, u64::MAX)])),
+            ("no revision", image(0, &[], &[])),
+            (
+                "the last revision",
+                image(u64::MAX, &[good], &[lease(9, 60)]),
+            ),
+        ] {
+            let found = Image::decode(&wrong.encode());
+            assert!(matches!(found, Err(Error::Corrupt(_))), "{what}");
         }
     }
 }

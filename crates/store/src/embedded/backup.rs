@@ -12,7 +12,7 @@ use super::record::{Ciphers, random};
 use super::state::{Lease, Phase, State};
 use super::toc;
 use super::values::{self, Values};
-use super::{Embedded, Options, Shared, blocking, lock_dir, now_ms};
+use super::{Embedded, Options, Shared, blocking, lock_dir, now_ms, wanted};
 use crate::{Error, Head, Image, Result};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -62,7 +62,7 @@ impl Embedded {
         }
         let (shared, target) = (self.shared.clone(), target.to_owned());
         let ciphers = Ciphers::new(key);
-        blocking(move || {
+        wanted(move |gone| {
             let _pin = loaded.values.pin();
             let source = shared.copy(&slot, &loaded)?;
             let (mut rev, mut leases) = (source.rev, source.leases.clone());
@@ -88,7 +88,7 @@ impl Embedded {
             };
             let mut keep = Keep::everything(loaded.values());
             let disk = &*shared.options.disk;
-            let mut pace = Pace::new(&|| false);
+            let mut pace = Pace::new(&|| false).until(gone);
             let later = Some(&mut later as checkpoint::Later<'_>);
             checkpoint::write_to(disk, &target, seal, &source, &mut keep, &mut pace, later)?;
             Ok(head)
@@ -102,7 +102,7 @@ impl Embedded {
         let old = self.shared.slots.lock().get(id).cloned();
         let (shared, id, source) = (self.shared.clone(), id.to_owned(), source.to_owned());
         let ciphers = Ciphers::new(key);
-        blocking(move || shared.restore(&id, old, &source, &ciphers)).await
+        wanted(move |gone| shared.restore(&id, old, &source, &ciphers, gone)).await
     }
 
     /// Makes a new keyspace with exactly this content.
@@ -140,7 +140,7 @@ impl Embedded {
         let rebuilt = state.rebuild();
         rebuilt.ok_or_else(|| Error::Invalid("the image contradicts itself".into()))?;
         let (shared, id) = (self.shared.clone(), id.to_owned());
-        blocking(move || shared.install(&id, known, state, false)).await
+        wanted(move |gone| shared.install(&id, known, state, false, gone)).await
     }
 
     /// Reads everything in a directory that no engine uses and says what is damaged.
@@ -192,26 +192,28 @@ impl Shared {
         old: Option<Arc<Slot>>,
         source: &Path,
         ciphers: &Ciphers,
+        gone: &dyn Fn() -> bool,
     ) -> Result<Head> {
         let seal = Seal {
             cipher: &ciphers.checkpoint,
             number: 0,
         };
         let state = opening::read_from(source, seal)?;
-        self.install(id, old, state, true)
+        self.install(id, old, state, true, gone)
     }
 
     /// Puts a state in the place of a keyspace. What somebody has written to is replaced only
-    /// if `over` says so, and then by a higher revision.
+    /// if `over` says so, and then by a higher revision. Nothing is changed when it is given up.
     fn install(
         self: &Arc<Self>,
         id: &str,
         old: Option<Arc<Slot>>,
         mut state: State,
         over: bool,
+        gone: &dyn Fn() -> bool,
     ) -> Result<Head> {
         let Some(old) = old else {
-            return self.place(id, None, &mut state);
+            return self.place(id, None, &mut state, gone);
         };
         let head = {
             let _busy = old.busy.blocking_lock();
@@ -237,7 +239,7 @@ impl Shared {
                     state.applied = state.visible;
                     state.compacted = state.visible;
                 }
-                self.place(id, Some(&old), &mut state)
+                self.place(id, Some(&old), &mut state, gone)
             };
             if let (Err(_), Some(loaded), Some(last)) = (&placed, &loaded, &last) {
                 last.give_back(&mut loaded.state.write());
@@ -251,7 +253,13 @@ impl Shared {
 
     /// Writes a state as a keyspace that is new, or in the place of another. The caller holds
     /// `busy` of that.
-    fn place(&self, id: &str, old: Option<&Slot>, state: &mut State) -> Result<Head> {
+    fn place(
+        &self,
+        id: &str,
+        old: Option<&Slot>,
+        state: &mut State,
+        gone: &dyn Fn() -> bool,
+    ) -> Result<Head> {
         let entry = CatalogEntry {
             id: id.into(),
             number: u64::from_le_bytes(random()?),
@@ -273,19 +281,22 @@ impl Shared {
             inline_bytes: self.options.inline_bytes,
             again: false,
         };
-        let written =
-            checkpoint::write(&target, &source, &mut Pace::new(&|| true)).and_then(|()| {
-                self.register(entry.number, &data_key, |catalog, key| {
-                    match old {
-                        Some(old) => catalog.replace(old.number, &entry, key)?,
-                        // Somebody else may have been faster.
-                        None if self.slots.lock().contains_key(id) => return Err(not_empty(id)),
-                        None => catalog.add(&entry, key)?,
-                    }
-                    self.slots.lock().insert(slot.id.clone(), slot.clone());
-                    Ok(())
-                })
-            });
+        let mut pace = Pace::new(&|| true).until(gone);
+        let written = checkpoint::write(&target, &source, &mut pace).and_then(|()| {
+            if gone() {
+                return Err(checkpoint::abandoned());
+            }
+            self.register(entry.number, &data_key, |catalog, key| {
+                match old {
+                    Some(old) => catalog.replace(old.number, &entry, key)?,
+                    // Somebody else may have been faster.
+                    None if self.slots.lock().contains_key(id) => return Err(not_empty(id)),
+                    None => catalog.add(&entry, key)?,
+                }
+                self.slots.lock().insert(slot.id.clone(), slot.clone());
+                Ok(())
+            })
+        });
         if let Err(error) = written {
             self.remove_files(entry.number);
             return Err(error);

@@ -18,7 +18,7 @@ use super::log::unavailable;
 use super::record::{Cipher, Ciphers, TAG, put_bytes, put_u32, put_u64, random};
 use super::state::{Lease, Phase, State};
 use super::values::{self, Extent, Held, SMALL, Spot, Value, Values};
-use crate::{LeaseId, Result};
+use crate::{Error, LeaseId, Result};
 use bytes::Bytes;
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -105,6 +105,8 @@ pub(crate) struct Pace<'a> {
     pub(crate) urgent: &'a dyn Fn() -> bool,
     /// somebody may wait for the disk
     gentle: &'a dyn Fn() -> bool,
+    /// nobody waits for it any more
+    unwanted: &'a dyn Fn() -> bool,
     since: Instant,
 }
 
@@ -113,6 +115,7 @@ impl<'a> Pace<'a> {
         Self {
             urgent,
             gentle: &|| false,
+            unwanted: &|| false,
             since: Instant::now(),
         }
     }
@@ -121,17 +124,31 @@ impl<'a> Pace<'a> {
         Self { gentle, ..self }
     }
 
+    /// Ends half-way when this says so.
+    pub(crate) fn until(self, unwanted: &'a dyn Fn() -> bool) -> Self {
+        Self { unwanted, ..self }
+    }
+
     /// Bytes of values to write together.
     fn chunk(&self) -> usize {
         if (self.gentle)() { CHUNK_GENTLY } else { CHUNK }
     }
 
-    fn pause(&mut self) {
+    fn pause(&mut self) -> Result<()> {
+        if (self.unwanted)() {
+            return Err(abandoned());
+        }
         if !(self.urgent)() {
             std::thread::sleep(self.since.elapsed());
         }
         self.since = Instant::now();
+        Ok(())
     }
+}
+
+/// What nobody is told.
+pub(crate) fn abandoned() -> Error {
+    Error::Unavailable("nobody waits for it any more".into())
 }
 
 struct Writer<'a> {
@@ -165,13 +182,13 @@ impl Writer<'_> {
             }
             if let Some(values) = keep.writer.as_mut().filter(|v| v.waiting() >= chunk) {
                 values.flush().map_err(io)?;
-                pace.pause();
+                pace.pause()?;
                 chunk = pace.chunk();
             }
             if plain.len() >= BLOCK {
                 self.block(&plain, false).map_err(io)?;
                 plain.clear();
-                pace.pause();
+                pace.pause()?;
             }
         }
         if !plain.is_empty() {

@@ -53,7 +53,7 @@ impl fmt::Display for Wrapping {
 
 /// One key of the ring.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Entry {
+pub(crate) struct Entry {
     id: u32,
     at: Wrapping,
     /// what the plugin made of it
@@ -358,7 +358,7 @@ fn make_key(path: &Path) -> Result<[u8; 32]> {
     Ok(key)
 }
 
-fn encode(entries: &[Entry]) -> Vec<u8> {
+pub(crate) fn encode(entries: &[Entry]) -> Vec<u8> {
     let length = |n: usize| u32::try_from(n).expect("keys are few and small");
     let mut out = MAGIC.to_vec();
     put_u32(&mut out, length(entries.len()));
@@ -390,7 +390,7 @@ fn encode(entries: &[Entry]) -> Vec<u8> {
     out
 }
 
-fn decode(data: &[u8]) -> Option<Vec<Entry>> {
+pub(crate) fn decode(data: &[u8]) -> Option<Vec<Entry>> {
     let (body, crc) = data.split_at_checked(data.len().checked_sub(4)?)?;
     if crc != crc32fast::hash(body).to_le_bytes() {
         return None;

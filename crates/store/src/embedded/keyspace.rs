@@ -214,9 +214,12 @@ impl Tail<'_> {
         let (Some(first), Some(last)) = (window.first(), window.last()) else {
             return Ok(Vec::new());
         };
-        let data = reading
-            .read(self, first, last.offset + last.len - first.offset)
-            .map_err(|e| unavailable(&e))?;
+        let data = reading.read(self, first, last.offset + last.len - first.offset);
+        let data = data.map_err(|error| match error.kind() {
+            // A table of contents may say what its segment does not have.
+            io::ErrorKind::UnexpectedEof => self.damaged(first),
+            _ => unavailable(&error),
+        })?;
         let mut open = |place: &Place| {
             let from = place.offset - first.offset;
             let sealed = data.get_mut(from..from + place.len)?;

@@ -34,6 +34,9 @@ pub(crate) const ZERO_STEP: usize = 256 << 10;
 /// Room in the log that puts leave to deletions and compactions on a full disk.
 pub(crate) const RESERVE: usize = 1 << 20;
 
+/// Batches have numbers up to this: nothing that is added to one overflows.
+pub(crate) const LAST_BATCH: u64 = u64::MAX >> 1;
+
 /// Where a record is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
@@ -112,7 +115,7 @@ impl Batch {
         self.bytes.truncate(body - RECORD_HEADER);
     }
 
-    fn seal(&mut self, segment: u64, number: u64) {
+    pub(crate) fn seal(&mut self, segment: u64, number: u64) {
         let len = u32::try_from(self.bytes.len() - BATCH_HEADER).expect("a batch is bounded");
         self.bytes.resize(self.size() - 4, 0);
         self.bytes.extend_from_slice(&end_mark(segment));
@@ -257,7 +260,7 @@ impl Log {
     }
 }
 
-fn create_segment(
+pub(crate) fn create_segment(
     disk: &dyn Disk,
     dir: &Path,
     (segment, first): (u64, u64),
@@ -574,7 +577,7 @@ pub(crate) fn segment_header(segment: u64, data: &[u8]) -> Option<Header> {
     let table = (reader.u32()?, reader.u32()?);
     (magic == SEGMENT_MAGIC
         && number == segment
-        && first > 0
+        && (1..=LAST_BATCH).contains(&first)
         && crc == crc32fast::hash(body).to_le_bytes())
     .then_some(Header { first, table })
 }

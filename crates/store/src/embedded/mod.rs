@@ -18,6 +18,8 @@ mod checkpoint;
 mod checkpointer;
 mod commit;
 pub mod disk;
+#[doc(hidden)]
+pub mod fuzzing;
 mod index;
 mod keyring;
 mod keys;
@@ -235,6 +237,18 @@ async fn blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(work)
         .await
         .unwrap_or_else(|e| Err(Error::Unavailable(format!("interrupted: {e}"))))
+}
+
+/// The same for work that is given up, at the next good place, when nobody waits for it any more:
+/// it is told so by what it gets.
+async fn wanted<T: Send + 'static>(
+    work: impl FnOnce(&dyn Fn() -> bool) -> Result<T> + Send + 'static,
+) -> Result<T> {
+    let waiting = Arc::new(());
+    let told = Arc::downgrade(&waiting);
+    let done = blocking(move || work(&|| told.strong_count() == 0)).await;
+    drop(waiting);
+    done
 }
 
 /// A directory that this process has.

@@ -7,8 +7,9 @@ use super::keyspace::Slot;
 use super::log::unavailable;
 use super::record::{Cipher, Reader, TAG};
 use super::state::{Lease, State, Sums};
-use super::values::{Extent, Run, Spot, Value, Values};
-use crate::{Error, Result};
+use super::values::{Extent, Held, Run, Spot, Value, Values};
+use crate::image::{LAST_REV, fits, lease_fits};
+use crate::{Error, Result, limits};
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -62,9 +63,32 @@ pub(crate) fn read_from(path: &Path, seal: Seal<'_>) -> Result<State> {
     })?;
     state
         .adopt(sums.into_iter())
-        .filter(|()| extent.generation == 0)
+        .filter(|()| extent.generation == 0 && consistent(&state))
         .ok_or_else(|| Error::Corrupt(format!("{name} contradicts itself")))?;
     Ok(state)
+}
+
+/// Whether a state can be what a keyspace was: who has a backup's key may have written anything.
+fn consistent(state: &State) -> bool {
+    let keys = state.index.entries().map(|entry| &entry.key);
+    (1..=LAST_REV).contains(&state.applied)
+        && state.compacted <= state.applied
+        && state.leases.iter().all(|(id, l)| lease_fits(*id, l.ttl))
+        && keys.is_sorted_by(|a, b| a < b)
+        && state.index.entries().all(|entry| {
+            let fit = |version: &Version| {
+                let held = Held {
+                    key: entry.key.clone(),
+                    version: version.clone(),
+                };
+                version.value.len() <= limits::MAX_VALUE
+                    && match version.alive() {
+                        true => fits(&held.key_only(), state.applied),
+                        false => (1..=state.applied).contains(&version.mod_rev),
+                    }
+            };
+            entry.versions().all(fit) && entry.versions().is_sorted_by(|a, b| a.mod_rev < b.mod_rev)
+        })
 }
 
 /// What a checkpoint holds: the state without its sums, those of its parts, where values are,
@@ -225,7 +249,7 @@ fn walk(file: &mut dyn DiskFile) -> io::Result<(bool, [u8; 8], Vec<Block>)> {
         file.read_at(&mut header, at)?;
         let [len @ .., last] = header;
         let len = u32::from_le_bytes(len) as usize;
-        if len < TAG {
+        if len < TAG || last > 1 {
             return Err(damage());
         }
         at += header.len() as u64;

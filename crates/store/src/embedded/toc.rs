@@ -6,7 +6,7 @@
 //! offset, len` of each record, then a CRC of it all.
 
 use super::disk::Disk;
-use super::log::{Place, SEGMENT_HEADER, segment_header, segment_path};
+use super::log::{LAST_BATCH, Place, SEGMENT_HEADER, segment_header, segment_path};
 use super::record::{Reader, put_u64};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -115,9 +115,13 @@ fn decode(data: &[u8]) -> Option<Toc> {
             offset: usize::try_from(at >> 32).ok()?,
             len: usize::try_from(at & u64::from(u32::MAX)).ok()?,
         };
+        // Whoever reads a record makes room for it first.
+        if (place.offset + place.len) as u64 > toc.end {
+            return None;
+        }
         toc.records.push((keyspace, place));
     }
-    reader.0.is_empty().then_some(toc)
+    (reader.0.is_empty() && toc.last <= LAST_BATCH).then_some(toc)
 }
 
 #[cfg(test)]

@@ -34,7 +34,7 @@ pub(super) fn own(bytes: &Bytes) -> Bytes {
     Bytes::copy_from_slice(bytes)
 }
 
-async fn read(call: Call, request: RangeRequest) -> Result<RangeResponse, Status> {
+pub(super) async fn read(call: Call, request: RangeRequest) -> Result<RangeResponse, Status> {
     range::check(&request)?;
     let reply = call.range(range::contract(&request)).await?;
     let head = header(reply.head_rev);
@@ -81,7 +81,7 @@ async fn one(call: &Call, op: Op, prev: bool) -> Result<(Option<OpResult>, u64),
     Ok((reply.results.pop(), reply.rev))
 }
 
-async fn put(call: Call, request: PutRequest) -> Result<PutResponse, Status> {
+pub(super) async fn put(call: Call, request: PutRequest) -> Result<PutResponse, Status> {
     check_put(&request)?;
     check_size(&request)?;
     let (result, rev) = one(&call, put_op(&request), request.prev_kv).await?;
@@ -95,7 +95,7 @@ async fn put(call: Call, request: PutRequest) -> Result<PutResponse, Status> {
     })
 }
 
-async fn delete_range(
+pub(super) async fn delete_range(
     call: Call,
     request: DeleteRangeRequest,
 ) -> Result<DeleteRangeResponse, Status> {
@@ -126,7 +126,10 @@ pub(super) fn deleted(result: Option<OpResult>, with_prev: bool) -> DeleteRangeR
     }
 }
 
-async fn compact(call: Call, request: CompactionRequest) -> Result<HeaderResponse, Status> {
+pub(super) async fn compact(
+    call: Call,
+    request: CompactionRequest,
+) -> Result<HeaderResponse, Status> {
     let to = rev(request.revision);
     call.store.compact(to).await.map_err(status)?;
     Ok(HeaderResponse {

@@ -28,7 +28,10 @@ pub(super) async fn dispatch(
     }
 }
 
-async fn grant(call: Call, request: LeaseGrantRequest) -> Result<LeaseGrantResponse, Status> {
+pub(super) async fn grant(
+    call: Call,
+    request: LeaseGrantRequest,
+) -> Result<LeaseGrantResponse, Status> {
     if request.ttl > int(crate::limits::MAX_TTL) {
         return Err(Status::out_of_range("etcdserver: too large lease TTL"));
     }
@@ -48,14 +51,17 @@ async fn grant(call: Call, request: LeaseGrantRequest) -> Result<LeaseGrantRespo
     })
 }
 
-async fn revoke(call: Call, request: LeaseRevokeRequest) -> Result<HeaderResponse, Status> {
+pub(super) async fn revoke(
+    call: Call,
+    request: LeaseRevokeRequest,
+) -> Result<HeaderResponse, Status> {
     call.store.lease_revoke(request.id).await.map_err(status)?;
     Ok(HeaderResponse {
         header: header(call.head().await?.rev),
     })
 }
 
-async fn time_to_live(
+pub(super) async fn time_to_live(
     call: Call,
     request: LeaseTimeToLiveRequest,
 ) -> Result<LeaseTimeToLiveResponse, Status> {
@@ -80,7 +86,7 @@ async fn time_to_live(
     }
 }
 
-async fn leases(call: Call, _: Empty) -> Result<LeaseLeasesResponse, Status> {
+pub(super) async fn leases(call: Call, _: Empty) -> Result<LeaseLeasesResponse, Status> {
     let leases = call.store.leases().await.map_err(status)?;
     Ok(LeaseLeasesResponse {
         header: header(call.head().await?.rev),

@@ -18,6 +18,8 @@ mod accept;
 mod bolt;
 mod budget;
 mod convert;
+#[doc(hidden)]
+pub mod fuzzing;
 mod guard;
 mod kv;
 mod lease;

@@ -1,6 +1,7 @@
 //! The Watch service: many watches on one stream, in the order the protocol promises.
 
 use super::convert::status;
+use super::kv::own;
 use super::{Call, MAX_REQUEST, header, in_go_words};
 use crate::proto::{self, WatchCreate, WatchRequest, WatchResponse, WatchUnion, int, rev};
 use crate::{Result, Store, Watch, WatchItem, span::Span};
@@ -190,13 +191,8 @@ impl Session {
             let why = "etcdserver: mvcc: required revision has been compacted";
             return self.refuse(head, why);
         }
-        let lo = if create.key.is_empty() {
-            Bytes::from_static(&[0])
-        } else {
-            create.key
-        };
-        let span = Span::new(lo.clone(), create.range_end.clone());
-        if span.is_empty() {
+        let watch = contract(&create);
+        if Span::new(watch.lo.clone(), watch.hi.clone()).is_empty() {
             return self.refuse(head, "mvcc: watcher range is empty");
         }
         let wanted = create.watch_id;
@@ -209,12 +205,6 @@ impl Session {
             return self.refuse(head, why);
         }
         let id = if wanted == 0 { self.free_id() } else { wanted };
-        let watch = Watch {
-            lo,
-            hi: create.range_end,
-            start_rev: rev(create.start_revision),
-            prev_kv: create.prev_kv,
-        };
         let start_rev = watch.start_rev;
         let stream = match self.store.watch(watch).await {
             Ok(stream) => stream,
@@ -385,6 +375,20 @@ impl Session {
     }
 }
 
+/// What is watched, as long as the watch is there: nothing of the frame that it came in.
+fn contract(create: &WatchCreate) -> Watch {
+    let lo = match create.key.is_empty() {
+        true => Bytes::from_static(&[0]),
+        false => own(&create.key),
+    };
+    Watch {
+        lo,
+        hi: own(&create.range_end),
+        start_rev: rev(create.start_revision),
+        prev_kv: create.prev_kv,
+    }
+}
+
 /// Splits what is larger than a request may be; a single event stays whole.
 fn fragments(whole: WatchResponse) -> Vec<WatchResponse> {
     if whole.encoded_len() < MAX_REQUEST || whole.events.len() < 2 {
@@ -417,5 +421,32 @@ fn event(event: crate::Event) -> proto::Event {
         r#type: i32::from(event.deleted),
         kv: Some(event.kv.into()),
         prev_kv: event.prev.map(Into::into),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_watch_holds_nothing_of_the_frame_that_it_came_in() {
+        let mut frame = Vec::new();
+        let create = WatchCreate {
+            key: "a".into(),
+            range_end: "z".into(),
+            start_revision: 3,
+            ..Default::default()
+        };
+        create.encode(&mut frame).expect("room");
+        // A field that nobody knows.
+        frame.extend([0x7a, 0x80, 0x80, 0x40]);
+        frame.resize(frame.len() + (1 << 20), 0);
+        let mut frame = Bytes::from(frame);
+        let create = WatchCreate::decode(&mut frame).expect("a message");
+        assert!(!create.key.is_unique(), "it is a slice of the frame");
+        let watch = contract(&create);
+        assert!(watch.lo.is_unique() && watch.hi.is_unique());
+        assert_eq!((&watch.lo[..], &watch.hi[..]), (&b"a"[..], &b"z"[..]));
+        assert_eq!(watch.start_rev, 3);
     }
 }

@@ -8,6 +8,7 @@
 
 mod backup;
 mod backup_kill;
+mod bounds;
 mod certificates;
 mod checkpoint_faults;
 mod contract;
@@ -20,6 +21,8 @@ mod etcd;
 mod fault_disk;
 mod faults;
 mod fsck;
+mod given_up;
+mod hostile_files;
 mod keys;
 mod kms_plugin;
 mod kube_apiserver;
