@@ -4,7 +4,6 @@
 use freehold_model::{json, yaml};
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
-    let _ = yaml::parse_stream(bytes);
     if let Ok(read) = yaml::parse(bytes) {
         let written = json::to_vec(&read.value);
         let again = json::to_vec(&json::parse(&written).expect("own text is read").value);

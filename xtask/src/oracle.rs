@@ -1,7 +1,6 @@
 //! Random requests through upstream's own code and through crate model, side by side.
 
-use crate::sh;
-use crate::upstream::VERSION;
+use crate::{sh, upstream};
 use anyhow::{Context as _, Result, bail};
 use std::process::{Command, Stdio};
 
@@ -25,18 +24,7 @@ pub(crate) fn run(args: &[&str]) -> Result<()> {
         };
         judge_args.extend([name.to_owned(), (*value).to_owned()]);
     }
-    let judge = sh::cache_dir()?
-        .join("upstream")
-        .join(VERSION)
-        .join("judge");
-    let mut build = Command::new("go");
-    build
-        .current_dir("upstream")
-        .env("CGO_ENABLED", "0")
-        .args(["build", "-o"])
-        .arg(&judge)
-        .arg("./cmd/judge");
-    sh::run_command(&mut build)?;
+    let judge = upstream::judge()?;
     let mut theirs = Command::new(&judge)
         .args(&judge_args)
         .stdout(Stdio::piped())

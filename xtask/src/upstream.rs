@@ -2,7 +2,7 @@
 
 use crate::sh;
 use anyhow::{Context as _, Result, bail};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 pub(crate) const VERSION: &str = "v1.36.3";
@@ -51,7 +51,17 @@ pub(crate) fn build() -> Result<()> {
         };
         program_into("upstream/etcd", program, "-s -w", &out.join(name))?;
     }
+    judge()?;
     sh::say(format!("upstream {VERSION} is in {}", out.display()))
+}
+
+/// What judges crate model. It changes with this repository: Go knows whether it has to be built anew.
+pub(crate) fn judge() -> Result<PathBuf> {
+    let out = sh::cache_dir()?.join("upstream").join(VERSION);
+    std::fs::create_dir_all(&out).with_context(|| format!("cannot create {}", out.display()))?;
+    let target = out.join("judge");
+    go_build("upstream", "judge", "-s -w", &target)?;
+    Ok(target)
 }
 
 /// Builds `cmd/<program>` of a Go module unless it is there.
@@ -59,6 +69,10 @@ fn program_into(module: &str, program: &str, flags: &str, target: &Path) -> Resu
     if target.is_file() {
         return sh::say(format!("{program}: in the cache"));
     }
+    go_build(module, program, flags, target)
+}
+
+fn go_build(module: &str, program: &str, flags: &str, target: &Path) -> Result<()> {
     let mut command = Command::new("go");
     command.current_dir(module).env("CGO_ENABLED", "0");
     command

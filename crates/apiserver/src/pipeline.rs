@@ -45,7 +45,7 @@ impl Call {
     pub(crate) fn warn(&self, text: impl Into<String>) {
         let mut all = self.warnings.lock();
         let text = text.into();
-        if all.len() < 64 && !all.contains(&text) {
+        if all.len() < 256 && !all.contains(&text) {
             all.push(text);
         }
     }

@@ -257,10 +257,8 @@ impl Call {
     }
 
     fn warn_of(&self, value: &Value, old: Option<&Value>) {
-        if self.info.subresource.is_empty() && self.resource.custom.is_none() {
-            for text in warnings::of_object(&self.resource, value, old) {
-                self.warn(text);
-            }
+        for text in warnings::of_object(&self.resource, &self.info.subresource, value, old) {
+            self.warn(text);
         }
     }
 

@@ -40,10 +40,15 @@ pub(crate) fn bytes(
     response
 }
 
-/// `Warning: 299 - "text"`, quoted as apimachinery `pkg/util/net/http.go` does.
+/// So much of a warning is shown where all of them are too long.
+const CUT: usize = 256;
+/// So many characters of warnings a client is shown.
+const ALL: usize = 4096;
+
+/// `Warning: 299 - "text"`, quoted as apimachinery `pkg/util/net/http.go` does, at most as many as apiserver
+/// `pkg/endpoints/filters/warning.go` shows.
 pub(crate) fn add_warnings(response: &mut Response<Body>, warnings: &[String]) {
-    let mut total = 0;
-    for w in warnings {
+    for w in shown(warnings) {
         let clean: String = w
             .chars()
             .map(|c| if c.is_control() { ' ' } else { c })
@@ -52,15 +57,39 @@ pub(crate) fn add_warnings(response: &mut Response<Body>, warnings: &[String]) {
             "299 - \"{}\"",
             clean.replace('\\', "\\\\").replace('"', "\\\"")
         );
-        total += text.len();
-        // As upstream: beyond 4 KiB in all, further warnings are left out.
-        if total > 4096 {
-            return;
-        }
         if let Ok(v) = HeaderValue::from_bytes(text.as_bytes()) {
             response.headers_mut().append(WARNING, v);
         }
     }
+}
+
+/// All of them, or the beginnings of the first ones.
+fn shown(warnings: &[String]) -> Vec<&str> {
+    let length = |text: &str| text.chars().count();
+    let mut total = 0;
+    let fit = warnings.iter().take_while(|w| {
+        total += length(w);
+        total <= ALL
+    });
+    let whole: Vec<&str> = fit.map(String::as_str).collect();
+    if whole.len() == warnings.len() {
+        return whole;
+    }
+    let cut = |text: &'_ str| {
+        text.char_indices()
+            .nth(CUT)
+            .map_or(text.len(), |(end, _)| end)
+    };
+    let first = whole.len() + 1;
+    let mut written = 0;
+    let cut = warnings.iter().enumerate().map(|(i, w)| (i, &w[..cut(w)]));
+    cut.take_while(|(i, w)| {
+        let goes = *i < first || written < ALL;
+        written += length(w);
+        goes
+    })
+    .map(|(_, w)| w)
+    .collect()
 }
 
 impl Call {
@@ -248,4 +277,20 @@ pub(crate) fn success(name: &str, group: &str, plural: &str, uid: &str) -> Value
         "status": "Success",
         "details": (Value::Object(details))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn warnings_that_are_too_long_are_cut_as_upstream_cuts_them() {
+        let few = vec!["é".repeat(4096)];
+        assert_eq!(shown(&few), few);
+        let one = vec!["é".repeat(4097)];
+        assert_eq!(shown(&one), ["é".repeat(256)]);
+        let many: Vec<String> = (0..40).map(|i| format!("{i:0300}")).collect();
+        let all = shown(&many);
+        assert_eq!((all.len(), all[15].len()), (16, 256));
+    }
 }

@@ -28,6 +28,7 @@ pub mod strategic;
 pub mod strict;
 pub mod table;
 pub mod time;
+mod time_zones;
 pub mod validate;
 pub mod value;
 pub mod warnings;

@@ -73,43 +73,6 @@ pub fn validate_update(resource: &Resource, new: &Value, old: &Value) -> Vec<Fie
     errors
 }
 
-/// Whether an update may leave `metadata.resourceVersion` out (`AllowUnconditionalUpdate` of the
-/// kind's `strategy.go`); otherwise the server answers [`missing_resource_version`].
-#[must_use]
-pub fn allows_unconditional_update(resource: &Resource) -> bool {
-    resource.custom.is_none()
-        && !matches!(
-            (resource.group.as_str(), resource.kind.as_str()),
-            (
-                "admissionregistration.k8s.io"
-                    | "apiextensions.k8s.io"
-                    | "apiregistration.k8s.io"
-                    | "coordination.k8s.io"
-                    | "internal.apiserver.k8s.io"
-                    | "node.k8s.io"
-                    | "policy"
-                    | "storagemigration.k8s.io",
-                _
-            ) | (
-                "certificates.k8s.io",
-                "PodCertificateRequest" | "ClusterTrustBundle"
-            ) | ("resource.k8s.io", "ResourcePoolStatusRequest")
-                | (
-                    "storage.k8s.io",
-                    "CSIDriver" | "CSIStorageCapacity" | "VolumeAttachment" | "CSINode"
-                )
-        )
-}
-
-#[must_use]
-pub fn missing_resource_version() -> FieldError {
-    FieldError::invalid_str(
-        "metadata.resourceVersion",
-        "",
-        "must be specified for an update",
-    )
-}
-
 fn of(object: &Value) -> Option<&Map> {
     object.get("metadata").and_then(Value::as_object)
 }

@@ -29,11 +29,8 @@ pub fn parse(bytes: &[u8]) -> Result<Decoded, ApiError> {
     Ok(first)
 }
 
-/// Parses every document of a stream (for files given to tools, not requests).
-///
-/// # Errors
-/// As [`parse`].
-pub fn parse_stream(bytes: &[u8]) -> Result<Vec<Decoded>, ApiError> {
+/// Every document of a stream.
+fn parse_stream(bytes: &[u8]) -> Result<Vec<Decoded>, ApiError> {
     if bytes.len() > limits::MAX_BODY {
         return Err(ApiError::too_large(format!(
             "Request entity too large: limit is {}",

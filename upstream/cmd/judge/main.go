@@ -7,6 +7,7 @@
 //	create      an object, prepared by its strategy; errors
 //	update      as create, with the object before
 //	status      as update, for the status subresource
+//	warn        an object that is not refused, the one before or -, the subresource; warnings, a JSON list
 //	json, merge, strategic   an object, a patch; the result, or !error
 //	apply, applied-status, updated   the live object or -, manager, force, body; the result, or !error
 //
@@ -15,6 +16,10 @@
 // upstream accepts are grown further.
 //
 //	judge -seed N -lines N [-kind K] [-sort S,S]
+//
+// With -decode it reads protobuf in base64, an object a line, and writes each in JSON, or !error.
+//
+//	judge -decode < LINES
 package main
 
 import (
@@ -71,7 +76,12 @@ func main() {
 	lines := flag.Int("lines", 1000, "stop after as many")
 	only := flag.String("kind", "", "only these kinds, with commas between")
 	sorts := flag.String("sort", "", "only these sorts, with commas between")
+	read := flag.Bool("decode", false, "read protobuf from standard input and write JSON")
 	flag.Parse()
+	if *read {
+		readProtobuf()
+		return
+	}
 	// It complains on its own account of what it is asked to judge.
 	klog.SetLogger(logr.Discard())
 	capabilities.Initialize(capabilities.Capabilities{AllowPrivileged: true})
@@ -160,6 +170,16 @@ func (j *judge) line(sort string, k *kind, parts ...string) {
 	j.out.WriteByte('\n')
 }
 
+// Whether one of these sorts is asked for.
+func (j *judge) wants(sorts ...string) bool {
+	for _, s := range sorts {
+		if j.sorts[s] {
+			return true
+		}
+	}
+	return len(j.sorts) == 0
+}
+
 // What upstream's code does when it trips: nothing is said of it.
 func quietly(do func()) {
 	defer func() { _ = recover() }()
@@ -171,10 +191,18 @@ func (j *judge) round(k *kind) {
 	i := r.Intn(len(k.good))
 	object := clone(k.good[i]).(map[string]any)
 	mutate(object, k.t, j.known, r, 1+r.Intn(3))
+	if r.Intn(4) == 0 {
+		provoke(object, k, r)
+	}
 	quietly(func() { j.created(k, object) })
-	quietly(func() { j.updated(k, i) })
-	if k.strategy.Status != nil {
+	if j.wants("update", "warn") {
+		quietly(func() { j.updated(k, i) })
+	}
+	if k.strategy.Status != nil && j.wants("status", "warn", "applied-status") {
 		quietly(func() { j.statusUpdated(k, i) })
+	}
+	if !j.wants("json", "merge", "strategic", "apply", "applied-status", "updated") {
+		return
 	}
 	other := k.stored[r.Intn(len(k.stored))]
 	changed := clone(k.stored[i]).(map[string]any)

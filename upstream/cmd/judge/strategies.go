@@ -1,10 +1,13 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"os"
+	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -68,6 +71,30 @@ func (i internal) protobuf() string {
 	var out bytes.Buffer
 	must(legacyscheme.Codecs.EncoderForVersion(protobufs, i.gvk.GroupVersion()).Encode(i.object, &out))
 	return base64.StdEncoding.EncodeToString(out.Bytes())
+}
+
+// What upstream reads out of protobuf that others wrote.
+func readProtobuf() {
+	lines := bufio.NewScanner(os.Stdin)
+	lines.Buffer(nil, 64<<20)
+	out := bufio.NewWriterSize(os.Stdout, 1<<20)
+	for lines.Scan() {
+		raw, err := base64.StdEncoding.DecodeString(lines.Text())
+		must(err)
+		object, _, err := protobufs.Decode(raw, nil, nil)
+		if err == nil {
+			var shown bytes.Buffer
+			if err = serializer.Encode(object, &shown); err == nil {
+				out.Write(bytes.TrimSpace(shown.Bytes()))
+			}
+		}
+		if err != nil {
+			out.WriteString("!" + strings.ReplaceAll(err.Error(), "\n", " "))
+		}
+		out.WriteByte('\n')
+	}
+	must(lines.Err())
+	must(out.Flush())
 }
 
 func (i internal) meta() metav1.Object {
@@ -159,6 +186,10 @@ func (j *judge) created(k *kind, object map[string]any) {
 	if len(errors) > 0 {
 		return
 	}
+	quietly(func() {
+		warnings := k.strategy.Main.WarningsOnCreate(decoded.context("create", ""), decoded.object)
+		j.line("warn", k, stored, "-", "", text(list(warnings)))
+	})
 	j.known.learn(object, k.t, "", j.r)
 	var tree map[string]any
 	must(json.Unmarshal([]byte(stored), &tree))
@@ -204,13 +235,22 @@ func (j *judge) existing(k *kind, i int) map[string]any {
 
 func (j *judge) updated(k *kind, i int) {
 	old := j.existing(k, i)
+	if j.r.Intn(4) == 0 {
+		provoke(old, k, j.r)
+	}
 	changed := clone(old).(map[string]any)
+	if j.r.Intn(8) == 0 {
+		provoke(changed, k, j.r)
+	}
 	mutate(changed, k.t, j.known, j.r, 1+j.r.Intn(2))
 	j.update("update", k, k.strategy.Main, old, changed)
 }
 
 func (j *judge) statusUpdated(k *kind, i int) {
 	old := j.existing(k, i)
+	if j.r.Intn(4) == 0 {
+		provoke(old, k, j.r)
+	}
 	changed := clone(old).(map[string]any)
 	f := fieldOf(deref(k.t), "status")
 	if f == nil {
@@ -264,6 +304,19 @@ func (j *judge) update(sort string, k *kind, strategy rest.RESTUpdateStrategy, o
 	if !ok {
 		return false
 	}
-	j.line(sort, k, after.text(), shown, text(errors))
-	return len(errors) == 0
+	now := after.text()
+	j.line(sort, k, now, shown, text(errors))
+	if len(errors) > 0 {
+		return false
+	}
+	quietly(func() {
+		warnings := strategy.WarningsOnUpdate(after.context("update", subresource), after.object, before.object)
+		j.line("warn", k, now, shown, subresource, text(list(warnings)))
+	})
+	return true
+}
+
+// A list in JSON, not null.
+func list(all []string) []string {
+	return append([]string{}, all...)
 }

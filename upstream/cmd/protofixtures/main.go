@@ -2,8 +2,6 @@
 // of every kind, one with all fields set and one with few: a line holds the JSON, a tab, and the protobuf in base64.
 //
 //	go run ./cmd/protofixtures > ../crates/model/tests/fixtures/proto.txt
-//
-// With -check it reads such lines, as our codec wrote them, and says where the two forms differ.
 package main
 
 import (
@@ -11,11 +9,9 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
-	"flag"
 	"fmt"
 	"math/rand"
 	"os"
-	"reflect"
 	"sort"
 	"strings"
 	"time"
@@ -33,16 +29,10 @@ import (
 )
 
 func main() {
-	check := flag.Bool("check", false, "compare the two forms of each line on standard input")
-	flag.Parse()
 	s := scheme.Scheme
 	must(apiextensions.AddToScheme(s))
 	must(apiregistration.AddToScheme(s))
 	codec := protobuf.NewSerializer(s, s)
-	if *check {
-		compare(codec)
-		return
-	}
 	var kinds []schema.GroupVersionKind
 	for gvk, t := range s.AllKnownTypes() {
 		if served(gvk) && !strings.HasSuffix(t.PkgPath(), "apis/meta/v1") && !strings.HasSuffix(gvk.Kind, "List") {
@@ -153,36 +143,6 @@ func filler() *randfill.Filler {
 			p.Property = []string{"a", "b"}
 		},
 	).RandSource(rand.NewSource(7))
-}
-
-// Both forms, decoded by upstream, must be the same object.
-func compare(codec runtime.Decoder) {
-	in := bufio.NewScanner(os.Stdin)
-	in.Buffer(nil, 64<<20)
-	lines, bad := 0, 0
-	for in.Scan() {
-		text, wire, _ := strings.Cut(in.Text(), "\t")
-		raw, err := base64.StdEncoding.DecodeString(wire)
-		must(err)
-		lines++
-		fromWire, gvk, err := codec.Decode(raw, nil, nil)
-		if err != nil {
-			bad++
-			fmt.Println("does not decode:", err, text[:min(len(text), 120)])
-			continue
-		}
-		fromText := reflect.New(reflect.TypeOf(fromWire).Elem()).Interface()
-		must(json.Unmarshal([]byte(text), fromText))
-		a, err := json.Marshal(fromWire)
-		must(err)
-		b, err := json.Marshal(fromText)
-		must(err)
-		if !bytes.Equal(a, b) {
-			bad++
-			fmt.Println("differs:", gvk, "\n ", string(a), "\n ", string(b))
-		}
-	}
-	fmt.Println(lines, "lines,", bad, "differ")
 }
 
 func must(err error) {

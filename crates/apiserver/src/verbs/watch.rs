@@ -392,23 +392,9 @@ impl Watcher {
     }
 }
 
-/// `metav1.WatchEvent{type = 1, object = 2 RawExtension{raw = 1}}` behind its length.
+/// An event behind its length.
 fn protobuf_frame(kind: &str, object: &[u8], out: &mut Vec<u8>) {
-    let field = |tag: u8, bytes: &[u8], out: &mut Vec<u8>| {
-        out.push(tag << 3 | 2);
-        let mut n = bytes.len();
-        while n >= 0x80 {
-            out.push((n & 0x7f) as u8 | 0x80);
-            n >>= 7;
-        }
-        out.push(n as u8);
-        out.extend_from_slice(bytes);
-    };
-    let mut raw = Vec::with_capacity(object.len() + 8);
-    field(1, object, &mut raw);
-    let mut event = Vec::with_capacity(raw.len() + 24);
-    field(1, kind.as_bytes(), &mut event);
-    field(2, &raw, &mut event);
+    let event = proto::watch_event(kind, object);
     out.extend_from_slice(&(event.len() as u32).to_be_bytes());
     out.extend_from_slice(&event);
 }

@@ -25,12 +25,13 @@ impl Server for Client {
     async fn pause(&mut self, _: u64) {}
 }
 
-/// A line of `differences.txt`: `file | request | part of the difference | why`; `*` is anything.
+/// A line of `differences.txt`: `file | request | place | why`. The place is the whole path of one, in which
+/// `[*]` is any item.
 struct Known {
     line: String,
     file: String,
     name: String,
-    part: String,
+    place: String,
 }
 
 fn known() -> Vec<Known> {
@@ -40,7 +41,7 @@ fn known() -> Vec<Known> {
         .filter(|l| !l.is_empty() && !l.starts_with('#'));
     let row = |line: &str| {
         let cells: Vec<&str> = line.split(" | ").collect();
-        let [file, name, part, why] = cells[..] else {
+        let [file, name, place, why] = cells[..] else {
             panic!("four cells: {line}");
         };
         assert!(!why.trim().is_empty(), "no reason: {line}");
@@ -48,7 +49,7 @@ fn known() -> Vec<Known> {
             line: line.into(),
             file: file.into(),
             name: name.into(),
-            part: part.into(),
+            place: place.into(),
         }
     };
     rows.map(row).collect()
@@ -56,12 +57,20 @@ fn known() -> Vec<Known> {
 
 impl Known {
     fn explains(&self, file: &str, name: &str, difference: &str) -> bool {
-        let fits = |pattern: &str, text: &str| match pattern.strip_suffix('*') {
-            Some(start) => text.starts_with(start),
-            None => text == pattern,
-        };
-        fits(&self.file, file) && fits(&self.name, name) && difference.contains(self.part.as_str())
+        let place = difference.split(": theirs ").next().unwrap_or_default();
+        self.file == file && self.name == name && is_at(&self.place, place)
     }
+}
+
+fn is_at(wanted: &str, place: &str) -> bool {
+    let Some((before, after)) = wanted.split_once("[*]") else {
+        return wanted == place;
+    };
+    let rest = place.strip_prefix(before).and_then(|p| p.strip_prefix('['));
+    rest.and_then(|rest| rest.split_once(']'))
+        .is_some_and(|(index, rest)| {
+            index.bytes().all(|b| b.is_ascii_digit()) && is_at(after, rest)
+        })
 }
 
 fn compact(value: Option<&Value>) -> String {

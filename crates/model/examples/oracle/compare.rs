@@ -6,7 +6,9 @@ use base64::engine::general_purpose::STANDARD;
 use freehold_model::apply::{Applier, apply, track_update};
 use freehold_model::catalogue::{Catalogue, NEWEST_MINOR, Resource};
 use freehold_model::field::FieldError;
-use freehold_model::{Value, convert, defaults, json, patch, proto, strategic, strict, validate};
+use freehold_model::{
+    Value, convert, defaults, json, patch, proto, strategic, strict, validate, warnings,
+};
 
 /// Differences of one line, none when both sides agree.
 pub(crate) fn line(
@@ -43,6 +45,9 @@ pub(crate) fn line(
                 }
             }
             Ok(out)
+        }
+        ("warn", [object, old, subresource, warnings]) => {
+            warned(resource, subresource, object, old, warnings)
         }
         ("json" | "merge" | "strategic", [object, change, result]) => {
             patched(resource, sort, object, change, result)
@@ -280,6 +285,45 @@ fn errors_differ(ours: &[FieldError], theirs: &str) -> Result<Vec<String>> {
         .map(|e| format!("missing {e}"))
         .chain(extra.into_iter().map(|e| format!("extra {e}")))
         .collect())
+}
+
+/// Warnings in their order. Those that upstream takes out of a map come in any.
+fn warned(
+    resource: &Resource,
+    subresource: &str,
+    object: &str,
+    old: &str,
+    theirs: &str,
+) -> Result<Vec<String>> {
+    let (object, old) = (parse(object)?, live_of(old)?);
+    let mut ours = warnings::of_object(resource, subresource, &object, old.as_ref());
+    let theirs = parse(theirs)?;
+    let theirs = theirs.as_array().context("a list of warnings")?.iter();
+    let mut theirs: Vec<String> = theirs
+        .map(|w| w.as_str().unwrap_or_default().to_owned())
+        .collect();
+    let of_map = |w: &String| {
+        w.contains("odeSelector[")
+            || w.starts_with("scheduling.nodeSelector: ")
+            || w.starts_with("nodeTopology.matchLabels.")
+    };
+    for list in [&mut ours, &mut theirs] {
+        list.chunk_by_mut(|a, b| of_map(a) && of_map(b))
+            .for_each(<[String]>::sort);
+    }
+    if ours == theirs {
+        return Ok(Vec::new());
+    }
+    let lacking = |a: &[String], b: &[String], what: &str| -> Vec<String> {
+        let lacking = a.iter().filter(|w| !b.contains(w));
+        lacking.map(|w| format!("{what} warning: {w}")).collect()
+    };
+    let mut out = lacking(&theirs, &ours, "missing");
+    out.extend(lacking(&ours, &theirs, "extra"));
+    if out.is_empty() {
+        out.push(format!("order: ours {ours:?} theirs {theirs:?}"));
+    }
+    Ok(out)
 }
 
 /// Without null fields and empty lists: nobody can tell them from absent ones after decoding.

@@ -373,13 +373,5 @@ fn blocks_rules(error: &FieldError) -> bool {
     )
 }
 
-/// Follows a simple JSON path (`.spec.replicas`).
-#[must_use]
-pub fn simple_path<'a>(object: &'a Value, path: &str) -> Option<&'a Value> {
-    path.trim_start_matches('.')
-        .split('.')
-        .try_fold(object, |v, name| v.get(name))
-}
-
 #[cfg(test)]
 mod tests;

@@ -149,61 +149,6 @@ fn write(types: &Types, root: TypeId, value: &Value, out: &mut Vec<u8>) -> Resul
     encode::structure(types, s, map, out)
 }
 
-/// Encodes a bare message of a known type (no envelope): an item of [`list`].
-///
-/// # Errors
-/// 500 when the value is not of the type.
-pub fn encode_message(types: &Types, root: TypeId, value: &Value) -> Result<Vec<u8>, ApiError> {
-    let mut out = Vec::with_capacity(512);
-    write(types, root, value, &mut out)?;
-    Ok(out)
-}
-
-/// Decodes a bare message of a known type (no envelope).
-///
-/// # Errors
-/// 400 for malformed input.
-pub fn decode_message(types: &Types, root: TypeId, bytes: &[u8]) -> Result<Value, ApiError> {
-    if bytes.len() > limits::MAX_BODY {
-        return Err(ApiError::too_large(format!(
-            "Request entity too large: limit is {}",
-            limits::MAX_BODY
-        )));
-    }
-    let ascii = Ascii::of(bytes);
-    decode::Decoder::new(types, None, &ascii)
-        .message(root, bytes, 0)
-        .map_err(|e| *e)
-}
-
-/// A list in its envelope, from list metadata and items that are encoded already.
-///
-/// # Errors
-/// 500 when `metadata` is no list metadata.
-pub fn list<'a>(
-    catalogue: &Catalogue,
-    api_version: &str,
-    list_kind: &str,
-    metadata: &Value,
-    items: impl IntoIterator<Item = &'a [u8]>,
-) -> Result<Vec<u8>, ApiError> {
-    let mut out = Vec::with_capacity(1024);
-    open_envelope(api_version, list_kind, &mut out);
-    put_message(2, &mut out, |out| {
-        if let Some((types, root)) = type_of(catalogue, api_version, list_kind)
-            && let Some(field) = types.structure(root).and_then(|s| s.field("metadata"))
-        {
-            put_message(1, out, |out| write(&types, field.ty, metadata, out))?;
-        }
-        for item in items {
-            put_bytes(2, item, out);
-        }
-        Ok::<(), ApiError>(())
-    })?;
-    close_envelope(&mut out);
-    Ok(out)
-}
-
 /// A watch event around an object in its own envelope (or a JSON one); the stream's framing (four
 /// bytes of length before each event) is the server's.
 #[must_use]
@@ -223,6 +168,20 @@ mod tests {
     use super::*;
     use crate::strict::tests::sample_types;
     use crate::value;
+
+    /// Messages without their envelope.
+    fn encode_message(types: &Types, root: TypeId, value: &Value) -> Result<Vec<u8>, ApiError> {
+        let mut out = Vec::new();
+        write(types, root, value, &mut out)?;
+        Ok(out)
+    }
+
+    fn decode_message(types: &Types, root: TypeId, bytes: &[u8]) -> Result<Value, ApiError> {
+        let ascii = Ascii::of(bytes);
+        decode::Decoder::new(types, None, &ascii)
+            .message(root, bytes, 0)
+            .map_err(|e| *e)
+    }
 
     fn sample() -> Value {
         let (types, root) = sample_types();

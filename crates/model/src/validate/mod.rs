@@ -15,6 +15,7 @@ mod expressions;
 pub(crate) mod few;
 mod flowcontrol;
 mod indexes;
+pub(crate) mod key_pairs;
 mod migration;
 pub(crate) mod net;
 mod networking;
@@ -97,15 +98,10 @@ fn create_spec(report: &mut Report, resource: &Resource, object: &Value) {
                     resource.types.minor(),
                 ));
         }
-        ("resource.k8s.io", _) if is_flat(resource) => resource::create(report, kind, object),
+        ("resource.k8s.io", _) => resource::create(report, kind, object),
         ("storagemigration.k8s.io", _) => migration::migration(report, object),
         _ => {}
     }
-}
-
-/// The first beta of device requests had another shape.
-fn is_flat(resource: &Resource) -> bool {
-    resource.version != "v1beta1"
 }
 
 /// Both versions are judged as the newer one.
@@ -166,7 +162,7 @@ pub fn update(resource: &Resource, new: &Value, old: &Value) -> Vec<FieldError> 
         }
         ("events.k8s.io", "Event") => core::new_event_update(&mut report, new, old),
         ("storagemigration.k8s.io", _) => migration::update(&mut report, new, old),
-        ("resource.k8s.io", _) if is_flat(resource) => {
+        ("resource.k8s.io", _) => {
             resource::update(&mut report, kind, new, old);
         }
         ("admissionregistration.k8s.io", _) => {

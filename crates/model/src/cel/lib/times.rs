@@ -1,6 +1,5 @@
 //! Points in time and durations: arithmetic and their parts (cel-go `common/types/timestamp.go`,
-//! `duration.go`). Time zones by name other than UTC are refused: no time zone database is part
-//! of this program.
+//! `duration.go`), in any time zone.
 
 use crate::cel::ctx::Ctx;
 use crate::cel::functions::{Library, row};
@@ -165,7 +164,7 @@ struct Parts {
 fn parts(args: &[Val]) -> Outcome<Parts> {
     let (at, offset) = match args {
         [Val::Timestamp(at)] => (at, 0),
-        [Val::Timestamp(at), Val::String(zone)] => (at, offset(zone)?),
+        [Val::Timestamp(at), Val::String(zone)] => (at, offset(zone, at.seconds)?),
         _ => return Err(Failure::no_such_overload()),
     };
     let local = at.seconds + offset;
@@ -181,13 +180,11 @@ fn parts(args: &[Val]) -> Outcome<Parts> {
     })
 }
 
-/// Seconds east of UTC.
-fn offset(zone: &str) -> Outcome<i64> {
+/// Seconds east of UTC at a moment (cel-go `common/types/timestamp.go`, Go's `time.LoadLocation`).
+fn offset(zone: &str, at: i64) -> Outcome<i64> {
     let Some((hours, minutes)) = zone.split_once(':') else {
-        return match zone {
-            "" | "UTC" | "Local" => Ok(0),
-            _ => Err(Failure::new(format!("unknown time zone {zone}"))),
-        };
+        let zone = crate::time_zones::load(zone).map_err(Failure::new)?;
+        return Ok(zone.offset(at));
     };
     let number = |s: &str| {
         s.parse::<i32>()
