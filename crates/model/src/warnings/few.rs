@@ -271,7 +271,7 @@ fn quota(spec: &Value, out: &mut Warnings) {
     let Some(hard) = spec.part("hard") else {
         return;
     };
-    let amount = |name: &str| Some(Quantity::parse(hard.string(name)?).ok()?);
+    let amount = |name: &str| Quantity::parse(hard.string(name)?).ok();
     for resource in ["cpu", "memory", "storage", "ephemeral-storage"] {
         let (mut of_request, of_limit) =
             (format!("requests.{resource}"), format!("limits.{resource}"));

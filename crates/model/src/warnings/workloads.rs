@@ -15,11 +15,9 @@ pub(super) fn is_one(kind: &str) -> bool {
 pub(super) fn check(kind: &str, at: &Place<'_>, out: &mut Warnings) {
     let root = Path::root("spec");
     match kind {
-        "Pod" => {
-            if at.old.is_none() {
-                host_name(at.object, "the Pod's hostname", out);
-                pod(at.object, None, at.minor, out);
-            }
+        "Pod" if at.old.is_none() => {
+            host_name(at.object, "the Pod's hostname", out);
+            pod(at.object, None, at.minor, out);
         }
         "PodTemplate" => template(at, &["template"], Path::root("template"), out),
         "CronJob" => {

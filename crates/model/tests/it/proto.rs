@@ -173,7 +173,7 @@ fn judge() -> Option<PathBuf> {
     if judge.is_file() {
         return Some(judge);
     }
-    println!("skipped: run `cargo xtask upstream`");
+    eprintln!("skipped: run `cargo xtask upstream`");
     None
 }
 
