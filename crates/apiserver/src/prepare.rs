@@ -108,7 +108,7 @@ impl Call {
         e
     }
 
-    fn check_kind(&self, value: &mut Value) -> Result<(), ApiError> {
+    pub(crate) fn check_kind(&self, value: &mut Value) -> Result<(), ApiError> {
         if value.as_object().is_none() {
             return Err(ApiError::bad_request(format!(
                 "couldn't get version/kind; json parse error: the body is a JSON {}, not an object",
@@ -299,7 +299,12 @@ impl Call {
         self.count_generation(value, previous);
         let errors = if self.resource.custom.is_some() {
             let mut errors = meta::validate_update(&self.resource, value, previous);
-            errors.extend(crd::validate(&self.resource, value, Some(previous)));
+            let (old, mut forgiven) = (Some(previous), Vec::new());
+            let found = crd::validate_telling(&self.resource, value, old, &mut forgiven);
+            errors.extend(found);
+            for error in forgiven {
+                self.warn(error.to_string());
+            }
             errors
         } else {
             let subresource = self.info.subresource.as_str();
@@ -341,7 +346,7 @@ impl Call {
         Err(ApiError::invalid(group, &self.resource.kind, name, &errors))
     }
 
-    fn track(&self, live: Option<&Value>, value: &mut Value) {
+    pub(crate) fn track(&self, live: Option<&Value>, value: &mut Value) {
         let (manager, now) = (self.manager(), self.rfc3339());
         let by = apply::Applier {
             manager: &manager,

@@ -36,7 +36,15 @@ pub(crate) async fn answer(call: &Call, body: Body) -> Result<Response<Body>, Ap
     }
     call.dry_run()?;
     let bytes = codec::read(body).await?;
-    let review = call.decode_object(&bytes)?;
+    let mut review = call.decode_object(&bytes)?;
+    let owned = [
+        "subjectaccessreviews",
+        "selfsubjectaccessreviews",
+        "localsubjectaccessreviews",
+    ];
+    if owned.contains(&call.info.resource.as_str()) {
+        call.track(None, &mut review);
+    }
     let (authz, user) = (&call.cp.authz, &call.user);
     let answered: Value = match kind(call).unwrap_or_default() {
         "tokenreviews" => {

@@ -30,13 +30,36 @@ fn invalid(path: &str, detail: &str) -> FieldError {
     FieldError::new(ErrorKind::Invalid, path, "null", detail)
 }
 
+/// A question has no name; nor anything else that objects have.
+fn has_metadata(review: &Value, may_have_namespace: bool) -> Option<FieldError> {
+    let metadata = present(review, &["metadata"])?;
+    let empty = |v: &Value| match v {
+        Value::Null => true,
+        Value::String(text) => text.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        Value::Object(map) => map.is_empty(),
+        _ => false,
+    };
+    let mut fields = metadata.as_object()?.iter();
+    let has = fields.any(|(key, v)| {
+        !empty(v) && key != "managedFields" && !(may_have_namespace && key == "namespace")
+    });
+    let why = if may_have_namespace {
+        "must be empty except for namespace"
+    } else {
+        "must be empty"
+    };
+    has.then(|| FieldError::invalid("metadata", metadata, why))
+}
+
 /// What a review asks about.
 fn asked(review: &Value) -> Result<Attributes, FieldError> {
     let resource = present(review, &["spec", "resourceAttributes"]);
     let path = present(review, &["spec", "nonResourceAttributes"]);
     match (resource, path) {
-        (Some(_), Some(_)) => Err(invalid(
+        (Some(_), Some(p)) => Err(FieldError::invalid(
             "spec.nonResourceAttributes",
+            &value!({"Path": (text(p, &["path"])), "Verb": (text(p, &["verb"]))}),
             "cannot be specified in combination with resourceAttributes",
         )),
         (None, None) => Err(invalid(
@@ -86,9 +109,19 @@ impl Authz {
         user: &User,
         review: Value,
     ) -> Result<Value, ApiError> {
-        let asked = asked(&review)
-            .map_err(|e| ApiError::invalid(GROUP, "SelfSubjectAccessReview", "", &[e]))?;
-        Ok(self.answer(user, &asked, review))
+        let asked = asked(&review);
+        let named = has_metadata(&review, false);
+        let errors: Vec<FieldError> = asked
+            .as_ref()
+            .err()
+            .cloned()
+            .into_iter()
+            .chain(named)
+            .collect();
+        match asked {
+            Ok(asked) if errors.is_empty() => Ok(self.answer(user, &asked, review)),
+            _ => Err(ApiError::invalid(GROUP, "", "", &errors)),
+        }
     }
 
     /// Answers a create of `subjectaccessreviews`.
@@ -96,7 +129,8 @@ impl Authz {
     /// # Errors
     /// 422 when it names nobody, or asks for nothing or for two things.
     pub(crate) fn subject_access_review(&self, review: Value) -> Result<Value, ApiError> {
-        self.review(review, "SubjectAccessReview", &[])
+        let errors = Vec::from_iter(has_metadata(&review, false));
+        self.review(review, &errors)
     }
 
     /// Answers a create of `localsubjectaccessreviews` in a namespace.
@@ -108,7 +142,7 @@ impl Authz {
         namespace: &str,
         review: Value,
     ) -> Result<Value, ApiError> {
-        let mut errors = Vec::new();
+        let mut errors = Vec::from_iter(has_metadata(&review, true));
         if let Some(resource) = present(&review, &["spec", "resourceAttributes"]) {
             let said = text(resource, &["namespace"]);
             if said != namespace {
@@ -126,10 +160,10 @@ impl Authz {
                 "disallowed on this kind of request",
             ));
         }
-        self.review(review, "LocalSubjectAccessReview", &errors)
+        self.review(review, &errors)
     }
 
-    fn review(&self, review: Value, kind: &str, more: &[FieldError]) -> Result<Value, ApiError> {
+    fn review(&self, review: Value, more: &[FieldError]) -> Result<Value, ApiError> {
         let user = subject(&review);
         let asked = asked(&review);
         let mut errors: Vec<FieldError> = asked.as_ref().err().cloned().into_iter().collect();
@@ -140,7 +174,7 @@ impl Authz {
         errors.extend_from_slice(more);
         match asked {
             Ok(asked) if errors.is_empty() => Ok(self.answer(&user, &asked, review)),
-            _ => Err(ApiError::invalid(GROUP, kind, "", &errors)),
+            _ => Err(ApiError::invalid(GROUP, "", "", &errors)),
         }
     }
 

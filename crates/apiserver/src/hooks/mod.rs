@@ -1,6 +1,7 @@
 //! Where upstream treats a kind specially: facts about kinds, and small steps of the generic
 //! verbs. Everything not named here is handled alike.
 
+mod app_armor;
 mod certificates;
 pub(crate) mod crds;
 mod daemons;

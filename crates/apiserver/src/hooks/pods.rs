@@ -35,7 +35,9 @@ pub(super) fn create(call: &Call, object: &mut Value) -> Result<(), ApiError> {
     accounts(call, object)?;
     give_priority(call, object)?;
     tolerate_unready_nodes(object);
-    run_time(call, object)
+    run_time(call, object)?;
+    super::app_armor::from_annotations(call, object);
+    Ok(())
 }
 
 /// As plugin/pkg/admission/serviceaccount. The account every namespace gets is not waited for.

@@ -112,13 +112,14 @@ fn patched(call: &Call, kind: Kind, old: &Existing, patch: &Decoded) -> Result<C
             "the patched object is not an object",
         ));
     }
-    check_identity(call, &new)?;
     let new_text = if kind == Kind::Strategic {
         go_text(&patch.value)
     } else {
         excerpt(&new)
     };
-    call.check_fields(&mut new, patch.duplicates.clone())
+    call.check_kind(&mut new)
+        .and_then(|()| check_name(call, &new))
+        .and_then(|()| call.check_fields(&mut new, patch.duplicates.clone()))
         .map_err(|e| does_not_fit(call, kind, &new_text, e))?;
     call.prepare_update(&mut new, old, true)?;
     Ok(finish(call, new))
@@ -187,21 +188,12 @@ fn not_restored(why: &str) -> Option<String> {
 }
 
 /// A patch may not turn the object into another one.
-fn check_identity(call: &Call, new: &Value) -> Result<(), ApiError> {
+fn check_name(call: &Call, new: &Value) -> Result<(), ApiError> {
     let name = new.str_at(&["metadata", "name"]).unwrap_or("");
     if name != call.info.name {
         return Err(ApiError::bad_request(format!(
             "the name of the object ({name}) does not match the name on the URL ({})",
             call.info.name
-        )));
-    }
-    let (version, kind) = (
-        new.str_at(&["apiVersion"]).unwrap_or(""),
-        new.str_at(&["kind"]).unwrap_or(""),
-    );
-    if version != call.resource.api_version() || kind != call.resource.kind {
-        return Err(ApiError::bad_request(format!(
-            "a patch cannot change apiVersion or kind (now {version}, {kind})"
         )));
     }
     Ok(())

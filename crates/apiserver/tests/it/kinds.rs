@@ -461,3 +461,43 @@ async fn a_job_selects_its_own_pods_and_leaves_them_by_default() {
         Some(&Value::from(vec!["orphan"]))
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn profiles_in_annotations_become_fields_and_pods_are_warned_of() {
+    let cluster = Cluster::start().await;
+    let key = "container.apparmor.security.beta.kubernetes.io/";
+    let mut pod = value!({
+        "metadata": {"name": "p"},
+        "spec": {
+            "securityContext": {"appArmorProfile": {"type": "Unconfined"}},
+            "containers": [
+                {"name": "a", "image": "i", "env": [{"name": "A", "value": "x"}, {"name": "A", "value": "y"}]},
+                {"name": "b", "image": "i"},
+                {"name": "c", "image": "i"}
+            ]
+        }
+    });
+    for (name, profile) in [("a", "localhost/x"), ("b", "unconfined")] {
+        let key = format!("{key}{name}");
+        pod.set(&["metadata", "annotations", &key], profile);
+    }
+    let path = "/api/v1/namespaces/default/pods";
+    let made = cluster.client().post(path, &pod).await.expect(201);
+    let containers = made
+        .body
+        .at(&["spec", "containers"])
+        .and_then(Value::as_array);
+    let profiles: Vec<_> = containers
+        .unwrap()
+        .iter()
+        .map(|c| c.at(&["securityContext", "appArmorProfile"]).cloned())
+        .collect();
+    let local = value!({"type": "Localhost", "localhostProfile": "x"});
+    assert_eq!(profiles, [Some(local), None, None]);
+    let wanted = [
+        format!("metadata.annotations[{key}a]: deprecated since v1.30; use the \\\"appArmorProfile\\\" field instead"),
+        "spec.containers[0].env[1]: hides previous definition of \\\"A\\\", which may be dropped when using apply".to_owned(),
+    ];
+    let wanted = wanted.map(|text| format!("299 - \"{text}\""));
+    assert_eq!(made.warnings, wanted);
+}

@@ -333,6 +333,17 @@ pub fn settle(resource: &Resource, stored: &Value) -> (Value, usize) {
 /// on update, what was wrong before and did not change is forgiven.
 #[must_use]
 pub fn validate(resource: &Resource, object: &Value, old: Option<&Value>) -> Vec<FieldError> {
+    validate_telling(resource, object, old, &mut Vec::new())
+}
+
+/// As [`validate`]; `forgiven` is told of rules that an object breaks where it has not changed.
+#[must_use]
+pub fn validate_telling(
+    resource: &Resource,
+    object: &Value,
+    old: Option<&Value>,
+    forgiven: &mut Vec<FieldError>,
+) -> Vec<FieldError> {
     let Some(custom) = &resource.custom else {
         return Vec::new();
     };
@@ -355,7 +366,7 @@ pub fn validate(resource: &Resource, object: &Value, old: Option<&Value>) -> Vec
                 "some validation rules were not checked because the object was invalid; correct the existing errors to complete validation",
             ));
         } else {
-            errors.extend(rules::evaluate_all(rules, object, old));
+            errors.extend(rules::evaluate_all(rules, object, old, forgiven));
         }
     }
     errors

@@ -129,7 +129,14 @@ pub(super) fn of_default(
     *left = rest;
     let decl = shape::of_schema(schema, schema.embedded);
     node(schema, schema, decl.as_ref()).map_or_else(Vec::new, |rules| {
-        evaluate_from(&rules, default, Some(default), Ratchet::default(), path)
+        evaluate_from(
+            &rules,
+            default,
+            Some(default),
+            Ratchet::default(),
+            path,
+            &mut Vec::new(),
+        )
     })
 }
 
@@ -291,13 +298,18 @@ impl<'v> Ratchet<'v> {
     }
 }
 
-/// Evaluates all rules on an object.
-pub(super) fn evaluate_all(rules: &Rules, object: &Value, old: Option<&Value>) -> Vec<FieldError> {
+/// Evaluates all rules on an object; `forgiven` is told what an unchanged part breaks.
+pub(super) fn evaluate_all(
+    rules: &Rules,
+    object: &Value,
+    old: Option<&Value>,
+    forgiven: &mut Vec<FieldError>,
+) -> Vec<FieldError> {
     let ratchet = Ratchet {
         here: old.map(|old| (object, old)),
         parent: None,
     };
-    evaluate_from(rules, object, old, ratchet, "")
+    evaluate_from(rules, object, old, ratchet, "", forgiven)
 }
 
 fn evaluate_from<'v>(
@@ -306,9 +318,11 @@ fn evaluate_from<'v>(
     old: Option<&'v Value>,
     ratchet: Ratchet<'v>,
     path: &str,
+    forgiven: &mut Vec<FieldError>,
 ) -> Vec<FieldError> {
     let mut evaluation = Evaluation {
         errors: Vec::new(),
+        forgiven,
         budget: PER_REQUEST_LIMIT,
         fuel: REQUEST_FUEL,
         over: false,
@@ -317,14 +331,19 @@ fn evaluate_from<'v>(
     evaluation.errors
 }
 
-struct Evaluation {
+struct Evaluation<'f> {
     errors: Vec<FieldError>,
+    /// what was wrong before and has not changed
+    forgiven: &'f mut Vec<FieldError>,
     budget: u64,
     /// steps of work that are left
     fuel: u64,
     /// nothing more is evaluated
     over: bool,
 }
+
+/// More than a client is shown.
+const MAX_FORGIVEN: usize = 256;
 
 /// One rule with everything it is evaluated with.
 struct Case<'v> {
@@ -351,7 +370,7 @@ fn child(path: &str, name: &str) -> String {
     }
 }
 
-impl Evaluation {
+impl Evaluation<'_> {
     fn node<'v>(
         &mut self,
         rules: &'v Rules,
@@ -545,6 +564,8 @@ impl Evaluation {
     fn add(&mut self, case: &Case, compiled: &Compiled, error: FieldError) {
         if compiled.uses_old_self() || !case.ratchet.forgives() {
             self.errors.push(error);
+        } else if self.forgiven.len() < MAX_FORGIVEN {
+            self.forgiven.push(error);
         }
     }
 
