@@ -28,6 +28,8 @@ const DOZE_MS: u64 = 1000;
 #[derive(Default)]
 struct Todo {
     leases: BinaryHeap<Reverse<Deadline>>,
+    /// so many of them are worth a look which are of no use any more
+    many: usize,
     /// keyspaces with history to forget
     purge: Vec<Arc<Loaded>>,
     /// complete segments whose table is to be written
@@ -53,9 +55,65 @@ enum Spare {
     Failed,
 }
 
+/// Deadlines that are kept without asking whether they are of any use.
+const MANY: usize = 4096;
+
+impl Todo {
+    fn has_many(&self) -> bool {
+        self.leases.len() > self.many.max(MANY)
+    }
+}
+
 struct Deadline {
     at_ms: u64,
     due: Due,
+}
+
+impl Deadline {
+    /// Whether something would still come of it. A lease that was renewed or has ended before its
+    /// time leaves one behind, which may be centuries away.
+    fn needed(&self) -> bool {
+        match &self.due {
+            Due::Lease(loaded, id) => loaded.upgrade().is_some_and(|loaded| {
+                let state = loaded.state.read();
+                let lease = state.leases.get(id);
+                lease.is_some_and(|lease| lease.deadline_ms == self.at_ms)
+            }),
+            Due::Wake(slot) | Due::Doze(slot) => slot
+                .upgrade()
+                .is_some_and(|slot| !slot.deleted.load(Ordering::Acquire)),
+        }
+    }
+
+    /// Equal for those of which one is enough.
+    fn what(&self) -> (u64, usize, LeaseId) {
+        let (of, lease) = match &self.due {
+            Due::Lease(loaded, id) => (loaded.as_ptr().addr(), *id),
+            Due::Wake(slot) => (slot.as_ptr().addr(), -1),
+            Due::Doze(slot) => (slot.as_ptr().addr(), -2),
+        };
+        (self.at_ms, of, lease)
+    }
+}
+
+/// Drops deadlines that are of no use, when there have come to be twice as many as there were use
+/// for: who renews a lease all the time makes one each time.
+fn clear_out(shared: &Shared) {
+    let all = {
+        let mut todo = shared.upkeep.todo.lock();
+        if !todo.has_many() {
+            return;
+        }
+        std::mem::take(&mut todo.leases)
+    };
+    let mut seen = BTreeSet::new();
+    let kept = all
+        .into_iter()
+        .filter(|Reverse(deadline)| deadline.needed() && seen.insert(deadline.what()));
+    let kept: Vec<_> = kept.collect();
+    let mut todo = shared.upkeep.todo.lock();
+    todo.many = 2 * kept.len();
+    todo.leases.extend(kept);
 }
 
 /// What happens at a point in time.
@@ -221,6 +279,7 @@ pub(crate) fn run(shared: &Arc<Shared>) {
                     due = due.min(first.at_ms);
                 }
                 let wanted = todo.spare == Spare::Wanted || (todo.tight && !todo.used.is_empty());
+                let wanted = wanted || todo.has_many();
                 if !todo.purge.is_empty() || !todo.tocs.is_empty() || wanted || due <= now {
                     break;
                 }
@@ -251,6 +310,7 @@ pub(crate) fn run(shared: &Arc<Shared>) {
                 Due::Doze(slot) => doze(shared, &slot),
             }
         }
+        clear_out(shared);
         prepare_spare(shared);
         for toc in tocs {
             write_toc(shared, &toc);
@@ -474,4 +534,44 @@ pub(crate) fn watch_leases(shared: &Shared, loaded: &Arc<Loaded>) {
     shared
         .upkeep
         .add_deadlines(ids.into_iter().map(|(at, id)| (at, loaded.clone(), id)));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Keyspaces;
+    use crate::embedded::{Embedded, Options};
+    use futures::future::join_all;
+
+    fn deadlines(engine: &Embedded) -> usize {
+        engine.shared.upkeep.todo.lock().leases.len()
+    }
+
+    #[tokio::test]
+    async fn of_deadlines_that_are_of_no_use_any_more_few_are_kept() {
+        let dir = tempfile::tempdir().expect("dir");
+        let engine = Embedded::open(dir.path(), Options::default()).await;
+        let engine = engine.expect("open");
+        let store = engine.open("one").await.expect("keyspace");
+        store.lease_grant_as(1, 3).await.expect("a short one");
+        let long = crate::limits::MAX_TTL;
+        for round in 0..10 {
+            let ids = 1000 * round + 2..1000 * round + 1002;
+            let all = ids.clone().map(|id| store.lease_grant_as(id, long));
+            assert!(join_all(all).await.iter().all(Result::is_ok));
+            let all = ids.clone().map(|id| store.lease_renew(id));
+            assert!(join_all(all).await.iter().all(Result::is_ok));
+            // A few of them stay.
+            let all = ids.skip(10).map(|id| store.lease_revoke(id));
+            assert!(join_all(all).await.iter().all(Result::is_ok));
+        }
+        let end = std::time::Instant::now() + Duration::from_secs(60);
+        while deadlines(&engine) > MANY || store.lease(1).await.is_ok() {
+            assert!(std::time::Instant::now() < end, "{}", deadlines(&engine));
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert!(deadlines(&engine) >= 100, "those that stay have theirs");
+        assert_eq!(store.leases().await.expect("leases").len(), 100);
+        engine.close();
+    }
 }

@@ -26,6 +26,8 @@ pub(crate) const SMALL: usize = 128;
 /// Neighbours closer than this are read together, up to so many bytes.
 const GAP: u64 = 4 << 10;
 const READ: u64 = 1 << 20;
+/// More than that are only values larger than any that is taken.
+const FAR: u64 = 4 << 20;
 
 /// One value: in memory, in the file, or both.
 #[derive(Debug)]
@@ -450,8 +452,14 @@ impl Reader<'_> {
             .cloned();
         let open = open.ok_or_else(moved)?;
         let len = usize::try_from(end - first.offset()).unwrap_or(usize::MAX);
+        let mut file = open.file.lock();
+        // Room is made for what is there: a length that is far from usual is damage.
+        if len as u64 > FAR && file.size().map_err(|e| unavailable(&e))? < end {
+            return Err(self.damaged(first, "is cut short"));
+        }
         let mut data = BytesMut::zeroed(len);
-        let read = open.file.lock().read_at(&mut data, first.offset());
+        let read = file.read_at(&mut data, first.offset());
+        drop(file);
         match read {
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
                 return Err(self.damaged(first, "is cut short"));

@@ -2,6 +2,7 @@
 
 use super::budget::{Bounds, Budget, Connected, too_many};
 use super::guard::Watchdog;
+use super::heard::Heard;
 use super::together::{Started, Together};
 use super::{Peer, Tenants};
 use crate::fence::Fenced;
@@ -282,11 +283,13 @@ async fn talk(
         .max_concurrent_streams(bounds.streams)
         .initial_stream_window_size(1 << 20)
         .initial_connection_window_size(4 << 20);
+    let (stream, silent) = Heard::new(stream, bounds.handshake);
     let serving = builder.serve_connection(TokioIo::new(stream), service);
     let serving = std::pin::pin!(serving);
     let mut serving = Together::new(serving, started);
     let served = tokio::select! {
         served = &mut serving => served,
+        () = silent => return,
         () = watchdog.bites(bounds.stalled) => {
             tracing::info!("an etcd client stopped reading and is cut off");
             return;

@@ -21,6 +21,7 @@ mod convert;
 #[doc(hidden)]
 pub mod fuzzing;
 mod guard;
+mod heard;
 mod kv;
 mod lease;
 mod maintenance;

@@ -7,15 +7,23 @@ use freehold_store::embedded::{Embedded, Options};
 use freehold_store::{Image, KeyValue, Keyspaces};
 use std::io;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 
-/// Writes to files of keyspaces: how many there were, and how many there may be.
+/// Writes to files of keyspaces: how many there were, and how many there may be. And how much was
+/// read at once.
 #[derive(Clone)]
-struct Gate(Arc<(Mutex<(u64, u64)>, Condvar)>);
+pub(crate) struct Gate(Arc<(Mutex<(u64, u64)>, Condvar)>, Arc<AtomicUsize>);
 
 impl Gate {
-    fn new() -> Self {
-        Self(Arc::new((Mutex::new((0, u64::MAX)), Condvar::new())))
+    pub(crate) fn new() -> Self {
+        let writes = (Mutex::new((0, u64::MAX)), Condvar::new());
+        Self(Arc::new(writes), Arc::default())
+    }
+
+    /// Bytes for which there was room when they were read.
+    pub(crate) fn most_read(&self) -> usize {
+        self.1.load(Ordering::Relaxed)
     }
 
     fn pass(&self) {
@@ -46,6 +54,7 @@ impl DiskFile for File {
         self.0.write_at(data, offset)
     }
     fn read_at(&mut self, data: &mut [u8], offset: u64) -> io::Result<()> {
+        self.1.1.fetch_max(data.len(), Ordering::Relaxed);
         self.0.read_at(data, offset)
     }
     fn sync_data(&mut self) -> io::Result<()> {
@@ -76,7 +85,8 @@ impl Disk for Gate {
         )
     }
     fn open_existing(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
-        RealDisk.open_existing(path)
+        let file = RealDisk.open_existing(path)?;
+        Ok(Box::new(File(file, self.clone())))
     }
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
         RealDisk.read(path)

@@ -1,5 +1,6 @@
 //! What fuzzing found in files, with the files made by hand. `fuzz/` has the targets.
 
+use crate::given_up::Gate;
 use freehold_store::Error;
 use freehold_store::embedded::disk::RealDisk;
 use freehold_store::embedded::fuzzing::{
@@ -176,4 +177,26 @@ fn a_whole_backup_of_no_keyspace_is_refused() {
         let found = read(&data);
         assert!(matches!(found, Err(Error::Corrupt(_))), "{what}: {found:?}");
     }
+}
+
+#[test]
+fn no_room_is_made_for_a_value_that_is_not_there() {
+    let dir = tempfile::tempdir().expect("dir");
+    std::fs::create_dir(dir.path().join("keyspaces")).expect("a directory");
+    let [checkpoint, values] = checkpoint_files(dir.path());
+    std::fs::write(&values, [&b"FHVALS\0\x01"[..], &[0; 200]].concat()).expect("written");
+    let head = [number(9), number(2), number(1)].concat();
+    let head = [&head[..], &small(0)].concat();
+    let mut entry = [&small(1)[..], b"a", &small(1)].concat();
+    entry.extend([3, 3, 1, 0].into_iter().flat_map(number));
+    // The first of its revision, a gigabyte at the beginning of the first file.
+    let spot = 1 << 48 | 16;
+    entry.extend([&small(0)[..], &[1], &small(1 << 30), &number(spot)].concat());
+    let foot = [&small(1)[..], &number(200), &number(16), &[0; 8]].concat();
+    let data = sealed(false, KEYSPACES[0], &[&head, &entry, &foot]);
+    std::fs::write(&checkpoint, data).expect("written");
+    let disk = Gate::new();
+    let found = read_checkpoint(&disk, dir.path()).expect("all but the value");
+    assert!(found[0].2.contains("is cut short"), "{found:?}");
+    assert!(disk.most_read() < 1 << 20, "{}", disk.most_read());
 }

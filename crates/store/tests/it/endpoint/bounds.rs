@@ -7,6 +7,7 @@ use super::proto::{
     DeleteRangeRequest, DeleteRangeResponse, PutRequest, PutResponse, RangeRequest, RangeResponse,
     RangeStreamResponse, Request, RequestOp, TxnRequest, TxnResponse,
 };
+use super::tenants::Shared;
 use crate::fault_disk::FaultDisk;
 use crate::support::{put, until};
 use bytes::Bytes;
@@ -355,4 +356,59 @@ async fn a_client_that_never_says_what_it_wants_is_hung_up_on() {
     drop(end.await.expect("it is hung up on"));
     let said = String::from_utf8_lossy(&answer);
     assert!(said.is_empty() || said.contains(" 408 "), "{said}");
+}
+
+/// Says these bytes and no more; whether it is hung up on, and that not at once.
+async fn hung_up(
+    mut stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+    said: &[u8],
+) {
+    let start = Instant::now();
+    stream.write_all(said).await.expect("write");
+    stream.flush().await.expect("flush");
+    let mut answer = Vec::new();
+    let end = tokio::time::timeout(Duration::from_secs(10), stream.read_to_end(&mut answer));
+    drop(end.await.expect("it is hung up on"));
+    let waited = start.elapsed();
+    assert!(waited > Duration::from_millis(250), "{waited:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_says_nothing_or_too_little_is_hung_up_on() {
+    let bounds = Bounds {
+        handshake: Duration::from_millis(300),
+        ..Bounds::default()
+    };
+    let served = Served::within(Options::default(), bounds).await;
+    let address = served.url.trim_start_matches("http://");
+    let idle = Raw::connect(&served.url);
+    let _: RangeResponse = idle.call("KV/Range", everything()).await.expect("served");
+    for said in [&b""[..], b"P", b"PRI * HTTP/2.0\r\n"] {
+        let stream = TcpStream::connect(address).await.expect("connect");
+        hung_up(stream, said).await;
+    }
+    // Who has said what it speaks may be silent for longer than that.
+    let _: RangeResponse = idle.call("KV/Range", everything()).await.expect("served");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_handshake_has_so_much_time_and_so_has_what_follows_it() {
+    let bounds = Bounds {
+        handshake: Duration::from_millis(300),
+        ..Bounds::default()
+    };
+    let shared = Shared::within(bounds).await;
+    let address = shared.url.trim_start_matches("https://").to_owned();
+    // Nothing, and the beginning of a client's first record.
+    for said in [&b""[..], &[22, 3, 1, 2, 0, 1, 0]] {
+        let stream = TcpStream::connect(&address).await.expect("connect");
+        hung_up(stream, said).await;
+    }
+    let stream = TcpStream::connect(&address).await.expect("connect");
+    let stream = shared.shake(stream, "acme").await;
+    hung_up(stream, b"").await;
+    let good = shared.named("acme", &[], None);
+    let _: RangeResponse = good.call("KV/Range", everything()).await.expect("served");
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    let _: RangeResponse = good.call("KV/Range", everything()).await.expect("still");
 }

@@ -11,17 +11,22 @@ use super::proto::{
 use crate::real_etcd::RealEtcd;
 use crate::real_postgres::RealPostgres;
 use freehold_store::embedded::{Embedded, Options};
+use freehold_store::memory::Memory;
 use freehold_store::postgres::Postgres;
-use freehold_store::server::{Endpoint, Subject, Tenants, tls_config};
+use freehold_store::server::{Bounds, Endpoint, Subject, Tenants, tls_config};
 use freehold_store::{Keyspaces, etcd};
 use futures::StreamExt;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     SanType,
 };
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
 use tonic::transport::{Certificate, ClientTlsConfig, Identity};
 use tonic::{Code, Status};
 
@@ -133,8 +138,17 @@ impl Shared {
         Self::over(keyspaces.expect("connect"), false).await
     }
 
+    /// The same with bounds of a test's own.
+    pub(super) async fn within(bounds: Bounds) -> Self {
+        Self::bounded(Memory::new(), true, bounds).await
+    }
+
     /// The same over another driver.
     async fn over(keyspaces: Arc<dyn Keyspaces>, own_revisions: bool) -> Self {
+        Self::bounded(keyspaces, own_revisions, Bounds::default()).await
+    }
+
+    async fn bounded(keyspaces: Arc<dyn Keyspaces>, own_revisions: bool, bounds: Bounds) -> Self {
         let (server_ca, client_ca) = (Ca::new(), Ca::new());
         let server = server_ca.server();
         let config = tls_config(
@@ -156,7 +170,8 @@ impl Shared {
         let listener = listener.expect("bind");
         let url = format!("https://{}", listener.local_addr().expect("bound"));
         let endpoint =
-            Endpoint::by_certificate(config, Arc::new(Tenants::new(keyspaces.clone(), rules)));
+            Endpoint::by_certificate(config, Arc::new(Tenants::new(keyspaces.clone(), rules)))
+                .bounds(bounds);
         let task = tokio::spawn(async move {
             let served = endpoint.serve(listener, std::future::pending());
             served.await.expect("listener");
@@ -171,6 +186,26 @@ impl Shared {
             task,
             _dir: None,
         }
+    }
+
+    /// A connection of a client of that name, of which only the handshake is done.
+    pub(super) async fn shake(&self, stream: TcpStream, name: &str) -> TlsStream<TcpStream> {
+        let pair = self.client_ca.client(name, &[], None);
+        let mut roots = rustls::RootCertStore::empty();
+        let ca = CertificateDer::from_pem_slice(self.server_ca.pem.as_bytes());
+        roots.add(ca.expect("a certificate")).expect("a root");
+        let cert = CertificateDer::from_pem_slice(pair.cert.as_bytes());
+        let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes());
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_root_certificates(roots)
+            .with_client_auth_cert(vec![cert.expect("a certificate")], key.expect("a key"))
+            .expect("a pair");
+        let name = "127.0.0.1".try_into().expect("a name");
+        let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+        connector.connect(name, stream).await.expect("a handshake")
     }
 
     fn client(&self, pair: Option<&Pair>) -> Raw {
