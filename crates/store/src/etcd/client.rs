@@ -238,18 +238,11 @@ impl Client {
     /// The time to live that a renewed lease has again; 0 when there is no such lease.
     pub(super) async fn lease_renew(&self, id: i64) -> Result<i64> {
         let call = async {
-            let mut grpc = Grpc::new(self.channel.clone());
-            let token = self.token().await?;
-            grpc.ready()
-                .await
-                .map_err(|e| Status::unavailable(chain(&e)))?;
-            let path = PathAndQuery::from_static("/etcdserverpb.Lease/LeaseKeepAlive");
             let requests = futures::stream::iter([LeaseKeepAliveRequest { id }]);
-            let requests = with(token, requests.chain(futures::stream::pending()));
-            let answers = grpc
-                .streaming(requests, path, ProstCodec::default())
-                .await?;
-            let mut answers: Streaming<LeaseKeepAliveResponse> = answers.into_inner();
+            let requests = requests.chain(futures::stream::pending());
+            let path = "/etcdserverpb.Lease/LeaseKeepAlive";
+            let mut answers: Streaming<LeaseKeepAliveResponse> =
+                self.stream(path, requests).await?;
             let answer = answers.message().await?;
             answer.ok_or_else(|| Status::unavailable("etcd closed the stream"))
         };
@@ -276,22 +269,33 @@ impl Client {
         }
     }
 
+    /// A call with a stream each way.
+    async fn stream<Q, A>(
+        &self,
+        path: &'static str,
+        requests: impl futures::Stream<Item = Q> + Send + 'static,
+    ) -> Result<Streaming<A>, Status>
+    where
+        Q: prost::Message + 'static,
+        A: prost::Message + Default + 'static,
+    {
+        let mut grpc = Grpc::new(self.channel.clone()).max_decoding_message_size(MAX_MESSAGE);
+        let token = self.token().await?;
+        grpc.ready()
+            .await
+            .map_err(|e| Status::unavailable(chain(&e)))?;
+        let path = PathAndQuery::from_static(path);
+        let answers = grpc.streaming(with(token, requests), path, ProstCodec::default());
+        Ok(answers.await?.into_inner())
+    }
+
     pub(super) async fn watch(
         &self,
         requests: impl futures::Stream<Item = WatchRequest> + Send + 'static,
     ) -> Result<Streaming<WatchResponse>> {
-        let mut grpc = Grpc::new(self.channel.clone()).max_decoding_message_size(MAX_MESSAGE);
-        let call = async {
-            let token = self.token().await?;
-            grpc.ready()
-                .await
-                .map_err(|e| Status::unavailable(chain(&e)))?;
-            let path = PathAndQuery::from_static("/etcdserverpb.Watch/Watch");
-            grpc.streaming(with(token, requests), path, ProstCodec::default())
-                .await
-        };
+        let call = self.stream("/etcdserverpb.Watch/Watch", requests);
         match tokio::time::timeout(self.timeout, call).await {
-            Ok(answer) => answer.map(tonic::Response::into_inner).map_err(|s| {
+            Ok(answer) => answer.map_err(|s| {
                 if let Some(login) = &self.login {
                     // The next attempt logs in anew.
                     login.outlived(&s);

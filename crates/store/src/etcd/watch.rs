@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::sync::{Notify, watch as signal};
+use tonic::Streaming;
 
 /// Bytes that may wait for the reader of one watch.
 const MAX_WATCH: u64 = 4 << 20;
@@ -261,7 +262,7 @@ async fn follow(
             }
         }
         let answer = tokio::select! {
-            answer = answers.next() => answer,
+            answer = next(&mut answers) => answer,
             // The etcd is silent about progress while any watch is behind: ask again.
             () = tokio::time::sleep(RETRY), if owed.is_some() => continue,
             Ok(()) = wishes.changed() => {
@@ -270,15 +271,8 @@ async fn follow(
             }
         };
         let answer = match answer {
-            Some(Ok(answer)) => answer,
-            Some(Err(status)) => {
-                let error = Error::Unavailable(format!("etcd: {}", status.message()));
-                return Over::Broken { worked, error };
-            }
-            None => {
-                let error = Error::Unavailable("etcd closed the watch".into());
-                return Over::Broken { worked, error };
-            }
+            Ok(answer) => answer,
+            Err(error) => return Over::Broken { worked, error },
         };
         worked = true;
         // An answer to an earlier question does not settle a later one.
@@ -298,6 +292,15 @@ async fn follow(
         if items.queue.full() {
             return Over::Full;
         }
+    }
+}
+
+/// What a watch is told next.
+async fn next(answers: &mut Streaming<WatchResponse>) -> Result<WatchResponse> {
+    match answers.next().await {
+        Some(Ok(answer)) => Ok(answer),
+        Some(Err(status)) => Err(Error::Unavailable(format!("etcd: {}", status.message()))),
+        None => Err(Error::Unavailable("etcd closed the watch".into())),
     }
 }
 
@@ -376,9 +379,8 @@ pub(super) async fn compact_revision(client: &Client, key: &Bytes) -> Result<u64
         .watch(requests.chain(futures::stream::pending()))
         .await?;
     let find = async {
-        while let Some(answer) = answers.next().await {
-            let answer =
-                answer.map_err(|s| Error::Unavailable(format!("etcd: {}", s.message())))?;
+        loop {
+            let answer = next(&mut answers).await?;
             if answer.compact_revision > 0 {
                 return Ok(rev(answer.compact_revision));
             }
@@ -386,7 +388,6 @@ pub(super) async fn compact_revision(client: &Client, key: &Bytes) -> Result<u64
                 return Ok(0);
             }
         }
-        Err(Error::Unavailable("etcd closed the watch".into()))
     };
     let limit = Duration::from_secs(5);
     tokio::time::timeout(limit, find)
