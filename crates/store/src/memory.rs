@@ -122,27 +122,12 @@ impl Model {
     }
 
     fn holds(&self, compare: &Compare) -> bool {
-        match compare {
-            Compare::ModRev(key, n) => self.at(key, self.rev).map_or(0, |kv| kv.mod_rev) == *n,
-            Compare::CreateRev(key, n) => {
-                self.at(key, self.rev).map_or(0, |kv| kv.create_rev) == *n
-            }
-            Compare::Version(key, n) => self.at(key, self.rev).map_or(0, |kv| kv.version) == *n,
-            Compare::Lease(key, n) => self.at(key, self.rev).map_or(0, |kv| kv.lease) == *n,
-            Compare::Value(key, v) => self.at(key, self.rev).is_some_and(|kv| kv.value == v),
-            Compare::Test {
-                lo,
-                hi,
-                field,
-                relation,
-            } => {
-                let found = self.within(&Span::new(lo.clone(), hi.clone()), self.rev);
-                if found.is_empty() {
-                    field.holds(*relation, None)
-                } else {
-                    found.values().all(|kv| field.holds(*relation, Some(kv)))
-                }
-            }
+        let ((lo, hi), (field, relation)) = (compare.span(), compare.test());
+        let found = self.within(&Span::new(lo.clone(), hi.clone()), self.rev);
+        if found.is_empty() {
+            field.holds(relation, None)
+        } else {
+            found.values().all(|kv| field.holds(relation, Some(kv)))
         }
     }
 
@@ -175,9 +160,9 @@ impl Model {
                 }
                 Op::Update { lease, .. } => *lease,
                 Op::Put { lease, .. } => Some(*lease),
-                Op::Range(range) if range.rev > self.rev => return Err(Error::Future(self.rev)),
-                Op::Range(range) if range.rev != 0 && range.rev < self.compacted => {
-                    return Err(Error::Compacted(self.compacted));
+                Op::Range(range) => {
+                    range.at(self.rev, self.compacted)?;
+                    None
                 }
                 _ => None,
             };
@@ -313,16 +298,18 @@ impl Model {
         self.leases.insert(lease, (seconds, end));
     }
 
+    /// The keys under a lease.
+    fn leased(&self, lease: LeaseId) -> impl Iterator<Item = Bytes> + use<> {
+        let all = Span::new(Bytes::new(), Bytes::from_static(&[0]));
+        let kvs = self.within(&all, self.rev).into_values();
+        kvs.filter(move |kv| kv.lease == lease).map(|kv| kv.key)
+    }
+
     fn revoke(&mut self, lease: LeaseId) -> Result<()> {
         self.leases
             .remove(&lease)
             .ok_or(Error::LeaseNotFound(lease))?;
-        let all = Span::new(Bytes::new(), Bytes::from_static(&[0]));
-        let leased = self
-            .within(&all, self.rev)
-            .into_values()
-            .filter(|kv| kv.lease == lease);
-        let then: Vec<_> = leased.map(|kv| Op::Delete { key: kv.key }).collect();
+        let then = self.leased(lease).map(|key| Op::Delete { key }).collect();
         self.txn(&Txn {
             then,
             ..Txn::default()
@@ -408,12 +395,7 @@ impl Store for MemoryStore {
     async fn range(&self, range: Range) -> Result<RangeReply> {
         limits::check_span(&range.lo, &range.hi)?;
         let model = self.now()?;
-        if range.rev > model.rev {
-            return Err(Error::Future(model.rev));
-        }
-        if range.rev != 0 && range.rev < model.compacted {
-            return Err(Error::Compacted(model.compacted));
-        }
+        range.at(model.rev, model.compacted)?;
         Ok(model.read(&range, model.rev))
     }
 
@@ -487,15 +469,10 @@ impl Store for MemoryStore {
             .get(&lease)
             .copied()
             .ok_or(Error::LeaseNotFound(lease))?;
-        let all = Span::new(Bytes::new(), Bytes::from_static(&[0]));
-        let leased = model
-            .within(&all, model.rev)
-            .into_values()
-            .filter(|kv| kv.lease == lease);
         Ok(Lease {
             granted,
             remaining: end.saturating_duration_since(Instant::now()),
-            keys: leased.map(|kv| kv.key).collect(),
+            keys: model.leased(lease).collect(),
         })
     }
 

@@ -1,5 +1,6 @@
 //! Requests, replies and errors of the contract.
 
+use crate::proto::int;
 use bytes::Bytes;
 use std::pin::Pin;
 
@@ -44,6 +45,38 @@ pub enum Compare {
         field: Field,
         relation: Relation,
     },
+}
+
+impl Compare {
+    /// The keys that it looks at, as in [`Range`].
+    #[must_use]
+    pub fn span(&self) -> (&Bytes, &Bytes) {
+        static POINT: Bytes = Bytes::new();
+        match self {
+            Self::ModRev(key, _)
+            | Self::CreateRev(key, _)
+            | Self::Version(key, _)
+            | Self::Value(key, _)
+            | Self::Lease(key, _) => (key, &POINT),
+            Self::Test { lo, hi, .. } => (lo, hi),
+        }
+    }
+
+    /// What must hold for every one of them.
+    #[must_use]
+    pub fn test(&self) -> (Field, Relation) {
+        let field = match self {
+            Self::ModRev(_, n) => Field::ModRev(int(*n)),
+            Self::CreateRev(_, n) => Field::CreateRev(int(*n)),
+            Self::Version(_, n) => Field::Version(int(*n)),
+            Self::Value(_, value) => Field::Value(value.clone()),
+            Self::Lease(_, lease) => Field::Lease(*lease),
+            Self::Test {
+                field, relation, ..
+            } => return (field.clone(), *relation),
+        };
+        (field, Relation::Equal)
+    }
 }
 
 /// What a [`Compare::Test`] looks at, and the value it compares that with.
@@ -187,6 +220,31 @@ pub struct Range {
     pub count_only: bool,
 }
 
+impl Range {
+    /// The revision that it reads, of a keyspace at `newest` that forgot what was before `compacted`.
+    ///
+    /// # Errors
+    /// When that is not there yet, or not any more.
+    pub fn at(&self, newest: u64, compacted: u64) -> Result<u64> {
+        match self.rev {
+            0 => Ok(newest),
+            rev if rev > newest => Err(Error::Future(newest)),
+            rev if rev < compacted => Err(Error::Compacted(compacted)),
+            rev => Ok(rev),
+        }
+    }
+
+    /// The most keys that it answers with.
+    #[must_use]
+    pub fn most(&self) -> usize {
+        match (self.count_only, self.limit) {
+            (true, _) => 0,
+            (false, 0) => usize::MAX,
+            (false, limit) => limit,
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RangeReply {
     /// the keyspace's revision when the range was read (etcd's header)
@@ -276,5 +334,56 @@ impl Default for Quota {
             bytes: u64::MAX,
             keys: u64::MAX,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_revision_from_the_compacted_one_to_the_newest_can_be_read() {
+        let at = |rev| {
+            let range = Range {
+                rev,
+                ..Range::default()
+            };
+            range.at(9, 5)
+        };
+        assert_eq!([at(0), at(9), at(7), at(5)], [Ok(9), Ok(9), Ok(7), Ok(5)]);
+        assert_eq!(
+            [at(4), at(1)],
+            [Err(Error::Compacted(5)), Err(Error::Compacted(5))]
+        );
+        assert_eq!(at(10), Err(Error::Future(9)));
+    }
+
+    #[test]
+    fn a_simple_compare_is_a_test_of_one_key() {
+        let kv = KeyValue {
+            key: "a".into(),
+            value: "v".into(),
+            create_rev: 2,
+            mod_rev: 5,
+            version: 3,
+            lease: 7,
+        };
+        let (key, value) = (|| Bytes::from("a"), |v| Bytes::from_static(v));
+        for (there, compare) in [
+            (true, Compare::ModRev(key(), 5)),
+            (true, Compare::CreateRev(key(), 2)),
+            (true, Compare::Version(key(), 3)),
+            (true, Compare::Lease(key(), 7)),
+            (true, Compare::Value(key(), value(b"v"))),
+            (false, Compare::Value(key(), value(b""))),
+            (false, Compare::ModRev(key(), u64::MAX)),
+        ] {
+            let (field, relation) = compare.test();
+            assert_eq!(compare.span(), (&kv.key, &Bytes::new()));
+            assert_eq!(field.holds(relation, Some(&kv)), there, "{compare:?}");
+            assert!(!field.holds(relation, None), "{compare:?}");
+        }
+        let (field, relation) = Compare::Version(key(), 0).test();
+        assert!(field.holds(relation, None));
     }
 }

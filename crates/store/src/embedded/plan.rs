@@ -269,12 +269,7 @@ impl State {
                     range.rev
                 };
                 let span = Span::new(range.lo.clone(), range.hi.clone());
-                let limit = if range.limit == 0 {
-                    usize::MAX
-                } else {
-                    range.limit
-                };
-                let limit = limit.min(MAX_TXN_KEYS);
+                let limit = range.most().min(MAX_TXN_KEYS);
                 touch.look(self.index.measure(&span, rev, limit, !range.keys_only));
             }
             Op::Txn(inner) => touch = self.touched(inner, prev),
@@ -480,28 +475,14 @@ impl Plan<'_> {
 
     fn range(&mut self, range: &Range) -> Result<Found> {
         let state = self.state;
-        if range.rev > state.applied {
-            return Err(Error::Future(state.applied).into());
-        }
-        if range.rev != 0 && range.rev < state.compacted {
-            return Err(Error::Compacted(state.compacted).into());
-        }
+        let rev = range.at(state.applied, state.compacted)?;
         // A single key is a span that ends right behind it.
         let mut span = Span::new(range.lo.clone(), range.hi.clone());
         if span.is_point() {
             span.hi = [&range.lo[..], &[0]].concat().into();
         }
-        let limit = match (range.count_only, range.limit) {
-            (true, _) => 0,
-            (false, 0) => usize::MAX,
-            (false, limit) => limit,
-        };
+        let limit = range.most();
         let own = range.rev == 0 && !self.done.is_empty();
-        let rev = if range.rev == 0 {
-            state.applied
-        } else {
-            range.rev
-        };
         // One more than may be looked at is refused. What this transaction deleted is found too.
         let fetch = limit.min(MAX_TXN_KEYS + 1);
         let fetch = fetch.saturating_add(if own { self.done.len() } else { 0 });

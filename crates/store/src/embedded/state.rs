@@ -106,17 +106,6 @@ impl State {
         }
     }
 
-    /// The revision a range reads.
-    pub(crate) fn read_rev(&self, rev: u64) -> Result<u64> {
-        if rev > self.visible {
-            return Err(Error::Future(self.visible));
-        }
-        if rev != 0 && rev < self.compacted {
-            return Err(Error::Compacted(self.compacted));
-        }
-        Ok(if rev == 0 { self.visible } else { rev })
-    }
-
     /// A single key, without a snapshot.
     pub(crate) fn get(&self, key: &[u8], rev: u64) -> Option<Held> {
         let entry = self.index.get(key)?;

@@ -115,15 +115,11 @@ impl EmbeddedStore {
         limits::check_span(&range.lo, &range.hi)?;
         let loaded = self.readable().await?;
         let span = Span::new(range.lo.clone(), range.hi.clone());
-        let limit = match (range.count_only, range.limit) {
-            (true, _) => 0,
-            (false, 0) => usize::MAX,
-            (false, limit) => limit,
-        };
+        let limit = range.most();
         let values = !range.keys_only && !range.count_only;
         let (wanted, head_rev) = {
             let state = loaded.state.read();
-            let rev = state.read_rev(range.rev)?;
+            let rev = range.at(state.visible, state.compacted)?;
             let wanted = if span.is_point() {
                 Wanted::Key(state.get(&range.lo, rev))
             } else {

@@ -167,26 +167,15 @@ struct Run {
 
 impl Work {
     fn holds(&self, compare: &Compare) -> bool {
-        let row = |key: &Bytes| self.rows.get(key);
-        match compare {
-            Compare::ModRev(key, n) => row(key).map_or(0, |kv| kv.mod_rev) == *n,
-            Compare::CreateRev(key, n) => row(key).map_or(0, |kv| kv.create_rev) == *n,
-            Compare::Version(key, n) => row(key).map_or(0, |kv| kv.version) == *n,
-            Compare::Lease(key, n) => row(key).map_or(0, |kv| kv.lease) == *n,
-            Compare::Value(key, value) => row(key).is_some_and(|kv| kv.value == value),
-            Compare::Test {
-                lo,
-                hi,
-                field,
-                relation,
-            } => {
-                let span = Span::new(lo.clone(), hi.clone());
-                let mut found = self.within(&span).peekable();
-                match found.peek() {
-                    None => field.holds(*relation, None),
-                    Some(_) => found.all(|kv| field.holds(*relation, Some(kv))),
-                }
-            }
+        let ((lo, hi), (field, relation)) = (compare.span(), compare.test());
+        if hi.is_empty() {
+            return field.holds(relation, self.rows.get(lo));
+        }
+        let span = Span::new(lo.clone(), hi.clone());
+        let mut found = self.within(&span).peekable();
+        match found.peek() {
+            None => field.holds(relation, None),
+            Some(_) => found.all(|kv| field.holds(relation, Some(kv))),
         }
     }
 
@@ -245,9 +234,9 @@ impl Work {
                     self.decide(inner, sums, decided)?;
                     continue;
                 }
-                Op::Range(range) if range.rev > sums.rev => return Err(Error::Future(sums.rev)),
-                Op::Range(range) if range.rev != 0 && range.rev < sums.compacted => {
-                    return Err(Error::Compacted(sums.compacted));
+                Op::Range(range) => {
+                    range.at(sums.rev, sums.compacted)?;
+                    continue;
                 }
                 Op::Put { key, value, lease } => (key, value.len(), *lease),
                 Op::Update { key, value, lease } => {
@@ -361,13 +350,8 @@ impl Work {
             }
         } else {
             let span = Span::new(range.lo.clone(), range.hi.clone());
-            let limit = match (range.count_only, range.limit) {
-                (true, _) => 0,
-                (false, 0) => usize::MAX,
-                (false, limit) => limit,
-            };
             let count = self.within(&span).count() as u64;
-            let mut kvs: Vec<_> = self.within(&span).take(limit).cloned().collect();
+            let mut kvs: Vec<_> = self.within(&span).take(range.most()).cloned().collect();
             if range.keys_only {
                 kvs.iter_mut().for_each(|kv| kv.value = Bytes::new());
             }

@@ -4,7 +4,7 @@
 //! need not be known; that they are not there is a condition as well.
 
 use super::batch::{Planned, Seen, Sums};
-use crate::{Compare, Field, KeyValue, Op, Relation, Txn};
+use crate::{Field, KeyValue, Op, Relation, Txn};
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -117,31 +117,16 @@ impl<'a> Touched<'a> {
     /// False for what needs more than a few rows.
     fn add(&mut self, txn: &'a Txn) -> bool {
         for compare in &txn.compares {
-            let new = match compare {
-                Compare::ModRev(_, n) | Compare::CreateRev(_, n) | Compare::Version(_, n) => {
-                    *n == 0
-                }
-                Compare::Test {
-                    field: Field::ModRev(0) | Field::CreateRev(0) | Field::Version(0),
-                    relation: Relation::Equal,
-                    ..
-                } => true,
-                _ => false,
-            };
-            let key = match compare {
-                Compare::ModRev(key, _)
-                | Compare::CreateRev(key, _)
-                | Compare::Version(key, _)
-                | Compare::Lease(key, _)
-                | Compare::Value(key, _) => key,
-                Compare::Test { lo, hi, .. } if hi.is_empty() => lo,
-                Compare::Test { .. } => return false,
-            };
-            if new {
-                self.new.insert(key);
-            } else {
-                self.keys.insert(key);
+            let (key, hi) = compare.span();
+            if !hi.is_empty() {
+                return false;
             }
+            match compare.test() {
+                (Field::ModRev(0) | Field::CreateRev(0) | Field::Version(0), Relation::Equal) => {
+                    self.new.insert(key)
+                }
+                _ => self.keys.insert(key),
+            };
         }
         txn.then.iter().chain(&txn.otherwise).all(|op| match op {
             Op::Put { key, lease: 0, .. }
@@ -172,6 +157,7 @@ impl<'a> Touched<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Compare;
     use crate::Quota;
     use crate::postgres::batch::plan;
 

@@ -160,12 +160,7 @@ impl Wanted {
         let first = rows.first().ok_or_else(no_head)?;
         let number = |at: usize| first.get::<_, i64>(at).cast_unsigned();
         let (head, compacted) = (number(0), number(1));
-        if range.rev > head {
-            return Err(Error::Future(head));
-        }
-        if range.rev != 0 && range.rev < compacted {
-            return Err(Error::Compacted(compacted));
-        }
+        range.at(head, compacted)?;
         let mut found = reply(head, number(2));
         if range.count_only {
             return Ok(found);

@@ -3,7 +3,7 @@
 use super::batch::{self, Planned};
 use super::read::upper;
 use crate::span::Span;
-use crate::{Compare, LeaseId, Op, Range, Txn};
+use crate::{LeaseId, Op, Range, Txn};
 use bytes::Bytes;
 use std::collections::BTreeSet;
 use tokio_postgres::types::ToSql;
@@ -33,14 +33,8 @@ impl<'a> Touched<'a> {
 
     fn add(&mut self, txn: &'a Txn) {
         for compare in &txn.compares {
-            match compare {
-                Compare::ModRev(key, _)
-                | Compare::CreateRev(key, _)
-                | Compare::Version(key, _)
-                | Compare::Lease(key, _)
-                | Compare::Value(key, _) => self.keys.extend([key]),
-                Compare::Test { lo, hi, .. } => self.span(lo, hi),
-            }
+            let (lo, hi) = compare.span();
+            self.span(lo, hi);
         }
         for op in txn.then.iter().chain(&txn.otherwise) {
             match op {
