@@ -6,6 +6,7 @@ mod env;
 mod guard;
 mod host;
 mod pool;
+mod private_file;
 mod quickstart;
 mod verify;
 

@@ -18,12 +18,7 @@ pub(crate) enum Args {
     Tenant { name: String },
     /// Delete a control plane with everything in it
     #[command(alias = "control-planes", visible_alias = "cp")]
-    ControlPlane {
-        name: String,
-        /// The tenant it belongs to
-        #[arg(long, value_name = "T")]
-        tenant: Option<String>,
-    },
+    ControlPlane(objects::Which),
 }
 
 pub(crate) async fn run(args: &Args, global: &Global, out: &Printer) -> Result<()> {
@@ -39,10 +34,9 @@ pub(crate) async fn run(args: &Args, global: &Global, out: &Printer) -> Result<(
                 .map_err(|e| Trouble::from_api("delete", &shown, e))?;
             delete(Kind::Tenant, &api, &object, &shown, out).await
         }
-        Args::ControlPlane { name, tenant } => {
+        Args::ControlPlane(which) => {
             let target = Target::connect(global).await?;
-            let found =
-                objects::find_control_plane(&target.client, name, tenant.as_deref()).await?;
+            let found = which.find(&target.client).await?;
             delete(
                 Kind::ControlPlane,
                 &found.api,

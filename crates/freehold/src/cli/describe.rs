@@ -18,12 +18,7 @@ pub(crate) enum Args {
     Tenant { name: String },
     /// Describe a control plane
     #[command(alias = "control-planes", visible_alias = "cp")]
-    ControlPlane {
-        name: String,
-        /// The tenant it belongs to
-        #[arg(long, value_name = "T")]
-        tenant: Option<String>,
-    },
+    ControlPlane(objects::Which),
 }
 
 pub(crate) async fn run(args: &Args, global: &Global, out: &Printer) -> Result<()> {
@@ -57,10 +52,9 @@ pub(crate) async fn run(args: &Args, global: &Global, out: &Printer) -> Result<(
             ));
             show(&target.client, Kind::Tenant, &object, &head, out).await
         }
-        Args::ControlPlane { name, tenant } => {
+        Args::ControlPlane(which) => {
             let target = Target::connect(global).await?;
-            let found =
-                objects::find_control_plane(&target.client, name, tenant.as_deref()).await?;
+            let found = which.find(&target.client).await?;
             let text = |pointer: &str| {
                 found
                     .object

@@ -25,11 +25,8 @@ const LIMIT: Duration = Duration::from_secs(30);
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// NAME, or TENANT/NAME
-    name: String,
-    /// The tenant it belongs to
-    #[arg(long, value_name = "T")]
-    tenant: Option<String>,
+    #[command(flatten)]
+    which: objects::Which,
     /// How long it is valid, between 10m and 24h
     #[arg(long, value_name = "DURATION", default_value = "1h")]
     expires: String,
@@ -42,8 +39,7 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: &Args, global: &Global, out: &Printer) -> Result<()> {
     let expires = names::expiry(&args.expires)?;
     let target = Target::connect(global).await?;
-    let found =
-        objects::find_control_plane(&target.client, &args.name, args.tenant.as_deref()).await?;
+    let found = args.which.find(&target.client).await?;
     let config = issue(&target.client, &found, expires).await?;
     let text = to_yaml(&config)?;
     match &args.file {

@@ -105,6 +105,22 @@ impl Found {
     }
 }
 
+// Its own documentation would stand in for that of the commands that take it.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Which {
+    /// NAME, or TENANT/NAME
+    name: String,
+    /// The tenant it belongs to
+    #[arg(long, value_name = "T")]
+    tenant: Option<String>,
+}
+
+impl Which {
+    pub(crate) async fn find(&self, client: &Client) -> Result<Found> {
+        find_control_plane(client, &self.name, self.tenant.as_deref()).await
+    }
+}
+
 pub(crate) async fn find_control_plane(
     client: &Client,
     name: &str,

@@ -11,11 +11,8 @@ const LIMIT: Duration = Duration::from_secs(30);
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// NAME, or TENANT/NAME
-    name: String,
-    /// The tenant it belongs to
-    #[arg(long, value_name = "T")]
-    tenant: Option<String>,
+    #[command(flatten)]
+    which: objects::Which,
 }
 
 /// `spec.power`
@@ -29,8 +26,7 @@ pub(crate) enum State {
 
 pub(crate) async fn run(args: &Args, state: State, global: &Global, out: &Printer) -> Result<()> {
     let target = Target::connect(global).await?;
-    let found =
-        objects::find_control_plane(&target.client, &args.name, args.tenant.as_deref()).await?;
+    let found = args.which.find(&target.client).await?;
     let (power, done) = match state {
         State::Auto => ("Auto", "is awake"),
         State::Asleep => ("Asleep", "is asleep until `freehold wake`"),

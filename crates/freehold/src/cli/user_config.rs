@@ -7,8 +7,6 @@ use kube::config::{
     NamedExtension,
 };
 use serde_json::json;
-use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 /// Key of the extension that marks a context made by `freehold ctx`.
@@ -140,24 +138,7 @@ pub(crate) fn to_yaml(config: &Kubeconfig) -> Result<String> {
 
 /// Writes a file that only its owner can read, atomically.
 pub(crate) fn write_private(path: &Path, text: &str) -> Result<()> {
-    // A link (dotfiles kept elsewhere) stays a link.
-    let path = &std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    let mut temporary = path.clone().into_os_string();
-    temporary.push(format!(".{}.tmp", std::process::id()));
-    let temporary = PathBuf::from(temporary);
-    let written = (|| -> std::io::Result<()> {
-        let mut file = std::fs::OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&temporary)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        std::fs::rename(&temporary, path)
-    })();
-    written.map_err(|e| {
-        let _ = std::fs::remove_file(&temporary);
+    crate::private_file::write(path, text.as_bytes()).map_err(|e| {
         Trouble::new(format!("cannot write {}", path.display()))
             .because(e)
             .advise("Check that its directory exists and is writable.")

@@ -195,16 +195,7 @@ pub(crate) fn write_private(file: &Path, bytes: &[u8]) -> Result<()> {
                 .mode(0o700)
                 .create(dir)?;
         }
-        let temporary = file.with_extension("tmp");
-        let mut out = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&temporary)?;
-        out.write_all(bytes)?;
-        out.sync_all()?;
-        std::fs::rename(&temporary, file)
+        crate::private_file::write(file, bytes)
     };
     write().with_context(|| format!("cannot write {}", file.display()))
 }

@@ -7,10 +7,7 @@ use http::{Method, Request};
 use http_body_util::{BodyExt as _, Limited};
 use kube::Client;
 use kube::client::Body;
-use kube::config::{
-    AuthInfo, Cluster, Config, Context, KubeConfigOptions, Kubeconfig, NamedAuthInfo, NamedCluster,
-    NamedContext,
-};
+use kube::config::{AuthInfo, Cluster, Config, KubeConfigOptions};
 use std::time::Duration;
 
 const LIMIT: Duration = Duration::from_secs(10);
@@ -66,31 +63,7 @@ impl Way {
 
     /// A client of this way that brings `who`; it never tries twice by itself.
     pub(crate) async fn client(&self, who: AuthInfo) -> Result<Client> {
-        let name = "probe".to_owned();
-        let context = Context {
-            cluster: name.clone(),
-            user: Some(name.clone()),
-            ..Context::default()
-        };
-        let kubeconfig = Kubeconfig {
-            clusters: vec![NamedCluster {
-                name: name.clone(),
-                cluster: Some(self.cluster.clone()),
-                ..NamedCluster::default()
-            }],
-            auth_infos: vec![NamedAuthInfo {
-                name: name.clone(),
-                auth_info: Some(who),
-                ..NamedAuthInfo::default()
-            }],
-            contexts: vec![NamedContext {
-                name: name.clone(),
-                context: Some(context),
-                ..NamedContext::default()
-            }],
-            current_context: Some(name),
-            ..Kubeconfig::default()
-        };
+        let kubeconfig = crate::cli::user_config::single("probe", self.cluster.clone(), who);
         let mut config =
             Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
         config.connect_timeout = Some(Duration::from_secs(5));

@@ -2,6 +2,7 @@
 
 use super::place::{Open, Own, Place};
 use crate::cli::Trouble;
+use crate::private_file;
 use anyhow::{Context as _, Result};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -10,8 +11,6 @@ use freehold_store::transfer::{self, Report, Step};
 use freehold_store::{Image, Imported, Keyspaces as _, fence};
 use serde::{Deserialize, Serialize};
 use std::fmt;
-use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -414,29 +413,13 @@ async fn export(from: &Open, keyspace: &str, file: &Path) -> Result<String> {
     let store = from.keyspaces.open(keyspace).await?;
     let image = Image::take(&*store).await;
     let image = image.map_err(|error| failed("read", keyspace, error))?;
-    write(file, &image.encode())?;
+    private_file::write(file, &image.encode())
+        .with_context(|| format!("cannot write {}", file.display()))?;
     let (keys, rev) = (image.kvs.len(), image.rev);
     Ok(format!(
         "{keys} keys at revision {rev} in {}",
         file.display()
     ))
-}
-
-/// Complete or not there at all, and for its owner only.
-fn write(file: &Path, data: &[u8]) -> Result<()> {
-    let draft = file.with_extension("part");
-    let written = || -> std::io::Result<()> {
-        let mut out = std::fs::OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&draft)?;
-        out.write_all(data)?;
-        out.sync_all()?;
-        std::fs::rename(&draft, file)
-    };
-    written().with_context(|| format!("cannot write {}", file.display()))
 }
 
 async fn import(to: &Open, keyspace: &str, file: &Path) -> Result<String> {
