@@ -427,6 +427,8 @@ fn event(event: crate::Event) -> proto::Event {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::memory::Memory;
+    use crate::{Keyspaces, Measured, Op, Txn};
 
     #[test]
     fn a_watch_holds_nothing_of_the_frame_that_it_came_in() {
@@ -448,5 +450,45 @@ mod tests {
         assert!(watch.lo.is_unique() && watch.hi.is_unique());
         assert_eq!((&watch.lo[..], &watch.hi[..]), (&b"a"[..], &b"z"[..]));
         assert_eq!(watch.start_rev, 3);
+    }
+
+    /// Puts a key; how many keys there were when the store was asked for its head last.
+    async fn known_after_a_round(
+        session: &mut Session,
+        measured: &Measured,
+        key: &'static str,
+    ) -> u64 {
+        let put = Op::Put {
+            key: key.into(),
+            value: "v".into(),
+            lease: 0,
+        };
+        let txn = Txn {
+            then: vec![put],
+            ..Txn::default()
+        };
+        session.store.txn(txn).await.expect("put");
+        session.notify().await;
+        measured.metrics("")[0].keys
+    }
+
+    #[tokio::test]
+    async fn who_wishes_for_no_progress_costs_the_store_no_question() {
+        let measured = Measured::new(Memory::new());
+        let store = measured.open("one").await.expect("open");
+        let mut session = Session::new(store);
+        let watch = |progress_notify| WatchRequest {
+            union: Some(WatchUnion::Create(WatchCreate {
+                key: "other".into(),
+                progress_notify,
+                ..Default::default()
+            })),
+        };
+        session.request(watch(false)).await.expect("it goes on");
+        let known = known_after_a_round(&mut session, &measured, "a").await;
+        assert_eq!(known, 0, "asked when the watch was made, and never since");
+        session.request(watch(true)).await.expect("it goes on");
+        let known = known_after_a_round(&mut session, &measured, "b").await;
+        assert_eq!(known, 2);
     }
 }
