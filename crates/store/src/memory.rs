@@ -37,7 +37,7 @@ struct Change {
     deleted: bool,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Model {
     rev: u64,
     compacted: u64,
@@ -67,6 +67,16 @@ impl MemoryStore {
         };
         Arc::new(Self {
             model: Arc::new(model.into()),
+            changed: watch::Sender::new(()),
+        })
+    }
+
+    /// A copy that goes its own way: tests try out what may have happened.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn fork(&self) -> Arc<Self> {
+        Arc::new(Self {
+            model: Arc::new(self.model.lock().clone().into()),
             changed: watch::Sender::new(()),
         })
     }

@@ -12,7 +12,7 @@ use super::record::{Ciphers, random};
 use super::state::{Lease, Phase, State};
 use super::toc;
 use super::values::{self, Values};
-use super::{Embedded, Options, Shared, blocking, lock_dir, now_ms, wanted};
+use super::{Embedded, Options, Shared, blocking, lock_dir, wanted};
 use crate::{Error, Head, Image, Result};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -58,7 +58,7 @@ impl Embedded {
         let asleep = slot.loaded.read().is_none();
         let loaded = self.shared.load(&slot).await?;
         if asleep {
-            self.shared.upkeep.doze_soon(&slot);
+            self.shared.doze_soon(&slot);
         }
         let (shared, target) = (self.shared.clone(), target.to_owned());
         let ciphers = Ciphers::new(key);
@@ -111,7 +111,7 @@ impl Embedded {
         let mut state = State::new();
         state.applied = image.rev;
         state.compacted = image.rev;
-        let now = now_ms();
+        let now = self.shared.now_ms();
         for lease in &image.leases {
             let left = u64::try_from(lease.remaining.as_millis()).unwrap_or(u64::MAX);
             let kept = Lease {
@@ -262,7 +262,7 @@ impl Shared {
     ) -> Result<Head> {
         let entry = CatalogEntry {
             id: id.into(),
-            number: u64::from_le_bytes(random()?),
+            number: self.options.drive.number()?,
             saved: Saved {
                 checkpointed: true,
                 ..Saved::default()
@@ -350,7 +350,7 @@ fn check(dir: &Path, options: &Options) -> Result<Checked> {
             }
             Err(error) => return Err(error),
         };
-        match slot.read(dir, disk, &ciphers, now_ms()) {
+        match slot.read(dir, disk, &ciphers, options.drive.now_ms()) {
             Ok((state, values)) => {
                 found.keys += state.live_keys();
                 let reader = values::Reader {

@@ -70,7 +70,7 @@ impl Before {
     pub(crate) fn unchanged(&self, number: usize, sector: &[u8]) -> bool {
         match self.sums.get(number) {
             Some(sum) => sector.len() == SECTOR && *sum == sum_of(sector),
-            None => sector.iter().all(|b| *b == 0),
+            None => [0; SECTOR].starts_with(sector),
         }
     }
 

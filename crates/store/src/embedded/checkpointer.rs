@@ -3,6 +3,7 @@
 
 use super::Shared;
 use super::checkpoint::Source;
+use super::drive::block_on;
 use super::keyspace::Slot;
 use super::state::Phase;
 use crate::{Error, Result};
@@ -21,6 +22,14 @@ struct Todo {
     slots: VecDeque<Arc<Slot>>,
     truncate: bool,
     stopping: bool,
+}
+
+impl Todo {
+    fn take(&mut self) -> Option<Job> {
+        let slot = self.slots.pop_front();
+        let truncate = std::mem::take(&mut self.truncate);
+        (slot.is_some() || truncate).then_some((slot, truncate))
+    }
 }
 
 /// What the thread is told.
@@ -50,6 +59,15 @@ impl Checkpoints {
         self.changed.notify_one();
     }
 
+    pub(crate) fn waits(&self) -> bool {
+        let todo = self.todo.lock();
+        !todo.stopping && (todo.truncate || !todo.slots.is_empty())
+    }
+
+    pub(crate) fn take_now(&self) -> Option<Job> {
+        self.todo.lock().take()
+    }
+
     fn stopping(&self) -> bool {
         self.todo.lock().stopping
     }
@@ -75,41 +93,48 @@ impl Checkpoints {
 pub(crate) fn run(shared: &Arc<Shared>) {
     // Where it is not allowed, the pauses between slices have to do.
     let _ = rustix::process::setpriority_process(None, NICE);
-    while let Some((slot, truncate)) = next(&shared.checkpoints) {
-        if let Some(slot) = slot {
-            slot.queued.store(false, Ordering::Release);
-            if !save(shared, &slot) {
-                continue;
-            }
-            trim(shared);
-        }
-        if truncate {
-            truncate_log(shared);
-        }
+    while let Some(job) = next(&shared.checkpoints) {
+        block_on(turn(shared, job));
     }
 }
 
-fn next(checkpoints: &Checkpoints) -> Option<(Option<Arc<Slot>>, bool)> {
+/// A keyspace whose checkpoint is wanted, and whether the log is to be shortened.
+pub(crate) type Job = (Option<Arc<Slot>>, bool);
+
+/// Does one job.
+pub(crate) async fn turn(shared: &Shared, (slot, truncate): Job) {
+    if let Some(slot) = slot {
+        slot.queued.store(false, Ordering::Release);
+        if !save(shared, &slot).await {
+            return;
+        }
+        trim(shared);
+    }
+    if truncate {
+        truncate_log(shared).await;
+    }
+}
+
+fn next(checkpoints: &Checkpoints) -> Option<Job> {
     let mut todo = checkpoints.todo.lock();
     loop {
         if todo.stopping {
             return None;
         }
-        let slot = todo.slots.pop_front();
-        let truncate = std::mem::take(&mut todo.truncate);
-        if slot.is_some() || truncate {
-            return Some((slot, truncate));
+        let job = todo.take();
+        if job.is_some() {
+            return job;
         }
         checkpoints.changed.wait(&mut todo);
     }
 }
 
 /// Checkpoints one keyspace; false when that failed.
-fn save(shared: &Shared, slot: &Arc<Slot>) -> bool {
-    let _busy = slot.busy.blocking_lock();
-    let mut saved = checkpoint(shared, slot, None);
+async fn save(shared: &Shared, slot: &Arc<Slot>) -> bool {
+    let _busy = slot.busy.lock().await;
+    let mut saved = checkpoint(shared, slot, None).await;
     if matches!(saved, Err(Error::NoSpace(_))) && shared.give_back() {
-        saved = checkpoint(shared, slot, None);
+        saved = checkpoint(shared, slot, None).await;
     }
     match saved {
         Ok(()) => true,
@@ -121,13 +146,13 @@ fn save(shared: &Shared, slot: &Arc<Slot>) -> bool {
 }
 
 /// Checkpoints what holds on to the oldest segments, then removes those.
-fn truncate_log(shared: &Arc<Shared>) {
+async fn truncate_log(shared: &Shared) {
     let keep = shared.segments_to_keep();
     for slot in shared.all_slots() {
         if shared.checkpoints.stopping() {
             return;
         }
-        if slot.dirty_from().is_some_and(|from| from < keep) && !save(shared, &slot) {
+        if slot.dirty_from().is_some_and(|from| from < keep) && !save(shared, &slot).await {
             return;
         }
     }
@@ -149,7 +174,11 @@ fn trim(shared: &Shared) {
 
 /// Writes a keyspace's checkpoint if it has changed. The caller holds `busy`. With a phase:
 /// the copy in memory takes no further write, or goes on as before if this fails.
-pub(crate) fn checkpoint(shared: &Shared, slot: &Arc<Slot>, then: Option<Phase>) -> Result<()> {
+pub(crate) async fn checkpoint(
+    shared: &Shared,
+    slot: &Arc<Slot>,
+    then: Option<Phase>,
+) -> Result<()> {
     if slot.deleted.load(Ordering::Acquire) {
         return Ok(());
     }
@@ -160,13 +189,13 @@ pub(crate) fn checkpoint(shared: &Shared, slot: &Arc<Slot>, then: Option<Phase>)
         };
         let ciphers = shared.ciphers(slot)?;
         let disk = &*shared.options.disk;
-        let (mut state, values) = slot.read(&shared.dir, disk, &ciphers, super::now_ms())?;
+        let (mut state, values) = slot.read(&shared.dir, disk, &ciphers, shared.now_ms())?;
         let source = Source::take(&mut state, last.batch, None);
         shared.save((slot, &ciphers, &values), &source, false)?;
         slot.nothing_pending();
         return Ok(());
     };
-    let source = shared.snapshot_blocking(&loaded, then)?;
+    let source = shared.snapshot(&loaded, then).await?;
     if !source.dirty {
         return Ok(());
     }

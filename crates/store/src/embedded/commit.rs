@@ -3,10 +3,11 @@
 
 use super::Shared;
 use super::checkpoint::Source;
+use super::drive::Drive;
 use super::keyspace::Loaded;
 use super::log::{Batch, Log, Place};
 use super::plan::{Obstacle, Told};
-use super::record::{Record, log_nonce, random};
+use super::record::{Record, log_nonce};
 use super::state::{Phase, State};
 use super::toc::Toc;
 use super::values::Held;
@@ -32,6 +33,8 @@ const NEIGHBOUR: Duration = Duration::from_millis(100);
 const GAP: Duration = Duration::from_micros(150);
 /// How much less nice the commit thread is: everybody waits for it, and it waits for the disk.
 const NICE: i32 = -10;
+/// When the end of a lease is tried again that was refused.
+pub(crate) const END_AGAIN_MS: u64 = 5000;
 /// Most leases of a keyspace.
 const MAX_LEASES: usize = 100_000;
 
@@ -232,13 +235,21 @@ impl<R> Lanes<R> {
 }
 
 /// Writes that wait.
-#[derive(Default)]
 pub(crate) struct Queue {
     lanes: Mutex<Lanes<Request>>,
     ready: Condvar,
+    drive: Drive,
 }
 
 impl Queue {
+    pub(crate) fn new(drive: Drive) -> Self {
+        Self {
+            lanes: Mutex::default(),
+            ready: Condvar::new(),
+            drive,
+        }
+    }
+
     pub(crate) fn push(&self, request: Request, limits: (usize, usize)) -> crate::Result<()> {
         let number = request.loaded.slot.number;
         let mut lanes = self.lanes.lock();
@@ -247,7 +258,7 @@ impl Queue {
         }
         let first = lanes.add(number, request.cost, request, limits)?;
         if std::mem::replace(&mut lanes.last, number) != number {
-            lanes.crowded = Some(Instant::now() + NEIGHBOUR);
+            lanes.crowded = Some(self.drive.instant() + NEIGHBOUR);
         }
         if first && (lanes.turn.len() == 1 || lanes.gap) {
             drop(lanes);
@@ -259,7 +270,7 @@ impl Queue {
     /// Whether more than one keyspace has been writing.
     pub(crate) fn crowded(&self) -> bool {
         let crowded = self.lanes.lock().crowded;
-        crowded.is_some_and(|until| Instant::now() < until)
+        crowded.is_some_and(|until| self.drive.instant() < until)
     }
 
     pub(crate) fn stop(&self) {
@@ -279,8 +290,23 @@ impl Queue {
             self.ready.wait(&mut lanes);
         }
         self.leave_gap(&mut lanes);
-        let crowded = lanes.crowded.is_some_and(|until| Instant::now() < until);
-        Some(lanes.fill(crowded, round))
+        Some(self.fill(&mut lanes, round))
+    }
+
+    fn fill(&self, lanes: &mut Lanes<Request>, round: &mut Vec<Request>) -> usize {
+        let crowded = lanes.crowded;
+        let crowded = crowded.is_some_and(|until| self.drive.instant() < until);
+        lanes.fill(crowded, round)
+    }
+
+    pub(crate) fn waits(&self) -> bool {
+        !self.lanes.lock().turn.is_empty()
+    }
+
+    /// Takes a round of what waits; `None` if nothing does.
+    pub(crate) fn take_now(&self, round: &mut Vec<Request>) -> Option<usize> {
+        let mut lanes = self.lanes.lock();
+        (!lanes.turn.is_empty()).then(|| self.fill(&mut lanes, round))
     }
 
     /// Waits a moment if only those want a round who have just had a turn of the last one, and
@@ -347,16 +373,21 @@ impl Committer {
         let _ = rustix::process::setpriority_process(None, NICE);
         let mut round = Vec::new();
         while let Some(bytes) = self.shared.clone().queue.take(&mut round) {
-            self.batch.clear();
-            self.records.clear();
-            // What a request costs beside its bytes needs no room, or gets it when that is known.
-            self.make_room(bytes.min(ROUND_BYTES) + round.len() * 256);
-            let now_ms = super::now_ms();
-            for request in round.drain(..) {
-                self.handle(request, now_ms);
-            }
-            self.finish();
+            self.turn(bytes, &mut round);
         }
+    }
+
+    /// Commits one round.
+    pub(crate) fn turn(&mut self, bytes: usize, round: &mut Vec<Request>) {
+        self.batch.clear();
+        self.records.clear();
+        // What a request costs beside its bytes needs no room, or gets it when that is known.
+        self.make_room(bytes.min(ROUND_BYTES) + round.len() * 256);
+        let now_ms = self.shared.now_ms();
+        for request in round.drain(..) {
+            self.handle(request, now_ms);
+        }
+        self.finish();
     }
 
     fn make_room(&mut self, size: usize) {
@@ -411,7 +442,11 @@ impl Committer {
             Work::Revoke(id, expired_at, reply) => {
                 let record =
                     refused.map_or_else(|| plan_revoke(&loaded.state.read(), id, expired_at), Err);
-                self.simple(&loaded, record, reply, now_ms);
+                let done = self.simple(&loaded, record, reply, now_ms);
+                // The disk is full, or it falls asleep or is deleted and that may fail yet.
+                if !done && expired_at.is_some() {
+                    self.deadlines.push((now_ms + END_AGAIN_MS, loaded, id));
+                }
             }
             Work::Grant(id, ttl, reply) => {
                 let done = refused.map_or_else(|| self.grant(&loaded, id, ttl, now_ms), Err);
@@ -518,7 +553,8 @@ impl Committer {
             }
             Some(id) => id,
             None => loop {
-                let id = i64::from_le_bytes(random().map_err(Refused::Error)?) & i64::MAX;
+                let number = self.shared.options.drive.number();
+                let id = number.map_err(Refused::Error)?.cast_signed() & i64::MAX;
                 if id != 0 && !state.leases.contains_key(&id) {
                     break id;
                 }
@@ -539,20 +575,27 @@ impl Committer {
         Ok(id)
     }
 
+    /// Whether it is done, unless the round fails.
     fn simple(
         &mut self,
         loaded: &Arc<Loaded>,
         record: Result<Option<Record>, Refused>,
         reply: Reply<()>,
         now_ms: u64,
-    ) {
+    ) -> bool {
         let done = record.and_then(|record| match record {
             Some(record) => self.write(loaded, &mut loaded.state.write(), record, now_ms),
             None => Ok(()),
         });
         match done {
-            Ok(()) => self.answers.push(Answer::Done(reply)),
-            Err(refused) => drop(reply.send(Err(refused))),
+            Ok(()) => {
+                self.answers.push(Answer::Done(reply));
+                true
+            }
+            Err(refused) => {
+                drop(reply.send(Err(refused)));
+                false
+            }
         }
     }
 

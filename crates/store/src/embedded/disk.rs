@@ -26,6 +26,10 @@ pub trait Disk: Send + Sync + 'static {
     fn remove(&self, path: &Path) -> io::Result<()>;
     /// Makes creations, renames and removals in a directory durable.
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
+    /// Whether nothing takes time on it: nobody rests between operations, or does several at once.
+    fn simulated(&self) -> bool {
+        false
+    }
 }
 
 /// One open file.

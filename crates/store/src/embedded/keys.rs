@@ -42,7 +42,7 @@ impl Shared {
         }
         let entry = CatalogEntry {
             id: id.into(),
-            number: u64::from_le_bytes(random()?),
+            number: self.options.drive.number()?,
             saved: Saved::default(),
         };
         self.register(entry.number, &random()?, |catalog, key| {

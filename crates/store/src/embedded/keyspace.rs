@@ -2,6 +2,7 @@
 
 use super::catalog::{CatalogEntry, Saved};
 use super::disk::{Disk, DiskFile};
+use super::drive::Drive;
 use super::log::{Place, segment_path, unavailable};
 use super::metrics::Stats;
 use super::opening;
@@ -40,6 +41,7 @@ pub(crate) struct Slot {
 
 /// A keyspace in memory.
 pub(crate) struct Loaded {
+    pub(crate) drive: Drive,
     pub(crate) slot: Arc<Slot>,
     pub(crate) ciphers: Ciphers,
     pub(crate) values: Values,
@@ -161,7 +163,7 @@ impl Tail<'_> {
     fn replay(self, pending: &[Place], state: &mut State, now_ms: u64) -> Result<()> {
         let windows: Vec<&[Place]> = windows(pending).collect();
         let mut reading = Reading::default();
-        if windows.len() < 2 {
+        if windows.len() < 2 || self.disk.simulated() {
             for window in windows {
                 self.apply(state, window, self.records(&mut reading, window)?, now_ms)?;
             }
@@ -263,7 +265,8 @@ impl Loaded {
             return Ok(kvs);
         }
         let loaded = self.clone();
-        super::blocking(move || loaded.values().kvs(&held)).await
+        let read = move || loaded.values().kvs(&held);
+        self.drive.blocking(read).await
     }
 }
 

@@ -293,6 +293,8 @@ pub(crate) struct Scan {
     pub(crate) records: std::collections::BTreeMap<u64, Vec<Place>>,
     /// the last segment, and where its last good batch ends
     pub(crate) end: Option<(u64, u64)>,
+    /// where that batch begins, if there is one
+    pub(crate) newest: Option<u64>,
     /// something incomplete stands behind that
     pub(crate) torn: bool,
     /// segments that were read because nothing said what is in them
@@ -522,6 +524,7 @@ fn scan_segment(scan: &mut Scan, mut found: Found, last: bool, first: bool) -> R
     scan.last_batch = header.first - 1;
     let mut toc = Toc::new(segment, header.first);
     let mut offset = usize::try_from(header.start()).expect("segments are small");
+    let mut newest = None;
     // One record per sector is usual: growing would leave pieces of memory that nobody needs.
     toc.records.reserve(found.end / SECTOR);
     while offset < found.end {
@@ -533,6 +536,7 @@ fn scan_segment(scan: &mut Scan, mut found: Found, last: bool, first: bool) -> R
                     .and_then(|payload| collect(&mut toc, number, from, payload))
                     .ok_or_else(|| damaged("malformed batch", offset))?;
                 scan.last_batch = number;
+                newest = Some(offset as u64);
                 offset += batch_size(len);
             }
             Parsed::Batch { .. } => return Err(damaged("batch out of order", offset)),
@@ -549,7 +553,7 @@ fn scan_segment(scan: &mut Scan, mut found: Found, last: bool, first: bool) -> R
     }
     toc.last = scan.last_batch;
     toc.end = offset as u64;
-    scan.end = Some((segment, offset as u64));
+    (scan.end, scan.newest) = (Some((segment, offset as u64)), newest);
     Ok(toc)
 }
 

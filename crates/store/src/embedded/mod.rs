@@ -18,6 +18,7 @@ mod checkpoint;
 mod checkpointer;
 mod commit;
 pub mod disk;
+mod drive;
 #[doc(hidden)]
 pub mod fuzzing;
 mod index;
@@ -40,6 +41,8 @@ mod values;
 mod watch;
 
 pub use backup::{Checked, random_key};
+#[doc(hidden)]
+pub use drive::{Drive, Hand};
 pub use keyring::Wrapping;
 pub(crate) use metrics::Stats;
 pub use metrics::{BOUNDS, KeyspaceMetrics, Metrics};
@@ -50,7 +53,8 @@ use async_trait::async_trait;
 use catalog::{Catalog, CatalogEntry, MAX_ID, Saved};
 use checkpoint::{Pace, Source, Target};
 use checkpointer::Checkpoints;
-use commit::{Committer, Queue, Refused, Request, Work};
+use commit::{Queue, Refused, Request, Work};
+use drive::Parts;
 use keyring::Keyring;
 use keyspace::{Loaded, Slot};
 use log::unavailable;
@@ -63,17 +67,9 @@ use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::sync::oneshot;
 use upkeep::Upkeep;
 use values::Values;
-
-pub(crate) fn now_ms() -> u64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-}
 
 /// What the engine's threads and all its stores share.
 pub(crate) struct Shared {
@@ -104,15 +100,16 @@ impl Drop for Shared {
 /// All keyspaces of a node, on its own disk.
 pub struct Embedded {
     shared: Arc<Shared>,
-    threads: Mutex<Vec<std::thread::JoinHandle<()>>>,
+    parts: Parts,
     lock: Mutex<Option<Lock>>,
 }
 
 impl Embedded {
     /// Opens a directory, creating it when it is new. Only one process may have it open.
     pub async fn open(dir: impl Into<PathBuf>, options: Options) -> Result<Arc<Self>> {
-        let dir = dir.into();
-        blocking(move || Self::open_blocking(dir, options)).await
+        let (dir, drive) = (dir.into(), options.drive.clone());
+        let open = move || Self::open_blocking(dir, options);
+        drive.blocking(open).await
     }
 
     fn open_blocking(dir: PathBuf, options: Options) -> Result<Arc<Self>> {
@@ -126,6 +123,11 @@ impl Embedded {
         entries.sort_unstable_by_key(|entry| entry.number);
         let keyring = Keyring::open(&dir, options.disk.clone(), entries.is_empty())?;
         let ciphers = |number| catalog::ciphers(&catalog, &keyring, number);
+        // A checkpoint that is found may have got its name just before a kill: the log is not
+        // shortened for one that a power cut takes back.
+        let folder = dir.join("keyspaces");
+        let kept = options.disk.sync_dir(&folder);
+        kept.map_err(|e| unavailable(&e))?;
         backup::remove_strays(&dir, &options, &entries, &ciphers)?;
         // Records of keyspaces that are not in the catalog are remains of deleted ones.
         let needed = |number, batch| {
@@ -146,8 +148,8 @@ impl Embedded {
         let slots: BTreeMap<_, _> = slots.collect();
         let shared = Arc::new(Shared {
             dir,
+            queue: Queue::new(options.drive.clone()),
             options,
-            queue: Queue::default(),
             upkeep: Upkeep::default(),
             checkpoints: Checkpoints::default(),
             failed: OnceLock::new(),
@@ -168,16 +170,10 @@ impl Embedded {
             shared.upkeep.add_toc(toc);
         }
         upkeep::expect_deadlines(&shared);
-        let committer = Committer::new(shared.clone(), log);
-        let (keeper, writer) = (shared.clone(), shared.clone());
-        let threads = vec![
-            spawn("store-commit", move || committer.run())?,
-            spawn("store-upkeep", move || upkeep::run(&keeper))?,
-            spawn("store-checkpoint", move || checkpointer::run(&writer))?,
-        ];
+        let parts = Parts::start(&shared, log)?;
         Ok(Arc::new(Self {
             shared,
-            threads: Mutex::new(threads),
+            parts,
             lock: Mutex::new(Some(lock)),
         }))
     }
@@ -211,11 +207,7 @@ impl Embedded {
         self.shared.checkpoints.stop();
         self.shared.upkeep.stop();
         self.shared.queue.stop();
-        for thread in std::mem::take(&mut *self.threads.lock()) {
-            if thread.join().is_err() {
-                tracing::error!("a thread of the store had panicked");
-            }
-        }
+        self.end_parts();
         drop(self.lock.lock().take());
     }
 }
@@ -319,11 +311,23 @@ fn cut_tail(disk: &dyn disk::Disk, log_dir: &Path, scan: &mut log::Scan) -> Resu
             if scan.torn {
                 file.set_len(len)?;
             }
-            // The last batch was perhaps never acknowledged: from here on it counts.
+            // The last batch was perhaps never acknowledged: from here on it counts. What a flush
+            // that failed left is in the system's memory only, and no later flush speaks of it:
+            // so it is written again. What was before it was durable when it was written.
+            write_again(&mut *file, 0..log::SEGMENT_HEADER as u64)?;
+            if let Some(newest) = scan.newest {
+                write_again(&mut *file, newest..len)?;
+            }
             file.sync_data()
         })
     };
     cut.map_err(|e| unavailable(&e))
+}
+
+fn write_again(file: &mut dyn disk::DiskFile, part: std::ops::Range<u64>) -> std::io::Result<()> {
+    let mut data = vec![0; usize::try_from(part.end - part.start).map_err(std::io::Error::other)?];
+    file.read_at(&mut data, part.start)?;
+    file.write_at(&data, part.start)
 }
 
 /// Starts the segment that is written from now on. Returns also the names of files that may be
@@ -359,6 +363,10 @@ fn start_log(
 }
 
 impl Shared {
+    fn now_ms(&self) -> u64 {
+        self.options.drive.now_ms()
+    }
+
     fn failed(&self) -> Option<Error> {
         self.failed
             .get()
@@ -447,7 +455,8 @@ impl Shared {
             inline_bytes: self.options.inline_bytes,
             again: !hurry,
         };
-        let urgent = || hurry || self.checkpoints.hurried(slot, self);
+        let simulated = self.options.disk.simulated();
+        let urgent = || hurry || simulated || self.checkpoints.hurried(slot, self);
         let crowded = || self.queue.crowded();
         let mut pace = Pace::new(&urgent).beside(&crowded);
         checkpoint::write(&target, source, &mut pace)?;
@@ -489,7 +498,7 @@ impl Shared {
         done
     }
 
-    fn snapshot_blocking(&self, loaded: &Arc<Loaded>, then: Option<Phase>) -> Result<Source> {
+    async fn snapshot(&self, loaded: &Arc<Loaded>, then: Option<Phase>) -> Result<Source> {
         let (reply, answer) = oneshot::channel();
         let work = Work::Snapshot(then, reply);
         let request = Request {
@@ -498,12 +507,17 @@ impl Shared {
             cost: 64,
         };
         self.queue.push(request, (usize::MAX, usize::MAX))?;
-        match answer.blocking_recv() {
+        match answer.await {
             Ok(Ok(source)) => Ok(source),
             Ok(Err(Refused::Error(error))) => Err(error),
             Ok(Err(Refused::Retry | Refused::Fetch(_))) => Err(watch::asleep()),
             Err(_) => Err(Error::Unavailable("the datastore is shutting down".into())),
         }
+    }
+
+    /// The same for a thread that may wait.
+    fn snapshot_blocking(&self, loaded: &Arc<Loaded>, then: Option<Phase>) -> Result<Source> {
+        drive::block_on(self.snapshot(loaded, then))
     }
 
     /// The keyspace in memory, loaded if it is not.
@@ -519,15 +533,16 @@ impl Shared {
             return Ok(loaded);
         }
         let (shared, target) = (self.clone(), slot.clone());
-        let loaded = blocking(move || shared.read(&target)).await?;
+        let read = move || shared.read(&target);
+        let loaded = self.options.drive.blocking(read).await?;
         // Not in that thread: who waits for `busy` goes on in the order of asking.
         self.admit(slot, &loaded);
         Ok(loaded)
     }
 
-    /// The same for a thread that may wait.
-    fn load_blocking(&self, slot: &Arc<Slot>) -> Result<Arc<Loaded>> {
-        let _busy = slot.busy.blocking_lock();
+    /// The same for a thread of the engine's.
+    async fn load_here(&self, slot: &Arc<Slot>) -> Result<Arc<Loaded>> {
+        let _busy = slot.busy.lock().await;
         self.load_alone(slot)
     }
 
@@ -546,8 +561,9 @@ impl Shared {
 
     fn read(&self, slot: &Arc<Slot>) -> Result<Arc<Loaded>> {
         let ciphers = self.ciphers(slot)?;
-        let (state, values) = slot.read(&self.dir, &*self.options.disk, &ciphers, now_ms())?;
+        let (state, values) = slot.read(&self.dir, &*self.options.disk, &ciphers, self.now_ms())?;
         Ok(Arc::new(Loaded {
+            drive: self.options.drive.clone(),
             ciphers,
             slot: slot.clone(),
             values,
@@ -564,16 +580,16 @@ impl Shared {
         upkeep::watch_leases(self, loaded);
     }
 
-    fn erase(&self, slot: &Arc<Slot>) -> Result<()> {
+    async fn erase(&self, slot: &Arc<Slot>) -> Result<()> {
         slot.wanted.fetch_add(1, Ordering::AcqRel);
-        let _busy = slot.busy.blocking_lock();
+        let _busy = slot.busy.lock().await;
         slot.wanted.fetch_sub(1, Ordering::AcqRel);
         if slot.deleted.load(Ordering::Acquire) {
             return Ok(());
         }
         let loaded = slot.loaded.read().clone();
         let last = match &loaded {
-            Some(loaded) => Some(self.snapshot_blocking(loaded, Some(Phase::Deleted))?),
+            Some(loaded) => Some(self.snapshot(loaded, Some(Phase::Deleted)).await?),
             None => None,
         };
         let erased = self.in_catalog(&mut self.catalog.lock(), |catalog| {
@@ -617,14 +633,14 @@ impl Shared {
         }
     }
 
-    fn sleep(&self, slot: &Arc<Slot>) -> Result<()> {
+    async fn sleep(&self, slot: &Arc<Slot>) -> Result<()> {
         slot.wanted.fetch_add(1, Ordering::AcqRel);
-        let _busy = slot.busy.blocking_lock();
+        let _busy = slot.busy.lock().await;
         slot.wanted.fetch_sub(1, Ordering::AcqRel);
         let Some(loaded) = slot.loaded.read().clone() else {
             return Ok(());
         };
-        checkpointer::checkpoint(self, slot, Some(Phase::Retired))?;
+        checkpointer::checkpoint(self, slot, Some(Phase::Retired)).await?;
         *slot.loaded.write() = None;
         let mut state = loaded.state.write();
         for watcher in std::mem::take(&mut state.watchers) {
@@ -651,7 +667,8 @@ impl Keyspaces for Embedded {
             Some(slot) => slot,
             None => {
                 let (shared, id) = (self.shared.clone(), id.to_owned());
-                blocking(move || shared.create(&id)).await?
+                let create = move || shared.create(&id);
+                self.shared.options.drive.blocking(create).await?
             }
         };
         Ok(Arc::new(store::EmbeddedStore::new(
@@ -665,7 +682,9 @@ impl Keyspaces for Embedded {
             return Ok(());
         };
         let shared = self.shared.clone();
-        blocking(move || shared.sleep(&slot)).await
+        let drive = &self.shared.options.drive;
+        let sleep = move || async move { shared.sleep(&slot).await };
+        drive.apart(sleep).await
     }
 
     fn set_quota(&self, id: &str, bytes: Option<u64>, keys: Option<u64>) -> Result<Quota> {
@@ -698,7 +717,9 @@ impl Keyspaces for Embedded {
             return Ok(());
         };
         let shared = self.shared.clone();
-        blocking(move || shared.erase(&slot)).await
+        let drive = &self.shared.options.drive;
+        let erase = move || async move { shared.erase(&slot).await };
+        drive.apart(erase).await
     }
 
     async fn import(&self, id: &str, image: &Image) -> Result<Imported> {

@@ -1,6 +1,7 @@
 //! What can be set about the embedded engine.
 
 use super::disk::{Disk, RealDisk};
+use super::drive::Drive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -55,6 +56,8 @@ pub struct Options {
     pub watch_bytes: u64,
     /// the file system; tests put one that fails
     pub disk: Arc<dyn Disk>,
+    #[doc(hidden)]
+    pub drive: Drive,
 }
 
 impl Default for Options {
@@ -70,6 +73,7 @@ impl Default for Options {
             watch_commits: 65_536,
             watch_bytes: 64 << 20,
             disk: Arc::new(RealDisk),
+            drive: Drive::Threads,
         }
     }
 }

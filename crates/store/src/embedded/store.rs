@@ -286,7 +286,7 @@ impl Store for EmbeddedStore {
         let state = loaded.state.read();
         let found = state.leases.get(&lease);
         let found = found.ok_or(Error::LeaseNotFound(lease))?;
-        let left = found.deadline_ms.saturating_sub(super::now_ms());
+        let left = found.deadline_ms.saturating_sub(self.shared.now_ms());
         Ok(Lease {
             granted: found.ttl,
             remaining: Duration::from_millis(left),

@@ -3,7 +3,8 @@
 
 use super::Shared;
 use super::before::Prepared;
-use super::commit::{Request, Work};
+use super::commit::{END_AGAIN_MS, Request, Work};
+use super::drive::block_on;
 use super::keyspace::{Loaded, Slot};
 use super::spare;
 use super::toc::Toc;
@@ -71,13 +72,14 @@ struct Deadline {
 
 impl Deadline {
     /// Whether something would still come of it. A lease that was renewed or has ended before its
-    /// time leaves one behind, which may be centuries away.
-    fn needed(&self) -> bool {
+    /// time leaves one behind, which may be centuries away; one whose end is tried again has one
+    /// that comes soon.
+    fn needed(&self, soon: u64) -> bool {
         match &self.due {
             Due::Lease(loaded, id) => loaded.upgrade().is_some_and(|loaded| {
                 let state = loaded.state.read();
                 let lease = state.leases.get(id);
-                lease.is_some_and(|lease| lease.deadline_ms == self.at_ms)
+                lease.is_some_and(|lease| lease.deadline_ms == self.at_ms || self.at_ms <= soon)
             }),
             Due::Wake(slot) | Due::Doze(slot) => slot
                 .upgrade()
@@ -106,10 +108,11 @@ fn clear_out(shared: &Shared) {
         }
         std::mem::take(&mut todo.leases)
     };
+    let soon = shared.now_ms() + END_AGAIN_MS;
     let mut seen = BTreeSet::new();
     let kept = all
         .into_iter()
-        .filter(|Reverse(deadline)| deadline.needed() && seen.insert(deadline.what()));
+        .filter(|Reverse(deadline)| deadline.needed(soon) && seen.insert(deadline.what()));
     let kept: Vec<_> = kept.collect();
     let mut todo = shared.upkeep.todo.lock();
     todo.many = 2 * kept.len();
@@ -224,12 +227,6 @@ impl Upkeep {
         self.at(at_ms, Due::Wake(Arc::downgrade(slot)));
     }
 
-    /// A keyspace was woken for something that is soon done.
-    pub(crate) fn doze_soon(&self, slot: &Arc<Slot>) {
-        let at_ms = super::now_ms() + DOZE_MS;
-        self.at(at_ms, Due::Doze(Arc::downgrade(slot)));
-    }
-
     fn at(&self, at_ms: u64, due: Due) {
         let deadline = Deadline { at_ms, due };
         self.todo.lock().leases.push(Reverse(deadline));
@@ -264,31 +261,59 @@ impl Upkeep {
     }
 }
 
-pub(crate) fn run(shared: &Arc<Shared>) {
-    let mut next_sweep = super::now_ms() + sweep_every(shared);
+pub(crate) fn run(shared: &Arc<Shared>, mut keeper: Keeper) {
     loop {
-        let (ended, purge, tocs) = {
+        {
             let mut todo = shared.upkeep.todo.lock();
             loop {
                 if todo.stopping {
                     return;
                 }
-                let now = super::now_ms();
-                let mut due = next_sweep;
-                if let Some(Reverse(first)) = todo.leases.peek() {
-                    due = due.min(first.at_ms);
-                }
-                let wanted = todo.spare == Spare::Wanted || (todo.tight && !todo.used.is_empty());
-                let wanted = wanted || todo.has_many();
-                if !todo.purge.is_empty() || !todo.tocs.is_empty() || wanted || due <= now {
+                let Some(rest) = keeper.rest_of(&todo, shared.now_ms()) else {
                     break;
-                }
-                shared
-                    .upkeep
-                    .changed
-                    .wait_for(&mut todo, Duration::from_millis(due - now));
+                };
+                shared.upkeep.changed.wait_for(&mut todo, rest);
             }
-            let now = super::now_ms();
+        }
+        block_on(keeper.turn(shared));
+    }
+}
+
+/// The state of the thread.
+pub(crate) struct Keeper {
+    next_sweep: u64,
+}
+
+impl Keeper {
+    pub(crate) fn new(shared: &Shared) -> Self {
+        Self {
+            next_sweep: shared.now_ms() + sweep_every(shared),
+        }
+    }
+
+    /// How long nothing is to be done; `None` if something is.
+    pub(crate) fn rest(&self, shared: &Shared) -> Option<Duration> {
+        self.rest_of(&shared.upkeep.todo.lock(), shared.now_ms())
+    }
+
+    fn rest_of(&self, todo: &Todo, now: u64) -> Option<Duration> {
+        let mut due = self.next_sweep;
+        if let Some(Reverse(first)) = todo.leases.peek() {
+            due = due.min(first.at_ms);
+        }
+        let wanted = todo.spare == Spare::Wanted || (todo.tight && !todo.used.is_empty());
+        let wanted = wanted || todo.has_many();
+        if !todo.purge.is_empty() || !todo.tocs.is_empty() || wanted || due <= now {
+            return None;
+        }
+        Some(Duration::from_millis(due - now))
+    }
+
+    /// Does all that is due.
+    pub(crate) async fn turn(&mut self, shared: &Arc<Shared>) {
+        let (ended, purge, tocs) = {
+            let mut todo = shared.upkeep.todo.lock();
+            let now = shared.now_ms();
             let mut ended = Vec::new();
             while todo
                 .leases
@@ -306,8 +331,8 @@ pub(crate) fn run(shared: &Arc<Shared>) {
         for deadline in ended {
             match deadline.due {
                 Due::Lease(loaded, lease) => end_lease(shared, &loaded, lease),
-                Due::Wake(slot) => wake(shared, &slot),
-                Due::Doze(slot) => doze(shared, &slot),
+                Due::Wake(slot) => wake(shared, &slot).await,
+                Due::Doze(slot) => doze(shared, &slot).await,
             }
         }
         clear_out(shared);
@@ -318,10 +343,10 @@ pub(crate) fn run(shared: &Arc<Shared>) {
         for loaded in purge {
             forget(shared, &loaded);
         }
-        if super::now_ms() >= next_sweep {
+        if shared.now_ms() >= self.next_sweep {
             keep_few(shared);
             sweep(shared);
-            next_sweep = super::now_ms() + sweep_every(shared);
+            self.next_sweep = shared.now_ms() + sweep_every(shared);
         }
     }
 }
@@ -394,6 +419,14 @@ fn write_toc(shared: &Shared, toc: &Toc) {
     }
 }
 
+impl Shared {
+    /// A keyspace was woken for something that is soon done.
+    pub(super) fn doze_soon(&self, slot: &Arc<Slot>) {
+        let at_ms = self.now_ms() + DOZE_MS;
+        self.upkeep.at(at_ms, Due::Doze(Arc::downgrade(slot)));
+    }
+}
+
 /// Leases of keyspaces that are asleep when the engine starts.
 pub(crate) fn expect_deadlines(shared: &Arc<Shared>) {
     for slot in shared.all_slots() {
@@ -401,7 +434,7 @@ pub(crate) fn expect_deadlines(shared: &Arc<Shared>) {
         let unread = !slot.pending.lock().is_empty();
         let deadline = slot.saved.lock().deadline_ms;
         if unread {
-            shared.upkeep.wake_at(super::now_ms() + SURVEY_MS, &slot);
+            shared.upkeep.wake_at(shared.now_ms() + SURVEY_MS, &slot);
         } else if deadline != 0 {
             shared.upkeep.wake_at(deadline, &slot);
         }
@@ -409,19 +442,19 @@ pub(crate) fn expect_deadlines(shared: &Arc<Shared>) {
 }
 
 /// Ends the leases of a keyspace that is asleep. Loading it does that.
-fn wake(shared: &Shared, slot: &Weak<Slot>) {
+async fn wake(shared: &Shared, slot: &Weak<Slot>) {
     let Some(slot) = slot.upgrade() else {
         return;
     };
     if slot.loaded.read().is_some() || slot.deleted.load(Ordering::Acquire) {
         return;
     }
-    match shared.load_blocking(&slot) {
-        Ok(_) => shared.upkeep.doze_soon(&slot),
+    match shared.load_here(&slot).await {
+        Ok(_) => shared.doze_soon(&slot),
         Err(error) => {
             tracing::warn!(keyspace = &*slot.id, %error, "its leases could not be looked at");
             if matches!(error, crate::Error::Unavailable(_)) {
-                let later = super::now_ms() + WAKE_AGAIN_MS;
+                let later = shared.now_ms() + WAKE_AGAIN_MS;
                 shared.upkeep.wake_at(later, &slot);
             }
         }
@@ -429,14 +462,14 @@ fn wake(shared: &Shared, slot: &Weak<Slot>) {
 }
 
 /// Puts a keyspace to sleep again that woke for its leases and that nobody has used since.
-fn doze(shared: &Shared, slot: &Weak<Slot>) {
+async fn doze(shared: &Shared, slot: &Weak<Slot>) {
     let Some(slot) = slot.upgrade() else {
         return;
     };
     let unused = slot.loaded.read().as_ref().is_some_and(|loaded| {
         !loaded.used.load(Ordering::Acquire) && loaded.state.read().watchers.is_empty()
     });
-    if unused && let Err(error) = shared.sleep(&slot) {
+    if unused && let Err(error) = shared.sleep(&slot).await {
         tracing::warn!(keyspace = &*slot.id, %error, "it could not be put to sleep again");
     }
 }
@@ -447,7 +480,7 @@ fn end_lease(shared: &Shared, loaded: &Weak<Loaded>, lease: LeaseId) {
     };
     // Nobody waits: when it cannot be written now, loading the keyspace again tries again.
     let (reply, _) = oneshot::channel();
-    let work = Work::Revoke(lease, Some(super::now_ms()), reply);
+    let work = Work::Revoke(lease, Some(shared.now_ms()), reply);
     let limits = (usize::MAX, usize::MAX);
     let cost = loaded.state.read().revoke_cost(lease);
     drop(shared.queue.push(Request { loaded, work, cost }, limits));
@@ -496,7 +529,7 @@ fn sweep(shared: &Shared) {
     if keep == 0 {
         return;
     }
-    let before = super::now_ms().saturating_sub(keep);
+    let before = shared.now_ms().saturating_sub(keep);
     for slot in shared.all_slots() {
         let Some(loaded) = slot.loaded.read().clone() else {
             continue;

@@ -280,8 +280,7 @@ impl Watcher {
         if next <= state.floor {
             let (index, floor, compacted) = (state.index.clone(), state.floor, state.compacted);
             drop(state);
-            self.fetching = Some(self.look_back(index, next, floor, compacted));
-            return Ok(());
+            return self.look_back(index, next, floor, compacted);
         }
         let from = state.history.partition_point(|commit| commit.rev < next);
         let slice: Vec<_> = state
@@ -312,15 +311,9 @@ impl Watcher {
     }
 
     /// Finds in the index what happened before the keyspace was loaded.
-    fn look_back(
-        &self,
-        index: Index,
-        next: u64,
-        floor: u64,
-        compacted: u64,
-    ) -> JoinHandle<Result<Fetched>> {
+    fn look_back(&mut self, index: Index, next: u64, floor: u64, compacted: u64) -> Result<()> {
         let queue = self.queue.clone();
-        tokio::task::spawn_blocking(move || {
+        self.fetch(move || {
             let commits = history_of(&index, &queue.span, next, floor);
             let past = commits.into_iter().map(|commit| Past {
                 prev_kv: queue.prev_kv && commit.rev > compacted,
@@ -330,8 +323,17 @@ impl Watcher {
         })
     }
 
+    /// Has something done in a thread that may wait.
+    fn fetch(&mut self, work: impl FnOnce() -> Result<Fetched> + Send + 'static) -> Result<()> {
+        if self.loaded.drive.by_hand() {
+            return self.fetched(work());
+        }
+        self.fetching = Some(tokio::task::spawn_blocking(work));
+        Ok(())
+    }
+
     /// Makes items of the next commits, from memory or in a thread that may wait.
-    fn convert(&mut self) {
+    fn convert(&mut self) -> Result<()> {
         let count = self.past.len().min(SLICE);
         for _ in 0..count {
             let Some(item) = self.past.front().and_then(|past| self.queue.deliver(past)) else {
@@ -341,18 +343,18 @@ impl Watcher {
             self.ready.push_back(item);
         }
         if !self.ready.is_empty() {
-            return;
+            return Ok(());
         }
         let slice: Vec<Past> = self.past.drain(..count).collect();
         let (loaded, queue) = (self.loaded.clone(), self.queue.clone());
-        self.fetching = Some(tokio::task::spawn_blocking(move || {
+        self.fetch(move || {
             let values = loaded.values();
             let items: Result<_> = slice
                 .iter()
                 .map(|past| queue.fetch(past, &values))
                 .collect();
             items.map(Fetched::Items)
-        }));
+        })
     }
 
     fn poll_live(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<WatchItem>>> {
@@ -422,7 +424,10 @@ impl Stream for Watcher {
                 continue;
             }
             if !this.past.is_empty() {
-                this.convert();
+                if let Err(error) = this.convert() {
+                    this.stage = Stage::Done;
+                    return Poll::Ready(Some(Err(error)));
+                }
                 continue;
             }
             match this.stage {

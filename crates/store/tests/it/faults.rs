@@ -1,7 +1,7 @@
 //! Bad days: failing and full disks, quotas, queues, watchers that do not read.
 
 use crate::random::Random;
-use crate::sim_disk::SimDisk;
+use crate::sim_disk::{Fault, SimDisk};
 use crate::support::{
     all, delete, next, put, put_if, put_leased, put_until_full, until, value, watch_all,
 };
@@ -66,6 +66,33 @@ async fn a_failed_fsync_or_write_ends_all_writing_and_is_never_a_success() {
         let now = value(&*store, "a").await;
         assert!(matches!(now.as_deref(), Some("1" | "2")), "{now:?}");
         put(&*store, "b", "x").await;
+    }
+}
+
+#[tokio::test]
+async fn what_a_failed_flush_left_is_on_the_disk_before_it_counts_after_a_restart() {
+    for seed in 0..8 {
+        let dir = tempfile::tempdir().expect("dir");
+        let disk = SimDisk::default();
+        let engine = Embedded::open(dir.path(), on(&disk)).await.expect("open");
+        let store = engine.open("one").await.expect("keyspace");
+        put(&*store, "a", "1").await;
+        disk.plan(Fault::Sync, 0);
+        let failed = put_if(&*store, "a", 2, "2").await;
+        assert!(matches!(failed, Err(Error::Unavailable(_))), "{failed:?}");
+        engine.close();
+        // The process is started again, and the system still has what it could not write.
+        let disk = disk.after_kill();
+        let engine = Embedded::open(dir.path(), on(&disk)).await.expect("open");
+        let store = engine.open("one").await.expect("keyspace");
+        assert_eq!(value(&*store, "a").await.as_deref(), Some("2"));
+        put(&*store, "b", "3").await;
+        engine.close();
+        let disk = disk.after_power_cut(&mut Random::new(seed));
+        let engine = Embedded::open(dir.path(), on(&disk)).await;
+        let store = engine.expect("open").open("one").await.expect("keyspace");
+        assert_eq!(value(&*store, "a").await.as_deref(), Some("2"));
+        assert_eq!(value(&*store, "b").await.as_deref(), Some("3"));
     }
 }
 

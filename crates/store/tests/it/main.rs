@@ -32,6 +32,7 @@ mod measure_postgres;
 mod postgres;
 mod proxy;
 mod random;
+mod random_work;
 mod real_etcd;
 mod real_postgres;
 mod remote_faults;
