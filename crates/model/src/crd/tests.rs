@@ -170,6 +170,57 @@ fn patterns_take_only_so_many_steps() {
 }
 
 #[test]
+fn alternatives_are_looked_at_only_so_often() {
+    let all = vec![r#"{"minimum":1}"#; 1000].join(",");
+    let r = compiled(&spec(&format!(
+        r#"{{"list":{{"type":"array","items":{{"type":"integer","allOf":[{all}]}}}}}}"#
+    )));
+    // Each item is looked at by each of them.
+    let most = crate::limits::MAX_VISITS / 1000;
+    for (count, fits) in [(most / 10, true), (most + 500, false)] {
+        let mut object = items(0);
+        let list = Value::Array(vec![Value::Int(1); count]);
+        object.set(&["spec"], value!({"list": (list)}));
+        let errors = validate(&r, &object, None);
+        let told = errors
+            .iter()
+            .any(|e| e.detail.contains("patterns and alternatives to be checked"));
+        assert_eq!(told, !fits, "{count}");
+    }
+}
+
+#[test]
+fn a_definition_has_so_many_schema_nodes_and_no_more() {
+    let with = |nodes: usize| {
+        // Besides there are the root, `spec` and what has the alternatives.
+        let any = vec!["{}"; nodes - 3].join(",");
+        spec(&format!(r#"{{"a":{{"type":"integer","anyOf":[{any}]}}}}"#))
+    };
+    let refused = |crd: &Value| match compile(crd, DEFAULT_MINOR) {
+        Ok(_) => false,
+        Err(errors) => {
+            let text = texts(&errors).join("\n");
+            assert!(text.contains("at most 100000 schema nodes"), "{text}");
+            true
+        }
+    };
+    let most = crate::limits::MAX_SCHEMA_NODES;
+    assert!(!refused(&with(most)));
+    assert!(refused(&with(most + 1)));
+    // All versions together.
+    for (nodes, fits) in [(most / 2, true), (most / 2 + 1, false)] {
+        let mut crd = with(nodes);
+        let versions = crd.get_mut("spec").and_then(|s| s.get_mut("versions"));
+        let versions = versions.and_then(Value::as_array_mut).expect("versions");
+        let mut second = versions[0].clone();
+        second.set(&["name"], "v2");
+        second.set(&["storage"], Value::Bool(false));
+        versions.push(second);
+        assert_eq!(refused(&crd), !fits, "{nodes}");
+    }
+}
+
+#[test]
 fn what_is_unknown_is_told_within_bounds() {
     let r = compiled(&spec(
         r#"{"map":{"type":"object","additionalProperties":{"type":"object","properties":{"d":{"type":"string"}}}}}"#,

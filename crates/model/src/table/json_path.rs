@@ -2,29 +2,33 @@
 //! slices, `[*]`, `..` and filters such as `[?(@.type=="Ready")]`.
 
 use crate::Value;
+use std::borrow::Cow;
 
-/// Values that one path may visit in one object.
+/// Values that one path may visit in one object, its filters included.
 const MAX_VISITS: usize = 10_000;
 
 /// The first value at `path`; `None` when there is none or the path is not understood.
 pub(super) fn first<'a>(object: &'a Value, path: &str) -> Option<&'a Value> {
+    within(object, path, &mut 0)
+}
+
+fn within<'a>(object: &'a Value, path: &str, visits: &mut usize) -> Option<&'a Value> {
     let mut here = vec![object];
     let mut rest = path.trim().strip_prefix('$').unwrap_or(path.trim());
-    let mut visits = 0;
     while !rest.is_empty() && !here.is_empty() {
         let (step, tail) = step(rest)?;
         rest = tail;
         let mut next = Vec::new();
         for value in here {
-            visits += 1;
-            if visits > MAX_VISITS {
+            *visits += 1;
+            if *visits > MAX_VISITS {
                 return None;
             }
-            step.take(value, &mut next, &mut visits);
+            step.take(value, &mut next, visits);
         }
         here = next;
     }
-    here.first().copied()
+    here.first().copied().filter(|_| *visits <= MAX_VISITS)
 }
 
 enum Step<'a> {
@@ -148,7 +152,11 @@ impl Step<'_> {
             },
             Self::Filter { left, op, right } => {
                 let Value::Array(items) = value else { return };
-                out.extend(items.iter().filter(|item| holds(item, left, op, right)));
+                let held = |item: &&Value| {
+                    *visits += 1;
+                    *visits <= MAX_VISITS && holds(item, left, op, right, visits)
+                };
+                out.extend(items.iter().filter(held));
             }
         }
     }
@@ -199,34 +207,39 @@ fn slice<'a>(
     out.extend(items.iter().take(to).skip(from).step_by(by));
 }
 
-/// `@.path op literal`; both sides may be paths.
-fn holds(item: &Value, left: &str, op: &str, right: &str) -> bool {
-    let side = |text: &str| -> Option<Value> {
-        if let Some(path) = text.strip_prefix('@') {
-            return first(item, path).cloned();
-        }
-        let quoted = |q: char| text.strip_prefix(q).and_then(|t| t.strip_suffix(q));
-        if let Some(text) = quoted('"').or_else(|| quoted('\'')) {
-            return Some(text.into());
-        }
-        match text {
-            "true" => Some(Value::Bool(true)),
-            "false" => Some(Value::Bool(false)),
-            _ => text
-                .parse()
-                .map(Value::Int)
-                .or_else(|_| text.parse().map(Value::Float))
-                .ok(),
-        }
+/// What stands on one side of a filter: a path from the item on, or a literal.
+fn side<'a>(item: &'a Value, text: &str, visits: &mut usize) -> Option<Cow<'a, Value>> {
+    if let Some(path) = text.strip_prefix('@') {
+        return within(item, path, visits).map(Cow::Borrowed);
+    }
+    let quoted = |q: char| text.strip_prefix(q).and_then(|t| t.strip_suffix(q));
+    if let Some(text) = quoted('"').or_else(|| quoted('\'')) {
+        return Some(Cow::Owned(text.into()));
+    }
+    let value = match text {
+        "true" => Some(Value::Bool(true)),
+        "false" => Some(Value::Bool(false)),
+        _ => text
+            .parse()
+            .map(Value::Int)
+            .or_else(|_| text.parse().map(Value::Float))
+            .ok(),
     };
-    let Some(left) = side(left) else { return false };
+    value.map(Cow::Owned)
+}
+
+/// `@.path op literal`; both sides may be paths.
+fn holds(item: &Value, left: &str, op: &str, right: &str, visits: &mut usize) -> bool {
+    let Some(left) = side(item, left, visits) else {
+        return false;
+    };
     if op == "exists" {
         return true;
     }
-    let Some(right) = side(right) else {
+    let Some(right) = side(item, right, visits) else {
         return false;
     };
-    let order = match (&left, &right) {
+    let order = match (&*left, &*right) {
         (Value::String(a), Value::String(b)) => a.partial_cmp(b),
         (Value::Int(a), Value::Int(b)) => a.partial_cmp(b),
         #[allow(clippy::cast_precision_loss, reason = "comparison of mixed numbers")]
@@ -276,5 +289,33 @@ mod tests {
         assert_eq!(at(".spec.list[1:].t"), Some("y".into()));
         assert_eq!(at(".spec.none"), None);
         assert_eq!(at(".spec.list[9]"), None);
+    }
+
+    #[test]
+    fn a_path_visits_so_many_values_and_no_more_and_so_do_its_filters() {
+        let list =
+            |n: usize| json::parse(format!("[{}0]", "{\"a\":[1,2,3]},".repeat(n)).as_bytes());
+        let list = |n| list(n).expect("json").value;
+        // Itself, each object, its list and what is in that.
+        let (few, many) = (list(1900), list(2100));
+        for path in ["..a", "..*"] {
+            assert!(first(&few, path).is_some(), "{path}");
+            assert_eq!(first(&many, path), None, "{path}");
+        }
+        // Each object, and five times what is in it.
+        for path in ["[?(@..a)]", "[?(@.a==@..a)]", "[?(@..none==1)]"] {
+            let mut visits = 0;
+            let found = within(&many, path, &mut visits);
+            assert_eq!(found, None, "{path}");
+            assert!(visits <= 2 * MAX_VISITS, "{path}: {visits}");
+        }
+        assert!(first(&list(1000), "[?(@..a)].a").is_some());
+        // Lists in lists: each is looked through by each that is around it.
+        let deep = "[".repeat(90) + &"]".repeat(90);
+        let wide = format!("[{}0]", format!("{deep},").repeat(100));
+        let wide = json::parse(wide.as_bytes()).expect("json").value;
+        let mut visits = 0;
+        assert_eq!(within(&wide, "..[?(@..x)]", &mut visits), None);
+        assert!(visits <= 2 * MAX_VISITS, "{visits}");
     }
 }

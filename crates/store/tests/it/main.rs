@@ -30,6 +30,7 @@ mod lease_ends;
 mod linear;
 mod measure_postgres;
 mod postgres;
+mod postgres_disk;
 mod proxy;
 mod random;
 mod random_work;

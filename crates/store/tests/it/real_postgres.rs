@@ -239,6 +239,11 @@ impl RealPostgres {
         format!("postgres://postgres:{PASSWORD}@127.0.0.1:{port}/{database}?sslmode=disable")
     }
 
+    /// Gives a directory to the server's user.
+    pub(crate) fn give(&self, dir: &Path) {
+        std::os::unix::fs::chown(dir, self.owner, None).expect("chown");
+    }
+
     pub(crate) fn options(&self) -> Options {
         self.options_at(self.port)
     }
