@@ -202,7 +202,7 @@ func provoke(object map[string]any, k *kind, r *rand.Rand) {
 
 // The name of a container of the pod, or of the template, at the path.
 func containerOf(object any, path []string, r *rand.Rand) string {
-	for _, key := range append(path, "spec", []string{"containers", "initContainers"}[r.Intn(2)]) {
+	for _, key := range append(append([]string{}, path...), "spec", []string{"containers", "initContainers"}[r.Intn(2)]) {
 		m, _ := object.(map[string]any)
 		object = m[key]
 	}

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::core::{pod, storage};
+use super::ratchet;
 use super::read::{NOTHING, Read, Report, same};
 use crate::field::Path;
 use crate::meta::check_label_selector;
@@ -14,7 +15,7 @@ pub(super) fn create(report: &mut Report, kind: &str, object: &Value) {
     match kind {
         "Deployment" => deployment(report, spec),
         "ReplicaSet" => replica_set(report, spec),
-        "StatefulSet" => stateful_set(report, spec, false),
+        "StatefulSet" => stateful_set(report, spec, false, true),
         "DaemonSet" => daemon_set(report, spec),
         "ControllerRevision" => {
             revision(report, object);
@@ -42,7 +43,7 @@ pub(super) fn update(report: &mut Report, kind: &str, new: &Value, old: &Value) 
         "ReplicaSet" => replica_set(report, spec),
         "DaemonSet" => daemon_set(report, spec),
         "StatefulSet" => {
-            stateful_set(report, spec, true);
+            changed_stateful_set(report, spec, old);
             let mut munged = spec.clone();
             for field in [
                 "replicas",
@@ -344,7 +345,7 @@ fn rolling_daemon_set(report: &mut Report, rolling: &Value, at: Path<'_>) {
     clippy::too_many_lines,
     reason = "one check per field of the kind, in upstream's order"
 )]
-fn stateful_set(report: &mut Report, spec: &Value, is_update: bool) {
+fn stateful_set(report: &mut Report, spec: &Value, is_update: bool, with_template: bool) {
     let path = Path::root("spec");
     match spec.text("podManagementPolicy") {
         "" => report.required(path.child("podManagementPolicy"), ""),
@@ -423,7 +424,31 @@ fn stateful_set(report: &mut Report, spec: &Value, is_update: bool) {
             "`selector` does not match template `labels`",
         );
     }
-    pod::template(report, &given, at);
+    if with_template {
+        pod::template(report, &given, at);
+    } else {
+        pod::template_metadata(report, &given, at);
+    }
+}
+
+/// Where the set was wrong before, its template may be.
+fn changed_stateful_set(report: &mut Report, spec: &Value, old: &Value) {
+    let known = report.errors.len();
+    stateful_set(report, spec, true, true);
+    if report.errors.len() == known {
+        return;
+    }
+    let mut before = Report {
+        minor: report.minor,
+        errors: Vec::new(),
+    };
+    let old_spec = old.part("spec").unwrap_or(&NOTHING);
+    stateful_set(&mut before, old_spec, true, true);
+    ratchet::label_values(&mut before.errors, old);
+    if !before.errors.is_empty() {
+        report.errors.truncate(known);
+        stateful_set(report, spec, true, false);
+    }
 }
 
 /// The template with a volume for every claim template, as the pods will have.

@@ -21,6 +21,7 @@ pub(crate) mod net;
 mod networking;
 mod pod_certificates;
 mod policies;
+mod ratchet;
 mod rbac;
 pub(crate) mod read;
 mod resource;
@@ -188,6 +189,10 @@ pub fn update(resource: &Resource, new: &Value, old: &Value) -> Vec<FieldError> 
                 ));
         }
         _ => create_spec(&mut report, resource, new),
+    }
+    ratchet::label_values(&mut report.errors, old);
+    if kind == "Endpoints" {
+        ratchet::subsets(&mut report.errors, new, old);
     }
     distinct(report.errors)
 }

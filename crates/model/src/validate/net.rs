@@ -100,6 +100,17 @@ pub(crate) fn masked(ip: IpAddr, len: u8) -> IpAddr {
     }
 }
 
+/// The network as Go compares it: one of mapped addresses is one of IPv4.
+pub(crate) fn network(ip: IpAddr, len: u8) -> (IpAddr, u8) {
+    let network = masked(ip, len);
+    let canonical = network.to_canonical();
+    if canonical == network {
+        (network, len)
+    } else {
+        (canonical, len.saturating_sub(96))
+    }
+}
+
 pub(crate) fn cidr(
     report: &mut Report,
     path: Path<'_>,

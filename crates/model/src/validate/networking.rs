@@ -248,8 +248,8 @@ fn ip_block(report: &mut Report, block: &Value, known: &[&str], at: Path<'_>) {
         let Some((inner, inner_len)) = net::cidr(report, list.index(i), except, known) else {
             continue;
         };
-        let inside =
-            ip.is_ipv4() == inner.is_ipv4() && net::masked(inner, len) == net::masked(ip, len);
+        let ((network, bits), (inner, _)) = (net::network(ip, len), net::network(inner, inner_len));
+        let inside = network.is_ipv4() == inner.is_ipv4() && net::masked(inner, bits) == network;
         if !inside || len >= inner_len {
             report.invalid_str(list.index(i), except, "must be a strict subset of `cidr`");
         }

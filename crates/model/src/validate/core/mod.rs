@@ -9,6 +9,7 @@ mod nodes;
 mod plugins;
 pub(crate) mod pod;
 mod pod_parts;
+mod profile_notes;
 mod quota;
 pub(super) mod resources;
 mod scheduling;

@@ -66,7 +66,12 @@ pub(super) fn node(report: &mut Report, node: &Value) {
         let error = FieldError::new(ErrorKind::InternalError, path, "", detail);
         report.errors.push(error);
     }
-    let family = |v6: bool| parsed.iter().flatten().any(|(ip, _)| ip.is_ipv6() == v6);
+    let family = |v6: bool| {
+        parsed
+            .iter()
+            .flatten()
+            .any(|(ip, len)| net::network(*ip, *len).0.is_ipv6() == v6)
+    };
     if bad.is_some() || given.len() > 2 || !(family(true) && family(false)) {
         let shown = spec.part("podCIDRs").unwrap_or(&NOTHING);
         let detail = "may specify no more than one CIDR for each IP family";

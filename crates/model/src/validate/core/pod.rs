@@ -1,5 +1,6 @@
 //! Pods and pod templates: kubernetes `pkg/apis/core/validation/validation.go`, `ValidatePodSpec`.
 
+use super::profile_notes::{self, APPARMOR_OF as APPARMOR};
 use super::{containers, resources, scheduling, volumes};
 use crate::field::{FieldError, Path};
 use crate::meta;
@@ -22,6 +23,12 @@ pub(crate) fn create(report: &mut Report, pod: &Value) {
             "cannot be set until all schedulingGates have been cleared",
         );
     }
+    profile_notes::fit(report, notes(pod), spec, root);
+}
+
+fn notes(pod: &Value) -> &Value {
+    let meta = pod.part("metadata").unwrap_or(&NOTHING);
+    meta.part("annotations").unwrap_or(&NOTHING)
 }
 
 pub(super) fn pod_and_spec(report: &mut Report, pod: &Value) {
@@ -83,24 +90,21 @@ pub(crate) fn annotations(report: &mut Report, meta: &Value, spec: &Value, at: P
     {
         report.invalid_str(at.key(cost), value, "must be a 32bit integer");
     }
+    profile_notes::check(report, annotations, spec, at);
 }
 
-const APPARMOR: &str = "container.apparmor.security.beta.kubernetes.io/";
 const MIRROR: &str = "kubernetes.io/config.mirror";
+
+fn entries(notes: &Value) -> impl Iterator<Item = (&str, &Value)> {
+    notes.as_object().into_iter().flat_map(crate::Map::iter)
+}
 
 /// What an update may not do to those annotations.
 pub(in crate::validate) fn annotations_update(report: &mut Report, new: &Value, old: &Value) {
     let root = Path::root("metadata");
     let path = root.child("annotations");
-    let of = |pod: &Value| -> crate::Map {
-        let found = pod.at(&["metadata", "annotations"]);
-        found
-            .and_then(Value::as_object)
-            .cloned()
-            .unwrap_or_default()
-    };
-    let (now, before) = (of(new), of(old));
-    for (key, value) in before.iter() {
+    let (now, before) = (notes(new), notes(old));
+    for (key, value) in entries(before) {
         if now.get(key) == Some(value) {
             continue;
         }
@@ -117,7 +121,7 @@ pub(in crate::validate) fn annotations_update(report: &mut Report, new: &Value, 
             );
         }
     }
-    for key in now.keys().filter(|k| !before.contains_key(k)) {
+    for (key, _) in entries(now).filter(|(key, _)| before.get(key).is_none()) {
         if key.starts_with(APPARMOR) {
             report.forbidden(path.key(key), "may not add AppArmor annotations");
         }
@@ -125,13 +129,26 @@ pub(in crate::validate) fn annotations_update(report: &mut Report, new: &Value, 
             report.forbidden(path.key(key), "may not add mirror pod annotation");
         }
     }
-    let nothing = Value::Null;
-    let meta = new.part("metadata").unwrap_or(&nothing);
-    annotations(report, meta, new.part("spec").unwrap_or(&nothing), path);
+    let meta = new.part("metadata").unwrap_or(&NOTHING);
+    annotations(report, meta, new.part("spec").unwrap_or(&NOTHING), path);
 }
 
 /// `metadata` and `spec` of a template.
 pub(crate) fn template(report: &mut Report, template: &Value, path: Path<'_>) {
+    template_metadata(report, template, path);
+    let spec = template.part("spec").unwrap_or(&NOTHING);
+    self::spec(report, spec, "", false, path.child("spec"));
+    profile_notes::fit(report, notes(template), spec, path.child("spec"));
+    if !spec.list("ephemeralContainers").is_empty() {
+        let at = path.child("spec");
+        report.forbidden(
+            at.child("ephemeralContainers"),
+            "ephemeral containers not allowed in pod template",
+        );
+    }
+}
+
+pub(crate) fn template_metadata(report: &mut Report, template: &Value, path: Path<'_>) {
     let meta = template.part("metadata").unwrap_or(&NOTHING);
     let spec = template.part("spec").unwrap_or(&NOTHING);
     meta::check_labels(
@@ -145,14 +162,6 @@ pub(crate) fn template(report: &mut Report, template: &Value, path: Path<'_>) {
         &mut report.errors,
     );
     annotations(report, meta, spec, path.child("annotations"));
-    self::spec(report, spec, "", false, path.child("spec"));
-    if !spec.list("ephemeralContainers").is_empty() {
-        let at = path.child("spec");
-        report.forbidden(
-            at.child("ephemeralContainers"),
-            "ephemeral containers not allowed in pod template",
-        );
-    }
 }
 
 /// What containers need to know of their pod.
@@ -638,6 +647,7 @@ pub(crate) fn update(report: &mut Report, new: &Value, old: &Value) {
         old.part("spec").unwrap_or(&NOTHING),
     );
     let path = Path::root("spec");
+    annotations_update(report, new, old);
     pod_and_spec(report, new);
     for kind in ["containers", "initContainers"] {
         let at = path.child(kind);

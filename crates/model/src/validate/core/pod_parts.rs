@@ -2,12 +2,13 @@
 //! (`ValidatePodEphemeralContainersUpdate` and `ValidatePodResize` of pkg/apis/core/validation).
 
 use super::super::read::{NOTHING, Read as _, Report, same};
-use super::pod::pod_and_spec;
+use super::pod::{annotations_update, pod_and_spec};
 use crate::Value;
 use crate::field::Path;
 
 /// Ephemeral containers come and stay as they are.
 pub(crate) fn ephemeral(report: &mut Report, new: &Value, old: &Value) {
+    annotations_update(report, new, old);
     pod_and_spec(report, new);
     let list = |pod: &Value| -> Vec<Value> {
         let spec = pod.part("spec").unwrap_or(&NOTHING);

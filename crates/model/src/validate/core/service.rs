@@ -248,7 +248,7 @@ fn cluster_ips(report: &mut Report, spec: &Value, old: &Value, path: Path<'_>) {
     if bad {
         return;
     }
-    let is_v6 = |ip: &str| net::sloppy(ip).is_some_and(|ip| ip.is_ipv6());
+    let is_v6 = |ip: &str| net::sloppy(ip).is_some_and(|ip| ip.to_canonical().is_ipv6());
     if ips.len() > 1 && !(ips.iter().any(|ip| is_v6(ip)) && ips.iter().any(|ip| !is_v6(ip))) {
         report.invalid(
             at,

@@ -330,6 +330,34 @@ pub(crate) fn volume(report: &mut Report, volume: &Value) {
     class_name(report, spec, "storageClassName", path);
     volume_mode(report, spec, path);
     attributes_class(report, spec, path);
+    mount_options(report, volume, spec);
+}
+
+/// `pkg/volume/validation/pv_validation.go`
+fn mount_options(report: &mut Report, volume: &Value, spec: &Value) {
+    let key = "volume.beta.kubernetes.io/mount-options";
+    let mounted = [
+        "gcePersistentDisk",
+        "awsElasticBlockStore",
+        "glusterfs",
+        "nfs",
+        "rbd",
+        "quobyte",
+        "iscsi",
+        "cinder",
+        "cephfs",
+        "azureFile",
+        "vsphereVolume",
+        "azureDisk",
+        "photonPersistentDisk",
+    ];
+    let asked = volume.at(&["metadata", "annotations", key]).is_some();
+    if asked && !mounted.iter().any(|source| spec.has(source)) {
+        let root = Path::root("metadata");
+        let at = root.child("annotations");
+        let why = "may not specify mount options for this volume type";
+        report.forbidden(at.child(key), why);
+    }
 }
 
 fn attributes_class(report: &mut Report, spec: &Value, path: Path<'_>) {

@@ -299,7 +299,12 @@ fn ips(
         let error = FieldError::new(ErrorKind::InternalError, path, "", detail);
         report.errors.push(error);
     }
-    let of_v6 = |v6: bool| parsed.iter().flatten().any(|ip| ip.is_ipv6() == v6);
+    let of_v6 = |v6: bool| {
+        parsed
+            .iter()
+            .flatten()
+            .any(|ip| ip.to_canonical().is_ipv6() == v6)
+    };
     if bad.is_some() || given.len() > 2 || !(of_v6(true) && of_v6(false)) {
         let shown = status.get(field).unwrap_or(&NOTHING);
         let detail = "may specify no more than one IP for each IP family";
