@@ -2,7 +2,7 @@
 
 use crate::harness::{Client, Cluster};
 use freehold_apiserver::Limits;
-use freehold_model::{Value, bytes64, json, value};
+use freehold_model::{Value, bytes64, json, limits, value};
 use http::{Request, Response};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
@@ -31,6 +31,8 @@ fn version(name: &str, storage: bool, field: &str) -> Value {
 struct Webhook {
     url: String,
     calls: Arc<AtomicUsize>,
+    /// objects of the call that had most
+    most: Arc<AtomicUsize>,
 }
 
 async fn webhook(cluster: &Cluster) -> Webhook {
@@ -40,16 +42,19 @@ async fn webhook(cluster: &Cluster) -> Webhook {
     let port = listener.local_addr().unwrap().port();
     let calls = Arc::new(AtomicUsize::new(0));
     let counted = calls.clone();
+    let most = Arc::new(AtomicUsize::new(0));
+    let largest = most.clone();
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             let (tls, counted) = (tls.clone(), counted.clone());
+            let largest = largest.clone();
             tokio::spawn(async move {
                 let Ok(stream) = tls.accept(stream).await else {
                     return;
                 };
                 let service = hyper::service::service_fn(move |request| {
                     counted.fetch_add(1, Ordering::SeqCst);
-                    answer(request)
+                    answer(request, largest.clone())
                 });
                 let _ = hyper::server::conn::http1::Builder::new()
                     .serve_connection(TokioIo::new(stream), service)
@@ -60,6 +65,7 @@ async fn webhook(cluster: &Cluster) -> Webhook {
     Webhook {
         url: format!("https://localhost:{port}/convert"),
         calls,
+        most,
     }
 }
 
@@ -79,14 +85,24 @@ fn server_config(certificate: &str, key: &str) -> rustls::ServerConfig {
         .unwrap()
 }
 
-async fn answer(request: Request<Incoming>) -> Result<Response<Full<bytes::Bytes>>, Infallible> {
+async fn answer(
+    request: Request<Incoming>,
+    most: Arc<AtomicUsize>,
+) -> Result<Response<Full<bytes::Bytes>>, Infallible> {
     assert_eq!(request.uri().path(), "/convert");
     let body = request.into_body().collect().await.unwrap().to_bytes();
     let review = json::parse(&body).unwrap().value;
     let asked = review.get("request").unwrap();
     let wanted = asked.str_at(&["desiredAPIVersion"]).unwrap();
     let objects = asked.get("objects").and_then(Value::as_array).unwrap();
-    let refused = |o: &Value| o.at(&["spec", "size"]) == Some(&Value::Int(13));
+    most.fetch_max(objects.len(), Ordering::SeqCst);
+    let size = |n| move |o: &Value| o.at(&["spec", "size"]) == Some(&Value::Int(n));
+    // Spaces mean nothing behind what is said.
+    let spaces = match objects.iter().any(size(14)) {
+        true => limits::MAX_WEBHOOK_ANSWER,
+        false => 0,
+    };
+    let refused = size(13);
     let result = if objects.iter().any(refused) {
         value!({"status": "Failure", "message": "no luck with 13"})
     } else {
@@ -116,7 +132,9 @@ async fn answer(request: Request<Incoming>) -> Result<Response<Full<bytes::Bytes
             "convertedObjects": (Value::Array(converted))
         }
     });
-    Ok(Response::new(Full::new(json::to_vec(&answer).into())))
+    let mut answer = json::to_vec(&answer);
+    answer.resize(answer.len() + spaces, b' ');
+    Ok(Response::new(Full::new(answer.into())))
 }
 
 async fn start(anywhere: bool) -> (Cluster, Client, Webhook) {
@@ -215,6 +233,38 @@ async fn a_webhook_that_refuses_is_quoted() {
     assert_eq!(
         refused.text(&["message"]),
         "conversion webhook for example.com/v1, Kind=Widget failed: no luck with 13"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_webhooks_answer_so_much_is_read_and_no_more() {
+    let (_cluster, api, _webhook) = start(true).await;
+    api.post(&widgets("v1"), &widget("a", 14)).await.expect(201);
+    let refused = api.get(&format!("{}/a", widgets("v2"))).await.expect(500);
+    let message = refused.text(&["message"]);
+    assert!(message.ends_with("length limit exceeded"), "{message}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_is_asked_for_so_many_objects_at_a_time() {
+    let (_cluster, api, webhook) = start(true).await;
+    for n in 0..150 {
+        let one = widget(&format!("w{n:03}"), n + 20);
+        api.post(&widgets("v1"), &one).await.expect(201);
+    }
+    let before = webhook.calls.load(Ordering::SeqCst);
+    let all = api.get(&widgets("v2")).await.expect(200);
+    let items = all.body.get("items").and_then(Value::as_array).unwrap();
+    assert_eq!(items.len(), 150);
+    assert!(
+        items
+            .iter()
+            .all(|item| item.at(&["spec", "replicas"]).is_some())
+    );
+    assert_eq!(webhook.calls.load(Ordering::SeqCst) - before, 2);
+    assert_eq!(
+        webhook.most.load(Ordering::SeqCst),
+        limits::MAX_WEBHOOK_OBJECTS
     );
 }
 
