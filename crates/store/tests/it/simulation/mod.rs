@@ -60,6 +60,8 @@ struct World {
     committing: Cell<bool>,
     /// calls that may begin before all come to rest
     left: Cell<u64>,
+    /// which bad days are frequent
+    mode: Cell<u64>,
     full: Cell<bool>,
     was_full: Cell<bool>,
     opened_full: Cell<bool>,
@@ -116,6 +118,7 @@ impl World {
             depth: 0.into(),
             committing: false.into(),
             left: 0.into(),
+            mode: 0.into(),
             full: false.into(),
             was_full: false.into(),
             opened_full: false.into(),
@@ -238,22 +241,27 @@ impl World {
         }
     }
 
-    /// Time passes, or the disk fills up or will fail.
+    /// Time passes, or the disk fills up or will fail: of that more in some parts than in others.
     fn surprise(&self) {
-        match self.scheduler.below(3000) {
-            0..60 => self.hand.put_on(self.scheduler.below(60)),
-            60..70 => self.hand.put_on(self.scheduler.below(3000)),
-            70..74 => self.fill(!self.full.get()),
-            74..76 => {
-                let kinds = [Fault::Read, Fault::Write, Fault::ShortWrite, Fault::Sync];
-                let fault = kinds[usize::try_from(self.scheduler.below(4)).expect("small")];
-                self.disk.borrow().plan(fault, self.scheduler.below(20));
-            }
-            76 | 77 => {
-                let operations = self.scheduler.below(60);
-                self.disk.borrow().cut_power_after(operations);
-            }
-            _ => {}
+        let (fills, faults, cuts) = match self.mode.get() {
+            0 => (4, 2, 2),
+            1 => (1, 16, 1),
+            2 => (16, 1, 1),
+            _ => (1, 1, 6),
+        };
+        let Some(n) = self.scheduler.below(3000).checked_sub(70) else {
+            let most = if self.scheduler.rarely(7) { 3000 } else { 60 };
+            return self.hand.put_on(self.scheduler.below(most));
+        };
+        if n < fills {
+            self.fill(!self.full.get());
+        } else if n < fills + faults {
+            let kinds = [Fault::Read, Fault::Write, Fault::ShortWrite, Fault::Sync];
+            let fault = kinds[usize::try_from(self.scheduler.below(4)).expect("small")];
+            self.disk.borrow().plan(fault, self.scheduler.below(20));
+        } else if n < fills + faults + cuts {
+            let operations = self.scheduler.below(60);
+            self.disk.borrow().cut_power_after(operations);
         }
     }
 
@@ -302,6 +310,7 @@ impl World {
     fn part(self: &Rc<Self>) {
         self.was_full.set(self.full.get());
         self.left.set(40 + self.scheduler.below(500));
+        self.mode.set(self.scheduler.below(4));
         self.quiet.set(false);
         while self.left.get() > 0 && self.step() {}
         self.left.set(0);
