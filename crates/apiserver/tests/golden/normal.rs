@@ -95,11 +95,7 @@ fn string(text: &str, key: &str) -> String {
             "TIME".into()
         };
     }
-    if key == "cells"
-        && text
-            .strip_suffix('s')
-            .is_some_and(|n| n.parse::<u8>().is_ok())
-    {
+    if key == "cells" && is_age(text) {
         return "AGE".into();
     }
     if let Some(rest) = text.strip_prefix("10.96.") {
@@ -120,6 +116,16 @@ fn without_number(text: &str, before: &str) -> String {
             format!("{start}{before}RV{rest}")
         }
         None => text.to_owned(),
+    }
+}
+
+/// How old something is that was made now, or years ago: tomorrow it is another age.
+fn is_age(text: &str) -> bool {
+    let number = |text: &str| text.parse::<u16>().is_ok();
+    match text.split_once('y') {
+        Some((years, "")) => number(years),
+        Some((years, days)) => number(years) && days.strip_suffix('d').is_some_and(number),
+        None => text.strip_suffix('s').is_some_and(number),
     }
 }
 
