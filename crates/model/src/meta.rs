@@ -266,6 +266,9 @@ fn check_names(meta: Option<&Map>, rule: &NameRule, path: &Path<'_>, errors: &mu
 /// The generic check behind every kind, when the kind's own finds nothing: a name is a segment of a
 /// path.
 pub(crate) fn validate_name_in_path(object: &Value, errors: &mut Vec<FieldError>) {
+    let generate = text(of(object), "generateName");
+    let problems = rules::path_segment_prefix(generate);
+    note(errors, "metadata.generateName", generate, problems);
     let name = text(of(object), "name");
     let problems = rules::path_segment(name);
     note(errors, "metadata.name", name, problems);

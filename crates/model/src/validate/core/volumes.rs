@@ -409,8 +409,21 @@ fn projections(report: &mut Report, volume: &Value, at: Path<'_>) {
             sources += 1;
             token_projection(report, token, path.child("serviceAccountToken"), at);
         }
-        sources += usize::from(source.has("clusterTrustBundle"))
-            + usize::from(source.has("podCertificate"));
+        // Their own fields are not validated: without a gate both are dropped.
+        let bundle: (_, &[_]) = ("clusterTrustBundle", &["path"]);
+        let files: &[_] = &["credentialBundlePath", "keyPath", "certificateChainPath"];
+        for (kind, files) in [bundle, ("podCertificate", files)] {
+            let Some(given) = source.part(kind) else {
+                continue;
+            };
+            sources += 1;
+            for target in files.iter().map(|file| given.text(file)) {
+                let counts = !target.is_empty() || kind == bundle.0;
+                if counts && !paths.insert(target) {
+                    report.invalid_str(at, target, "conflicting duplicate paths");
+                }
+            }
+        }
         if sources > 1 {
             report.forbidden(path, "may not specify more than 1 volume type per source");
         }
