@@ -3,6 +3,7 @@
 //!
 //! What is asked and what is believed is [`freehold_model::convert::webhook`].
 
+use crate::Limits;
 use crate::cache::Cache;
 use bytes::Bytes;
 use freehold_model::convert::webhook::{Target, Webhook, gvk};
@@ -15,11 +16,7 @@ use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, ServerName};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::net::TcpStream;
-
-/// As upstream gives its webhooks.
-const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The webhook of one CRD.
 pub(crate) struct Converter {
@@ -49,7 +46,7 @@ impl Converter {
     pub(crate) async fn convert(
         &self,
         cache: &Cache,
-        anywhere: bool,
+        of: &Limits,
         to: &Resource,
         values: &mut [Value],
     ) -> Result<(), ApiError> {
@@ -69,12 +66,9 @@ impl Converter {
                 originals[0].str_at(&["apiVersion"]).unwrap_or_default(),
                 &to.kind,
             );
-            let converted = self
-                .ask(cache, anywhere, to, &originals)
-                .await
-                .map_err(|why| {
-                    ApiError::new(500, "", format!("conversion webhook for {kind} {why}"))
-                })?;
+            let converted = self.ask(cache, of, to, &originals).await.map_err(|why| {
+                ApiError::new(500, "", format!("conversion webhook for {kind} {why}"))
+            })?;
             for (value, converted) in others.drain(..n).zip(converted) {
                 *value = converted;
                 crd::prune_converted(to, value);
@@ -86,7 +80,7 @@ impl Converter {
     async fn ask(
         &self,
         cache: &Cache,
-        anywhere: bool,
+        of: &Limits,
         to: &Resource,
         originals: &[Value],
     ) -> Result<Vec<Value>, String> {
@@ -95,9 +89,10 @@ impl Converter {
         let body = Bytes::from(json::to_vec(&request));
         let place = self.place(cache).map_err(|why| format!("failed: {why}"))?;
         let url = format!("https://{}:{}{}", place.host, place.port, place.path);
-        let failed = |why: String| format!("failed: Post \"{url}?timeout=30s\": {why}");
-        let call = self.call(&place, anywhere, body);
-        let answer = tokio::time::timeout(TIMEOUT, call)
+        let seconds = of.webhook_time.as_secs();
+        let failed = |why: String| format!("failed: Post \"{url}?timeout={seconds}s\": {why}");
+        let call = self.call(&place, of, body);
+        let answer = tokio::time::timeout(of.webhook_time, call)
             .await
             .map_err(|_| failed("context deadline exceeded".into()))?
             .map_err(failed)?;
@@ -149,10 +144,10 @@ impl Converter {
         }
     }
 
-    async fn call(&self, place: &Place, anywhere: bool, body: Bytes) -> Result<Bytes, String> {
+    async fn call(&self, place: &Place, of: &Limits, body: Bytes) -> Result<Bytes, String> {
         let text = |e: &dyn std::fmt::Display| e.to_string();
         let tls = self.tls.clone()?;
-        let stream = connect(place, anywhere).await?;
+        let stream = connect(place, of.webhooks_anywhere).await?;
         let name = ServerName::try_from(place.host.clone()).map_err(|e| text(&e))?;
         let stream = tokio_rustls::TlsConnector::from(tls)
             .connect(name, stream)
@@ -163,7 +158,11 @@ impl Converter {
             .map_err(|e| text(&e))?;
         let request = Request::builder()
             .method(Method::POST)
-            .uri(format!("{}?timeout=30s", place.path))
+            .uri(format!(
+                "{}?timeout={}s",
+                place.path,
+                of.webhook_time.as_secs()
+            ))
             .header(HOST, format!("{}:{}", place.host, place.port))
             .header(CONTENT_TYPE, "application/json")
             .header(ACCEPT, "application/json")

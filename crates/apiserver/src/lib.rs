@@ -39,6 +39,7 @@ use freehold_model::Catalogue;
 use freehold_policy::User;
 use freehold_store::Store;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Everything one control plane is made of.
 #[derive(Clone)]
@@ -75,6 +76,8 @@ pub struct Limits {
     pub window_bytes: usize,
     /// webhooks may be at private addresses and on this machine; otherwise only on the internet
     pub webhooks_anywhere: bool,
+    /// how long a webhook may take to answer
+    pub webhook_time: Duration,
 }
 
 impl Default for Limits {
@@ -87,6 +90,8 @@ impl Default for Limits {
             window_events: 16_384,
             window_bytes: 16 * 1024 * 1024,
             webhooks_anywhere: false,
+            // as upstream gives its webhooks
+            webhook_time: Duration::from_secs(30),
         }
     }
 }

@@ -194,9 +194,9 @@ impl Call {
         if !values.iter().any(is_other) {
             return Ok(());
         }
-        let anywhere = self.cp.config.limits.webhooks_anywhere;
+        let limits = &self.cp.config.limits;
         // Boxed: every idle watch would keep room for asking a webhook.
-        Box::pin(converter.convert(&self.cp.cache, anywhere, to, values)).await
+        Box::pin(converter.convert(&self.cp.cache, limits, to, values)).await
     }
 
     /// This kind in the version an object is in.

@@ -177,7 +177,7 @@ fn masked(name: &str, prefix: bool) -> Cow<'_, str> {
 }
 
 /// kubernetes `pkg/apis/core/validation/names.go` `ValidateClusterTrustBundleName`
-fn trust_bundle_problems(signer: &str, name: &str, prefix: bool) -> Problems {
+pub(crate) fn trust_bundle_problems(signer: &str, name: &str, prefix: bool) -> Problems {
     if signer.is_empty() {
         if name.contains(':') {
             let problem = "ClusterTrustBundle without signer name must not have \":\" in its name";

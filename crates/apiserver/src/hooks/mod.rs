@@ -224,9 +224,9 @@ pub(crate) fn date(resource: &Resource, object: &mut Value, now: &str) {
     }
 }
 
-/// Fields of features that are off by default in every version served here are not taken over
-/// (the `dropDisabled…` functions of pkg/registry/*/*/strategy.go).
+/// Fields of features that are off by default in the version served here are not taken over (the `dropDisabled…` functions of pkg/registry/*/*/strategy.go).
 pub(crate) fn drop_disabled(resource: &Resource, object: &mut Value, old: Option<&Value>) {
+    volumes::drop_new_projections(resource, object, old);
     let off: &[&[&str]] = match (resource.group.as_str(), resource.plural.as_str()) {
         ("coordination.k8s.io", "leases") => &[&["spec", "strategy"], &["spec", "preferredHolder"]],
         ("apps", "statefulsets") => {

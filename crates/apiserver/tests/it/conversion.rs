@@ -10,6 +10,7 @@ use hyper_util::rt::TokioIo;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 const CRDS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
 
@@ -102,6 +103,9 @@ async fn answer(
         true => limits::MAX_WEBHOOK_ANSWER,
         false => 0,
     };
+    if objects.iter().any(size(15)) {
+        std::future::pending::<()>().await;
+    }
     let refused = size(13);
     let result = if objects.iter().any(refused) {
         value!({"status": "Failure", "message": "no luck with 13"})
@@ -142,6 +146,10 @@ async fn start(anywhere: bool) -> (Cluster, Client, Webhook) {
         webhooks_anywhere: anywhere,
         ..Limits::default()
     };
+    start_with(limits).await
+}
+
+async fn start_with(limits: Limits) -> (Cluster, Client, Webhook) {
     let cluster = Cluster::with_limits(limits).await;
     let webhook = webhook(&cluster).await;
     let api = cluster.client();
@@ -234,6 +242,38 @@ async fn a_webhook_that_refuses_is_quoted() {
         refused.text(&["message"]),
         "conversion webhook for example.com/v1, Kind=Widget failed: no luck with 13"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_that_never_answers_is_given_up_and_holds_up_nobody_else() {
+    assert_eq!(Limits::default().webhook_time, Duration::from_secs(30));
+    let (_cluster, api, webhook) = start_with(Limits {
+        webhooks_anywhere: true,
+        webhook_time: Duration::from_secs(3),
+        ..Limits::default()
+    })
+    .await;
+    let (one, two) = (widgets("v1"), widgets("v2"));
+    api.post(&one, &widget("silent", 15)).await.expect(201);
+    api.post(&one, &widget("a", 3)).await.expect(201);
+    let before = webhook.calls.load(Ordering::SeqCst);
+    let (client, path) = (api.clone(), format!("{two}/silent"));
+    let waiting = tokio::spawn(async move { client.get(&path).await });
+    while webhook.calls.load(Ordering::SeqCst) == before {
+        assert!(!waiting.is_finished(), "the webhook was not asked");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    api.post(&one, &widget("b", 4)).await.expect(201);
+    api.get(&one).await.expect(200);
+    let other = api.get(&format!("{two}/a")).await.expect(200);
+    assert_eq!(other.int(&["spec", "replicas"]), 3);
+    assert!(!waiting.is_finished(), "given up before its time");
+    let refused = waiting.await.unwrap().expect(500);
+    let wanted = format!(
+        "conversion webhook for example.com/v1, Kind=Widget failed: Post \"{}?timeout=3s\": context deadline exceeded",
+        webhook.url
+    );
+    assert_eq!(refused.text(&["message"]), wanted);
 }
 
 #[tokio::test(flavor = "multi_thread")]

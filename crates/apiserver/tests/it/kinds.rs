@@ -501,3 +501,38 @@ async fn profiles_in_annotations_become_fields_and_pods_are_warned_of() {
     let wanted = wanted.map(|text| format!("299 - \"{text}\""));
     assert_eq!(made.warnings, wanted);
 }
+
+/// As `dropDisabledClusterTrustBundleProjection` of kubernetes `pkg/api/pod/util.go` does.
+#[tokio::test(flavor = "multi_thread")]
+async fn trust_bundles_and_certificates_in_volumes_are_taken_since_1_37() {
+    let sources = || {
+        value!([
+            {"clusterTrustBundle": {"name": "a", "path": "a"}},
+            {"podCertificate": {"signerName": "a.b/c", "keyType": "ED25519", "keyPath": "k"}},
+            {"configMap": {"name": "c"}}
+        ])
+    };
+    let path = ["spec", "template", "spec", "volumes"];
+    let made = async |cluster: &Cluster| {
+        let mut with = deployment("with");
+        let mut volume = value!({"name": "v"});
+        volume.set(&["projected", "sources"], sources());
+        with.set(&path, Value::Array(vec![volume]));
+        let url = "/apis/apps/v1/namespaces/default/deployments";
+        let made = cluster.client().post(url, &with).await.expect(201);
+        let volumes = made.body.at(&path).and_then(Value::as_array).unwrap();
+        volumes[0].at(&["projected", "sources"]).cloned().unwrap()
+    };
+    let newest = Cluster::of_minor(37).await;
+    assert_eq!(made(&newest).await, sources());
+    let cluster = newest.restart_as(36).await;
+    // It has them already and keeps them.
+    let one = "/apis/apps/v1/namespaces/default/deployments/with";
+    let kept = value!({"metadata": {"labels": {"a": "b"}}});
+    let kept = cluster.client().merge(one, &kept).await.expect(200);
+    let volumes = kept.body.at(&path).and_then(Value::as_array).unwrap();
+    assert_eq!(volumes[0].at(&["projected", "sources"]), Some(&sources()));
+    cluster.client().delete(one).await.expect(200);
+    let without = value!([{}, {}, {"configMap": {"name": "c"}}]);
+    assert_eq!(made(&cluster).await, without);
+}

@@ -111,13 +111,15 @@ impl<'a> Ty<'a> {
             Shape::String | Shape::Bytes => Atom::Scalar(Scalar::String),
             Shape::Bool => Atom::Scalar(Scalar::Bool),
             Shape::Int32 | Shape::Int64 | Shape::Float => Atom::Scalar(Scalar::Numeric),
-            Shape::Quantity
-            | Shape::IntOrString
-            | Shape::Time
-            | Shape::MicroTime
-            | Shape::Duration => Atom::Scalar(Scalar::Any),
+            Shape::Quantity | Shape::Time | Shape::MicroTime | Shape::Duration => {
+                Atom::Scalar(Scalar::Any)
+            }
             Shape::Raw => free(TyKind::Untyped, true),
-            Shape::FieldsV1
+            // A number or a string has no `type` in the published schema, but `oneOf`: to upstream's field
+            // manager it may be anything, and only decoding the result refuses maps and lists. Quantities are
+            // published alike, but known to it by name (kube-openapi `pkg/schemaconv/openapi.go`).
+            Shape::IntOrString
+            | Shape::FieldsV1
             | Shape::Json
             | Shape::SchemaOrBool(_)
             | Shape::SchemaOrArray(_)

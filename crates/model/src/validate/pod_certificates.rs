@@ -19,7 +19,7 @@ const MAX_PART: usize = 10 * 1024;
 const MAX_UID: usize = 128;
 const OMITTED: &str = "<value omitted>";
 const MINUTES: i64 = 60;
-const HOUR: i64 = 60 * MINUTES;
+pub(super) const HOUR: i64 = 60 * MINUTES;
 const DAY: i64 = 24 * HOUR;
 /// How a request ends; one of them at most.
 const ENDS: [&str; 3] = ["Issued", "Denied", "Failed"];
@@ -114,9 +114,7 @@ pub(super) fn request(report: &mut Report, object: &Value) {
     let Some(seconds) = spec.int("maxExpirationSeconds") else {
         return report.required(at, "must be set");
     };
-    let host = signer.split('/').next().unwrap_or_default();
-    let of_kubernetes = host == "kubernetes.io" || host.ends_with(".kubernetes.io");
-    let longest = if of_kubernetes { DAY } else { 91 * DAY };
+    let longest = longest_of(signer);
     if !(HOUR..=longest).contains(&seconds) {
         let detail = format!("must be in the range [{HOUR}, {longest}]");
         report.invalid_int(at, seconds, detail);
@@ -134,7 +132,14 @@ pub(super) fn request(report: &mut Report, object: &Value) {
     }
 }
 
-fn user_annotations(report: &mut Report, annotations: &Value, at: Path<'_>) {
+/// How many seconds a certificate of a signer may be valid for.
+pub(super) fn longest_of(signer: &str) -> i64 {
+    let host = signer.split('/').next().unwrap_or_default();
+    let of_kubernetes = host == "kubernetes.io" || host.ends_with(".kubernetes.io");
+    if of_kubernetes { DAY } else { 91 * DAY }
+}
+
+pub(super) fn user_annotations(report: &mut Report, annotations: &Value, at: Path<'_>) {
     let entries = annotations.as_object().into_iter().flat_map(|m| m.iter());
     let mut size = 0;
     for (key, value) in entries {

@@ -29,6 +29,9 @@ fn is_mapped(ip: IpAddr) -> bool {
 
 pub(super) fn ip(path: Path<'_>, value: &str, out: &mut Warnings) {
     let strict = value.parse::<IpAddr>();
+    if out.minor < 33 {
+        return early_ip(path, value, strict.ok(), out);
+    }
     match strict {
         Ok(IpAddr::V4(_)) => {}
         Ok(v6) if !is_mapped(v6) => {
@@ -45,12 +48,72 @@ pub(super) fn ip(path: Path<'_>, value: &str, out: &mut Warnings) {
         _ => {
             if let Some(ip) = sloppy(value) {
                 let (value, ip) = (quote(value), ip.to_canonical());
+                let verdict = verdict(out.minor);
                 out.at(
                     path,
-                    format_args!("non-standard IP address {value} is invalid: use \"{ip}\""),
+                    format_args!("non-standard IP address {value} {verdict}: use \"{ip}\""),
                 );
             }
         }
+    }
+}
+
+fn verdict(minor: u8) -> &'static str {
+    if minor >= 36 {
+        "is invalid"
+    } else {
+        "will be considered invalid in a future Kubernetes release"
+    }
+}
+
+/// Before 1.33, when only Services were looked at (`getWarningsForIP` of kubernetes
+/// `pkg/api/service/warnings.go`): what is taken and yet not parsed has leading zeros.
+fn early_ip(path: Path<'_>, value: &str, strict: Option<IpAddr>, out: &mut Warnings) {
+    match strict {
+        Some(ip) if ip.is_ipv6() && !is_shown_as(ip, value) => {
+            early_v6(path, "address", value, ip, out)
+        }
+        None if sloppy(value).is_some() => {
+            let why = leading_zeros(value);
+            out.at(path, format_args!("IP address {EARLY}{why}"));
+        }
+        _ => {}
+    }
+}
+
+const EARLY: &str = "was accepted, but will be invalid in a future Kubernetes release: ";
+
+fn early_v6(path: Path<'_>, what: &str, value: &str, shown: impl Display, out: &mut Warnings) {
+    let value = quote(value);
+    out.at(path, format_args!("IPv6 {what} {value} is not in RFC 5952 canonical format (\"{shown}\"), which may cause controller apply-loops"));
+}
+
+/// What Go's `netip.ParseAddr` says.
+fn leading_zeros(address: &str) -> String {
+    let address = quote(address);
+    format!("ParseAddr({address}): IPv4 field has octet with leading zero")
+}
+
+/// As [`early_ip`]: `getWarningsForCIDR`, in the words of Go's `netip.ParsePrefix`.
+fn early_cidr(path: Path<'_>, value: &str, (ip, length): (IpAddr, u8), out: &mut Warnings) {
+    let (address, digits) = value.split_once('/').unwrap_or_default();
+    let shown = quote(value);
+    if address.parse::<IpAddr>().is_err() {
+        let why = leading_zeros(address);
+        out.at(
+            path,
+            format_args!("IP prefix {EARLY}netip.ParsePrefix({shown}): {why}"),
+        );
+    } else if digits.len() > 1 && digits.starts_with('0') {
+        let digits = quote(digits);
+        out.at(
+            path,
+            format_args!(
+                "IP prefix {EARLY}netip.ParsePrefix({shown}): bad bits after slash: {digits}"
+            ),
+        );
+    } else if ip.is_ipv6() && !is_shown_as(format_args!("{ip}/{length}"), value) {
+        early_v6(path, "prefix", value, format_args!("{ip}/{length}"), out);
     }
 }
 
@@ -69,6 +132,9 @@ pub(super) fn cidr(path: Path<'_>, value: &str, out: &mut Warnings) {
     let Some((ip, length)) = sloppy_cidr(value) else {
         return;
     };
+    if out.minor < 33 {
+        return early_cidr(path, value, (ip, length), out);
+    }
     let (address, digits) = value.split_once('/').unwrap_or_default();
     let is_odd = is_mapped(ip)
         || address.parse::<IpAddr>().is_err()
@@ -80,9 +146,10 @@ pub(super) fn cidr(path: Path<'_>, value: &str, out: &mut Warnings) {
     }
     if is_odd {
         let (value, network) = (quote(value), network(ip, length));
+        let verdict = verdict(out.minor);
         out.at(
             path,
-            format_args!("non-standard CIDR value {value} is invalid: use \"{network}\""),
+            format_args!("non-standard CIDR value {value} {verdict}: use \"{network}\""),
         );
     }
     if !is_ambiguous
@@ -114,7 +181,11 @@ mod tests {
     use super::*;
 
     fn said(check: fn(Path<'_>, &str, &mut Warnings), value: &str) -> Vec<String> {
-        let mut out = Warnings::default();
+        said_by(36, check, value)
+    }
+
+    fn said_by(minor: u8, check: fn(Path<'_>, &str, &mut Warnings), value: &str) -> Vec<String> {
+        let mut out = Warnings::of(minor);
         check(Path::root("f"), value, &mut out);
         out.list
     }
@@ -141,6 +212,29 @@ mod tests {
             ),
         ] {
             assert_eq!(said(ip, value), Vec::from_iter(wanted), "{value}");
+        }
+    }
+
+    /// `getWarningsForIP` and `getWarningsForCIDR` of kubernetes 1.32 `pkg/api/service/warnings.go`.
+    #[test]
+    fn earlier_versions_have_words_of_their_own() {
+        let early = "was accepted, but will be invalid in a future Kubernetes release: ";
+        let zero = "IPv4 field has octet with leading zero";
+        let loops = "which may cause controller apply-loops";
+        for (minor, check, value, wanted) in [
+            (32, ip as fn(Path<'_>, &str, &mut Warnings), "1.2.3.4", None),
+            (32, ip, "::ffff:1.2.3.4", None),
+            (32, ip, "01.2.3.4", Some(format!("IP address {early}ParseAddr(\"01.2.3.4\"): {zero}"))),
+            (32, ip, "FD00::1", Some(format!("IPv6 address \"FD00::1\" is not in RFC 5952 canonical format (\"fd00::1\"), {loops}"))),
+            (32, cidr, "10.0.0.1/8", None),
+            (32, cidr, "010.0.0.0/8", Some(format!("IP prefix {early}netip.ParsePrefix(\"010.0.0.0/8\"): ParseAddr(\"010.0.0.0\"): {zero}"))),
+            (32, cidr, "10.0.0.0/08", Some(format!("IP prefix {early}netip.ParsePrefix(\"10.0.0.0/08\"): bad bits after slash: \"08\""))),
+            (32, cidr, "fd00:0::/64", Some(format!("IPv6 prefix \"fd00:0::/64\" is not in RFC 5952 canonical format (\"fd00::/64\"), {loops}"))),
+            (33, ip, "01.2.3.4", Some("non-standard IP address \"01.2.3.4\" will be considered invalid in a future Kubernetes release: use \"1.2.3.4\"".into())),
+            (35, cidr, "10.0.0.0/08", Some("non-standard CIDR value \"10.0.0.0/08\" will be considered invalid in a future Kubernetes release: use \"10.0.0.0/8\"".into())),
+        ] {
+            let wanted = wanted.map(|text| format!("f: {text}"));
+            assert_eq!(said_by(minor, check, value), Vec::from_iter(wanted), "{value}");
         }
     }
 

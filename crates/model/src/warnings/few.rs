@@ -13,16 +13,16 @@ use std::collections::BTreeSet;
 pub(super) fn check(group: &str, kind: &str, at: &Place<'_>, out: &mut Warnings) {
     let (object, spec) = (at.object, at.object.part("spec").unwrap_or(&NOTHING));
     match (group, kind) {
-        ("", "Service") => service(object, spec, at.minor, out),
-        ("", "PersistentVolume") => volume(object, spec, at.minor, out),
+        ("", "Service") => service(object, spec, out),
+        ("", "PersistentVolume") => volume(object, spec, out),
         ("", "PersistentVolumeClaim") => {
             let key = "volume.beta.kubernetes.io/storage-class";
             annotation(object, key, STORAGE_CLASS, out);
             claims::spec(spec, Path::root("spec"), out);
         }
         ("", "Node") => node(spec, out),
-        ("", "Endpoints") => endpoints(object, out),
-        ("", "ResourceQuota") if at.old.is_none() => quota(spec, out),
+        ("", "Endpoints") if out.minor >= 33 => endpoints(object, out),
+        ("", "ResourceQuota") if at.old.is_none() && out.minor >= 35 => quota(spec, out),
         ("", "Secret") if object.text("type") == "kubernetes.io/tls" => {
             let data = |key: &str| {
                 let encoded = object.str_at(&["data", key]).unwrap_or("");
@@ -32,7 +32,7 @@ pub(super) fn check(group: &str, kind: &str, at: &Place<'_>, out: &mut Warnings)
                 out.say(problem);
             }
         }
-        ("", "ServiceAccount") if at.minor >= 32 => {
+        ("", "ServiceAccount") if out.minor >= 32 => {
             let key = "kubernetes.io/enforce-mountable-secrets";
             if at.old.is_none_or(|old| !has_annotation(old, key)) {
                 annotation(
@@ -43,7 +43,7 @@ pub(super) fn check(group: &str, kind: &str, at: &Place<'_>, out: &mut Warnings)
                 );
             }
         }
-        ("admissionregistration.k8s.io", _) if at.minor >= 36 => reserved_name(object, out),
+        ("admissionregistration.k8s.io", _) => reserved_name(object, out),
         ("apiextensions.k8s.io", "CustomResourceDefinition") => formats(at, out),
         ("discovery.k8s.io", "EndpointSlice") => slice(object, at.old.is_none(), out),
         ("networking.k8s.io", "Ingress") if at.old.is_none() => {
@@ -54,15 +54,17 @@ pub(super) fn check(group: &str, kind: &str, at: &Place<'_>, out: &mut Warnings)
                 ));
             }
         }
-        ("networking.k8s.io", "NetworkPolicy") => network_policy(spec, out),
+        ("networking.k8s.io", "NetworkPolicy") if out.minor >= 33 => network_policy(spec, out),
         ("node.k8s.io", "RuntimeClass") => {
             let scheduling = object.part("scheduling").unwrap_or(&NOTHING);
             let keys = scheduling.map("nodeSelector").into_iter();
-            for why in keys.flat_map(Map::keys).filter_map(labels::deprecated) {
+            let minor = out.minor;
+            let old = |key: &_| labels::deprecated(key, minor);
+            for why in keys.flat_map(Map::keys).filter_map(old) {
                 out.say(format_args!("scheduling.nodeSelector: {why}"));
             }
         }
-        ("resource.k8s.io", "ResourceSlice") => {
+        ("resource.k8s.io", "ResourceSlice") if out.minor >= 35 => {
             let driver = spec.text("driver");
             if driver.chars().any(|c| !c.to_lowercase().eq([c])) {
                 let driver = quote(driver);
@@ -79,12 +81,12 @@ pub(super) fn status(group: &str, kind: &str, object: &Value, out: &mut Warnings
     let status = object.part("status").unwrap_or(&NOTHING);
     let root = Path::root("status");
     match (group, kind) {
-        ("", "Pod") => {
+        ("", "Pod") if out.minor >= 33 => {
             for list in ["podIPs", "hostIPs"] {
                 addresses::ips_of(status.list(list), root.child(list), "ip", out);
             }
         }
-        ("", "Service") | ("networking.k8s.io", "Ingress") => {
+        ("", "Service") | ("networking.k8s.io", "Ingress") if out.minor >= 33 => {
             let balancer = status.part("loadBalancer").unwrap_or(&NOTHING);
             let at = root.child("loadBalancer");
             let at = at.child("ingress");
@@ -110,7 +112,7 @@ fn annotation(object: &Value, key: &str, why: &str, out: &mut Warnings) {
 const STORAGE_CLASS: &str = "deprecated since v1.8; use \"storageClassName\" attribute instead";
 
 /// `GetWarningsForService` of pkg/api/service/warnings.go.
-fn service(object: &Value, spec: &Value, minor: u8, out: &mut Warnings) {
+fn service(object: &Value, spec: &Value, out: &mut Warnings) {
     let hints = "service.kubernetes.io/topology-aware-hints";
     if has_annotation(object, hints) {
         out.say(format_args!(
@@ -128,7 +130,7 @@ fn service(object: &Value, spec: &Value, minor: u8, out: &mut Warnings) {
     let headless = kind == "ClusterIP" && ip == "None";
     let has_external = !spec.list("externalIPs").is_empty();
     let balancer = spec.text("loadBalancerIP");
-    if headless {
+    if headless && out.minor >= 34 {
         if !balancer.is_empty() {
             out.say("spec.loadBalancerIP is ignored for headless services");
         }
@@ -144,7 +146,7 @@ fn service(object: &Value, spec: &Value, minor: u8, out: &mut Warnings) {
         addresses::ip(at.index(i), ip, out);
     }
     let by_name = kind == "ExternalName";
-    if has_external && !headless && !by_name && minor >= 36 {
+    if has_external && !headless && !by_name && out.minor >= 36 {
         out.say("spec.externalIPs is deprecated and may no longer be implemented in some clusters");
     }
     addresses::ip(root.child("loadBalancerIP"), balancer, out);
@@ -158,21 +160,21 @@ fn service(object: &Value, spec: &Value, minor: u8, out: &mut Warnings) {
     if !by_name && !spec.text("externalName").is_empty() {
         out.say("spec.externalName is ignored when spec.type is not \"ExternalName\"");
     }
-    if spec.text("trafficDistribution") == "PreferClose" {
+    if spec.text("trafficDistribution") == "PreferClose" && out.minor >= 35 {
         out.say("spec.trafficDistribution: \"PreferClose\" is deprecated; use \"PreferSameZone\"");
     }
 }
 
 /// `pkg/api/persistentvolume/util.go`
-fn volume(object: &Value, spec: &Value, minor: u8, out: &mut Warnings) {
+fn volume(object: &Value, spec: &Value, out: &mut Warnings) {
     let key = "volume.beta.kubernetes.io/storage-class";
     annotation(object, key, STORAGE_CLASS, out);
-    if minor >= 31 {
+    if out.minor >= 31 {
         let key = "volume.beta.kubernetes.io/mount-options";
         let why = "deprecated since v1.31; use \"mountOptions\" attribute instead";
         annotation(object, key, why, out);
     }
-    if spec.text("persistentVolumeReclaimPolicy") == "Recycle" {
+    if spec.text("persistentVolumeReclaimPolicy") == "Recycle" && out.minor >= 30 {
         out.say("spec.persistentVolumeReclaimPolicy: The Recycle reclaim policy is deprecated. Instead, the recommended approach is to use dynamic provisioning.");
     }
     let affinity = spec.part("nodeAffinity").and_then(|a| a.part("required"));
@@ -219,6 +221,9 @@ fn node(spec: &Value, out: &mut Warnings) {
     if !spec.text("externalID").is_empty() {
         out.say("spec.externalID: this field is deprecated, and is unused by Kubernetes");
     }
+    if out.minor < 33 {
+        return;
+    }
     let at = Path::root("spec.podCIDRs");
     for (i, range) in spec.texts("podCIDRs").enumerate() {
         addresses::cidr(at.index(i), range, out);
@@ -248,6 +253,9 @@ fn endpoints(object: &Value, out: &mut Warnings) {
 fn slice(object: &Value, is_new: bool, out: &mut Warnings) {
     if is_new && object.text("addressType") == "FQDN" {
         out.say("spec.addressType: FQDN endpoints are deprecated");
+    }
+    if out.minor < 33 {
+        return;
     }
     let label = "endpointslice.kubernetes.io/managed-by";
     let controllers = [
@@ -292,13 +300,14 @@ fn quota(spec: &Value, out: &mut Warnings) {
 
 fn reserved_name(object: &Value, out: &mut Warnings) {
     let name = object.str_at(&["metadata", "name"]).unwrap_or("");
-    if name.ends_with(".static.k8s.io") {
+    if name.ends_with(".static.k8s.io") && out.minor >= 36 {
         out.say("metadata.name: names ending with \".static.k8s.io\" are reserved for static manifest-based configurations and cannot be managed via the API");
     }
 }
 
 fn formats(at: &Place<'_>, out: &mut Warnings) {
-    let of = |definition| crd::unrecognized_formats(definition, at.minor);
+    let minor = out.minor;
+    let of = |definition| crd::unrecognized_formats(definition, minor);
     let now = of(at.object);
     if now.is_empty() {
         return;
@@ -342,7 +351,7 @@ fn storage(kind: &str, at: &Place<'_>, out: &mut Warnings) {
                 let list_at = topology_at.child("matchLabelExpressions");
                 let list = topology.list("matchLabelExpressions").iter();
                 for (i, expression) in list.enumerate() {
-                    if let Some(why) = labels::deprecated(expression.text("key")) {
+                    if let Some(why) = labels::deprecated(expression.text("key"), out.minor) {
                         let at = list_at.index(i);
                         out.at(at.child("key"), why);
                     }
@@ -354,7 +363,7 @@ fn storage(kind: &str, at: &Place<'_>, out: &mut Warnings) {
                 labels::selector(selector, Path::root("nodeTopology"), out);
             }
         }
-        "CSIDriver" if at.minor >= 35 => {
+        "CSIDriver" if out.minor >= 35 => {
             let spec = at.object.part("spec").unwrap_or(&NOTHING);
             let tokens = |object: &Value| object.at(&["spec", "tokenRequests"]).cloned();
             let asked = !spec.list("tokenRequests").is_empty();
@@ -372,8 +381,11 @@ fn storage(kind: &str, at: &Place<'_>, out: &mut Warnings) {
     }
 }
 
-/// Finalizers of custom objects (apiextensions-apiserver `pkg/registry/customresource/validator.go`).
+/// Finalizers of custom objects (apiextensions-apiserver `pkg/registry/customresource/validator.go`, since 1.29).
 pub(super) fn finalizers(at: &Place<'_>, out: &mut Warnings) {
+    if out.minor < 29 {
+        return;
+    }
     let of = |object: &'_ Value| object.at(&["metadata", "finalizers"]).cloned();
     let Some(now) = of(at.object) else { return };
     let before = at.old.and_then(of).unwrap_or(Value::Null);
@@ -390,7 +402,7 @@ pub(super) fn finalizers(at: &Place<'_>, out: &mut Warnings) {
         if name.contains('/') || matches!(&**name, "orphan" | "foregroundDeletion" | "kubernetes") {
             continue;
         }
-        let path = if name.contains('.') {
+        let path = if name.contains('.') && out.minor >= 32 {
             " including a path (/)"
         } else {
             ""

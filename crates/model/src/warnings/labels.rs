@@ -37,21 +37,28 @@ const DEPRECATED: [(&str, &str); 8] = [
     ),
 ];
 
-pub(super) fn deprecated(key: &str) -> Option<&'static str> {
-    let found = DEPRECATED.iter().find(|(label, _)| *label == key);
+/// The last three are looked at since 1.31.
+pub(super) fn deprecated(key: &str, minor: u8) -> Option<&'static str> {
+    let known = if minor < 31 { 5 } else { DEPRECATED.len() };
+    let found = DEPRECATED[..known].iter().find(|(label, _)| *label == key);
     found.map(|(_, why)| *why)
 }
 
 /// Expressions of a selector.
 fn expressions(selector: &Value, at: Path<'_>, values: bool, out: &mut Warnings) {
+    let minor = out.minor;
     let list_at = at.child("matchExpressions");
     for (i, expression) in selector.list("matchExpressions").iter().enumerate() {
         let (at, key) = (list_at.index(i), expression.text("key"));
-        if let Some(why) = deprecated(key) {
+        if let Some(why) = deprecated(key, out.minor) {
             out.at(at.child("key"), format_args!("{key} is {why}"));
         }
         let values_at = at.child("values");
-        for (i, value) in expression.texts("values").enumerate().filter(|_| values) {
+        for (i, value) in expression
+            .texts("values")
+            .enumerate()
+            .filter(|_| values && minor >= 33)
+        {
             for problem in rules::label_value(value) {
                 let at = values_at.index(i);
                 out.at(at, format_args!("{value} is invalid, {problem}"));
@@ -68,7 +75,7 @@ pub(super) fn selector(selector: &Value, at: Path<'_>, out: &mut Warnings) {
     expressions(selector, at, false, out);
     let labels_at = at.child("matchLabels");
     for (key, _) in selector.map("matchLabels").into_iter().flat_map(Map::iter) {
-        if let Some(why) = deprecated(key) {
+        if let Some(why) = deprecated(key, out.minor) {
             out.at(labels_at.child(key), why);
         }
     }

@@ -10,12 +10,20 @@ const MOST: usize = 256;
 /// So many pairs of ports or paths are compared in one object.
 pub(super) const MOST_PAIRS: usize = 1 << 20;
 
-#[derive(Default)]
 pub(super) struct Warnings {
     pub(super) list: Vec<String>,
+    /// of the server that warns
+    pub(super) minor: u8,
 }
 
 impl Warnings {
+    pub(super) fn of(minor: u8) -> Self {
+        Self {
+            list: Vec::new(),
+            minor,
+        }
+    }
+
     /// Text is made only where there is room for it.
     pub(super) fn say(&mut self, text: impl Display) {
         if !self.is_full() {

@@ -1,7 +1,8 @@
 //! What a server warns of without refusing it: the `WarningsOnCreate` and `WarningsOnUpdate` of
 //! pkg/registry/*/*/strategy.go, and versions of kinds that are deprecated.
 //!
-//! In upstream's order; what comes out of a Go map, whose order is random, by name.
+//! In upstream's order; what comes out of a Go map, whose order is random, by name. In the words of the version
+//! that is served: [`Warnings::minor`] is asked where a warning is younger than 1.28.
 
 mod addresses;
 mod claims;
@@ -97,12 +98,8 @@ pub fn of_object(
     object: &Value,
     old: Option<&Value>,
 ) -> Vec<String> {
-    let mut out = Warnings::default();
-    let at = Place {
-        object,
-        old,
-        minor: resource.types.minor(),
-    };
+    let mut out = Warnings::of(resource.types.minor());
+    let at = Place { object, old };
     let (group, kind) = (resource.group.as_str(), resource.kind.as_str());
     match subresource {
         "" if resource.custom.is_some() => few::finalizers(&at, &mut out),
@@ -121,7 +118,6 @@ pub fn of_object(
 struct Place<'a> {
     object: &'a Value,
     old: Option<&'a Value>,
-    minor: u8,
 }
 
 #[cfg(test)]
@@ -182,6 +178,167 @@ mod tests {
         assert_eq!(said("", "pods", &pod, None).len(), 256);
     }
 
+    /// Since when, of what, and a part of what is said: `WarningsOnCreate` of the releases 1.28 to 1.36, side by side.
+    const LATER: [(u8, &str, &str, &str, &str); 18] = [
+        (
+            28,
+            "",
+            "pods",
+            r#"{"metadata":{"name":"a"},"spec":{"containers":[{"env":[{"name":"A","value":"1"},{"name":"A","value":"2"}]}]}}"#,
+            r#"hides previous definition of "A""#,
+        ),
+        (
+            30,
+            "",
+            "pods",
+            r#"{"metadata":{"name":"a"},"spec":{"containers":[{"env":[{"name":"A","value":"1"},{"name":"A","value":"2"}]}]}}"#,
+            "which may be dropped when using apply",
+        ),
+        (
+            30,
+            "",
+            "persistentvolumes",
+            r#"{"spec":{"persistentVolumeReclaimPolicy":"Recycle"}}"#,
+            "The Recycle reclaim policy is deprecated",
+        ),
+        (
+            30,
+            "apps",
+            "deployments",
+            r#"{"metadata":{"name":"a"},"spec":{"template":{"metadata":{"annotations":{"container.apparmor.security.beta.kubernetes.io/c":"unconfined"}},"spec":{"containers":[{"name":"c"}]}}}}"#,
+            r#"use the "appArmorProfile" field instead"#,
+        ),
+        (
+            31,
+            "",
+            "pods",
+            r#"{"metadata":{"name":"a"},"spec":{"nodeSelector":{"node-role.kubernetes.io/master":""}}}"#,
+            "node-role.kubernetes.io/control-plane",
+        ),
+        (
+            32,
+            "",
+            "pods",
+            r#"{"metadata":{"name":"a"},"spec":{"volumes":[{"name":"v","secret":{"items":[{"path":"x"},{"path":"x/y"}]}}]}}"#,
+            "overlapping paths",
+        ),
+        (
+            33,
+            "",
+            "pods",
+            r#"{"metadata":{"name":"a"},"spec":{"containers":[{"ports":[{"name":"x","containerPort":1},{"name":"x","containerPort":2}]}]}}"#,
+            r#"duplicate port name "x""#,
+        ),
+        (
+            33,
+            "",
+            "pods",
+            r#"{"metadata":{"name":"a"},"spec":{"dnsConfig":{"nameservers":["01.2.3.4"]}}}"#,
+            "non-standard IP address",
+        ),
+        (
+            33,
+            "",
+            "pods",
+            r#"{"metadata":{"name":"a"},"spec":{"affinity":{"nodeAffinity":{"preferredDuringSchedulingIgnoredDuringExecution":[{"preference":{"matchExpressions":[{"key":"k","operator":"In","values":["-"]}]}}]}}}}"#,
+            "- is invalid, ",
+        ),
+        (
+            33,
+            "apps",
+            "statefulsets",
+            r#"{"spec":{"revisionHistoryLimit":-1}}"#,
+            "a negative value retains",
+        ),
+        (
+            33,
+            "",
+            "endpoints",
+            r#"{"subsets":[{"addresses":[{"ip":"01.2.3.4"}]}]}"#,
+            "non-standard IP address",
+        ),
+        (
+            33,
+            "discovery.k8s.io",
+            "endpointslices",
+            r#"{"endpoints":[{"addresses":["01.2.3.4"]}]}"#,
+            "non-standard IP address",
+        ),
+        (
+            33,
+            "",
+            "nodes",
+            r#"{"spec":{"podCIDRs":["010.0.0.0/8"]}}"#,
+            "non-standard CIDR value",
+        ),
+        (
+            33,
+            "networking.k8s.io",
+            "networkpolicies",
+            r#"{"spec":{"ingress":[{"from":[{"ipBlock":{"cidr":"10.0.0.1/8"}}]}]}}"#,
+            "is ambiguous in this context",
+        ),
+        (
+            34,
+            "",
+            "services",
+            r#"{"spec":{"type":"ClusterIP","clusterIP":"None","sessionAffinity":"ClientIP"}}"#,
+            "spec.SessionAffinity is ignored",
+        ),
+        (
+            35,
+            "",
+            "services",
+            r#"{"spec":{"trafficDistribution":"PreferClose"}}"#,
+            r#"use "PreferSameZone""#,
+        ),
+        (
+            35,
+            "",
+            "resourcequotas",
+            r#"{"spec":{"hard":{"cpu":"2","limits.cpu":"1"}}}"#,
+            "should be less than limits.cpu (1)",
+        ),
+        (
+            36,
+            "",
+            "services",
+            r#"{"spec":{"externalIPs":["1.2.3.4"]}}"#,
+            "spec.externalIPs is deprecated",
+        ),
+    ];
+
+    #[test]
+    fn what_later_versions_warn_of_earlier_ones_do_not() {
+        for (since, group, plural, object, part) in LATER {
+            let object = crate::json::parse(object.as_bytes()).expect("JSON").value;
+            let has = |minor: u8| {
+                let catalogue = Catalogue::builtin(minor).expect("built in");
+                let resource = catalogue.lookup(group, "v1", plural).expect("served");
+                let said = of_object(resource, "", &object, None);
+                said.iter().any(|text| text.contains(part))
+            };
+            for minor in 28..=DEFAULT_MINOR {
+                assert_eq!(has(minor), minor >= since, "{plural} in 1.{minor}: {part}");
+            }
+        }
+    }
+
+    /// kubernetes 1.28 and 1.29 `pkg/registry/batch/cronjob/strategy.go`.
+    #[test]
+    fn a_time_zone_in_a_schedule_is_warned_of_in_the_words_of_the_version() {
+        let job = value!({"metadata": {"name": "a"}, "spec": {"schedule": "TZ=UTC * * * * *"}});
+        let of = |minor: u8, old: Option<&Value>| {
+            let catalogue = Catalogue::builtin(minor).expect("built in");
+            let jobs = catalogue.lookup("batch", "v1", "cronjobs").expect("served");
+            of_object(jobs, "", &job, old).concat()
+        };
+        assert!(of(28, None).starts_with("CRON_TZ or TZ used in spec.spec.schedule"));
+        assert!(of(28, Some(&job)).starts_with("CRON_TZ or TZ used in spec.spec.schedule"));
+        assert_eq!(of(29, None), "");
+        assert!(of(29, Some(&job)).starts_with("cannot use TZ or CRON_TZ in"));
+    }
+
     #[test]
     fn a_version_is_deprecated_from_some_server_on() {
         let catalogue = Catalogue::builtin(DEFAULT_MINOR).expect("built in");
@@ -196,12 +353,11 @@ mod tests {
     #[test]
     fn finalizers_of_a_custom_object_that_somebody_else_may_use_are_warned_of() {
         let object = value!({"metadata": {"finalizers": ["orphan", "mine", "a.example.com", "a.example.com/x"]}});
-        let mut out = Warnings::default();
+        let mut out = Warnings::of(DEFAULT_MINOR);
         let old = value!({"metadata": {"finalizers": ["mine"]}});
         let mut at = Place {
             object: &object,
             old: None,
-            minor: 36,
         };
         few::finalizers(&at, &mut out);
         let why = "to avoid accidental conflicts with other finalizer writers";

@@ -78,7 +78,7 @@ pub(super) fn containers(spec: &Value) -> impl Iterator<Item = (&'static str, us
 }
 
 /// A pod, or the template at `base`.
-pub(super) fn pod(pod: &Value, base: Option<Path<'_>>, minor: u8, out: &mut Warnings) {
+pub(super) fn pod(pod: &Value, base: Option<Path<'_>>, out: &mut Warnings) {
     let spec = pod.part("spec").unwrap_or(&NOTHING);
     let field = |name| base.as_ref().map_or(Path::root(name), |b| b.child(name));
     let (at, metadata_at) = (field("spec"), field("metadata"));
@@ -95,9 +95,11 @@ pub(super) fn pod(pod: &Value, base: Option<Path<'_>>, minor: u8, out: &mut Warn
     }
     let volumes_at = at.child("volumes");
     for (i, volume) in spec.list("volumes").iter().enumerate() {
-        plugins(volume, volumes_at.index(i), minor, out);
+        plugins(volume, volumes_at.index(i), out);
     }
-    volumes::overlaps(spec.list("volumes"), out);
+    if out.minor >= 32 {
+        volumes::overlaps(spec.list("volumes"), out);
+    }
     names(spec, at, out);
     let overhead_at = at.child("overhead");
     let overhead = spec.part("overhead").unwrap_or(&NOTHING);
@@ -129,6 +131,9 @@ pub(super) fn pod(pod: &Value, base: Option<Path<'_>>, minor: u8, out: &mut Warn
         );
     }
     neighbours(spec, at, out);
+    if out.minor < 33 {
+        return;
+    }
     let dns_at = at.child("dnsConfig");
     let dns_at = dns_at.child("nameservers");
     let dns = spec.part("dnsConfig").unwrap_or(&NOTHING);
@@ -143,7 +148,7 @@ pub(super) fn pod(pod: &Value, base: Option<Path<'_>>, minor: u8, out: &mut Warn
 fn scheduling(spec: &Value, at: Path<'_>, out: &mut Warnings) {
     let selector_at = at.child("nodeSelector");
     for (key, _) in spec.map("nodeSelector").into_iter().flat_map(Map::iter) {
-        if let Some(why) = labels::deprecated(key) {
+        if let Some(why) = labels::deprecated(key, out.minor) {
             out.at(selector_at.key(key), why);
         }
     }
@@ -166,7 +171,7 @@ fn scheduling(spec: &Value, at: Path<'_>, out: &mut Warnings) {
     let constraints_at = at.child("topologySpreadConstraints");
     for (i, constraint) in spec.list("topologySpreadConstraints").iter().enumerate() {
         let (at, key) = (constraints_at.index(i), constraint.text("topologyKey"));
-        if let Some(why) = labels::deprecated(key) {
+        if let Some(why) = labels::deprecated(key, out.minor) {
             out.at(at.child("topologyKey"), format_args!("{key} is {why}"));
         }
         if !constraint.has("labelSelector") {
@@ -175,10 +180,10 @@ fn scheduling(spec: &Value, at: Path<'_>, out: &mut Warnings) {
     }
 }
 
-fn plugins(volume: &Value, at: Path<'_>, minor: u8, out: &mut Warnings) {
+fn plugins(volume: &Value, at: Path<'_>, out: &mut Warnings) {
     for (field, name, why) in GOING {
         if volume.has(field) {
-            let disabled = if field == "gitRepo" && minor >= 33 {
+            let disabled = if field == "gitRepo" && out.minor >= 33 {
                 ", and disabled by default in v1.33+"
             } else {
                 ""
@@ -240,11 +245,17 @@ fn profiles(
         out.at(notes_at.key(&key), USE_SECCOMP);
     }
     // A pod's own annotations become fields before anybody looks at it.
-    let Some(profile) = template else { return };
+    let Some(profile) = template.filter(|_| out.minor >= 30) else {
+        return;
+    };
+    // Any profile was enough before 1.34.
+    let same = |p: &Value, said: &Value| {
+        out.minor < 34 || is_profile(p, said.as_str().unwrap_or_default())
+    };
     let key = format!("{APPARMOR_OF}{name}");
     if let Some(said) = notes.get(&key)
         && !security.has("appArmorProfile")
-        && !profile.is_some_and(|p| is_profile(p, said.as_str().unwrap_or_default()))
+        && !profile.is_some_and(|p| same(p, said))
     {
         out.at(notes_at.key(&key), USE_APPARMOR);
     }
@@ -294,11 +305,14 @@ fn variables(container: &Value, at: Path<'_>, out: &mut Warnings) {
         let (value, before) = (variable.text("value"), format!("$({name})"));
         if variable.has("valueFrom") || value == before || !value.contains(&before) {
             let name = quote(name);
+            let apply = if out.minor >= 30 {
+                ", which may be dropped when using apply"
+            } else {
+                ""
+            };
             out.at(
                 list_at.index(i),
-                format_args!(
-                    "hides previous definition of {name}, which may be dropped when using apply"
-                ),
+                format_args!("hides previous definition of {name}{apply}"),
             );
         }
     }

@@ -65,7 +65,9 @@ pub(super) fn check(spec: &Value, spec_at: Path<'_>, out: &mut Warnings) {
             }
         }
     }
-    names(&all, spec_at, out);
+    if out.minor >= 33 {
+        names(&all, spec_at, out);
+    }
 }
 
 fn conflict(port: &Port<'_>, other: &Port<'_>) -> Option<&'static str> {

@@ -17,7 +17,7 @@ pub(super) fn check(kind: &str, at: &Place<'_>, out: &mut Warnings) {
     match kind {
         "Pod" if at.old.is_none() => {
             host_name(at.object, "the Pod's hostname", out);
-            pod(at.object, None, at.minor, out);
+            pod(at.object, None, out);
         }
         "PodTemplate" => template(at, &["template"], Path::root("template"), out),
         "CronJob" => {
@@ -25,7 +25,9 @@ pub(super) fn check(kind: &str, at: &Place<'_>, out: &mut Warnings) {
             let path = path.child("spec");
             job(at, &["spec", "jobTemplate", "spec"], path, out);
             let schedule = at.object.str_at(&["spec", "schedule"]).unwrap_or("");
-            if at.old.is_some() && schedule.contains("TZ") {
+            if out.minor < 29 && schedule.contains("TZ") {
+                out.say("CRON_TZ or TZ used in spec.spec.schedule is not officially supported, see https://kubernetes.io/docs/concepts/workloads/controllers/cron-jobs/ for more details");
+            } else if at.old.is_some() && schedule.contains("TZ") {
                 out.say("cannot use TZ or CRON_TZ in spec.spec.schedule, use timeZone instead, see https://kubernetes.io/docs/concepts/workloads/controllers/cron-jobs/ for more details");
             }
         }
@@ -39,7 +41,7 @@ pub(super) fn check(kind: &str, at: &Place<'_>, out: &mut Warnings) {
             if is_due(kind, at)
                 && let Some(now) = before.unwrap_or(at.object).at(&["spec", "template"])
             {
-                pod(now, Some(root.child("template")), at.minor, out);
+                pod(now, Some(root.child("template")), out);
             }
             if kind == "StatefulSet" {
                 stateful_set(at, root, out);
@@ -76,7 +78,7 @@ fn template(at: &Place<'_>, path: &[&str], shown: Path<'_>, out: &mut Warnings) 
     if is_due("", at)
         && let Some(now) = at.object.at(path)
     {
-        pod(now, Some(shown), at.minor, out);
+        pod(now, Some(shown), out);
     }
 }
 
@@ -93,7 +95,7 @@ fn job(at: &Place<'_>, path: &[&str], shown: Path<'_>, out: &mut Warnings) {
         out.at(shown, "In Indexed Jobs with a number of completions higher than 10^5 and a parallelism higher than 10^4, Kubernetes might not be able to track completedIndexes when a big number of indexes fail");
     }
     if let Some(now) = spec.part("template") {
-        pod(now, Some(shown.child("template")), at.minor, out);
+        pod(now, Some(shown.child("template")), out);
     }
 }
 
@@ -110,7 +112,7 @@ fn stateful_set(at: &Place<'_>, root: Path<'_>, out: &mut Warnings) {
         };
         claims::spec(claim.part("spec").unwrap_or(&NOTHING), shown, out);
     }
-    if spec.number("revisionHistoryLimit") < 0 {
+    if spec.number("revisionHistoryLimit") < 0 && out.minor >= 33 {
         out.say("spec.revisionHistoryLimit: a negative value retains all historical revisions; a value >= 0 is recommended");
     }
 }

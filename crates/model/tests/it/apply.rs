@@ -308,3 +308,74 @@ fn ownership_and_conflicts_are_those_of_upstream() {
         wrong.join("\n")
     );
 }
+
+/// A field that is a number or a string is anything to upstream's field manager: a map there meets
+/// whoever owns the field, and only what comes out of the merge is refused (kube-openapi
+/// `pkg/schemaconv/openapi.go`, apimachinery `pkg/util/managedfields/internal/structuredmerge.go`).
+#[test]
+fn a_map_for_a_number_or_string_conflicts_before_it_is_refused() {
+    let catalogue = Catalogue::builtin(DEFAULT_MINOR).expect("catalogue");
+    let probe = r#"{"template":{"spec":{"containers":[{"name":"c","livenessProbe":{"tcpSocket":{"port":@}}}]}}}"#;
+    let ingress = r#"{"podSelector":{},"ingress":[{"ports":[{"port":@}]}]}"#;
+    let kinds = [
+        (
+            "",
+            "Service",
+            r#"{"ports":[{"port":1,"targetPort":@}]}"#,
+            r#".spec.ports[port=1,protocol="TCP"].targetPort"#,
+        ),
+        (
+            "apps",
+            "Deployment",
+            r#"{"strategy":{"rollingUpdate":{"maxSurge":@}}}"#,
+            ".spec.strategy.rollingUpdate.maxSurge",
+        ),
+        (
+            "apps",
+            "DaemonSet",
+            probe,
+            r#".spec.template.spec.containers[name="c"].livenessProbe.tcpSocket.port"#,
+        ),
+        (
+            "policy",
+            "PodDisruptionBudget",
+            r#"{"minAvailable":@}"#,
+            ".spec.minAvailable",
+        ),
+        (
+            "networking.k8s.io",
+            "NetworkPolicy",
+            ingress,
+            ".spec.ingress",
+        ),
+    ];
+    let by = |manager| Applier {
+        manager,
+        force: false,
+        subresource: "",
+        now: "2026-01-01T00:00:00Z",
+        versions: &freehold_model::apply::Alike,
+    };
+    for (group, kind, spec, path) in kinds {
+        let resource = catalogue.by_kind(group, "v1", kind).expect("served");
+        let body = |value: &str| {
+            let text = format!(
+                r#"{{"apiVersion":"{}","kind":"{kind}","metadata":{{"name":"n"}},"spec":{}}}"#,
+                resource.api_version(),
+                spec.replace('@', value)
+            );
+            json::parse(text.as_bytes()).expect("JSON").value
+        };
+        let mut live = apply(resource, None, &body("1"), &by("first")).expect("applies");
+        settle(resource, &mut live);
+        for value in ["{}", r#"{"a":1}"#, "[1]"] {
+            let conflict = apply(resource, Some(&live), &body(value), &by("second"))
+                .expect_err("the field is another's");
+            assert_eq!(conflict.code, 409, "{kind} {value}: {}", conflict.message);
+            assert!(conflict.message.contains(path), "{}", conflict.message);
+            let mut merged = apply(resource, None, &body(value), &by("second")).expect("merges");
+            let refused = strict::check_and_prune(resource, &mut merged).expect_err("no number");
+            assert_eq!(refused.code, 400, "{kind} {value}: {}", refused.message);
+        }
+    }
+}

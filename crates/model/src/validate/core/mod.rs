@@ -10,6 +10,7 @@ mod plugins;
 pub(crate) mod pod;
 mod pod_parts;
 mod profile_notes;
+mod projections;
 mod quota;
 pub(super) mod resources;
 mod scheduling;

@@ -5,8 +5,8 @@ use crate::field::Path;
 use crate::quantity::is_plain;
 use crate::rules;
 use crate::validate::core::plugins::{self, Place};
-use crate::validate::core::storage;
-use crate::validate::few::{Names, Table};
+use crate::validate::core::{projections, storage};
+use crate::validate::few::Table;
 use crate::validate::read::{Given, NOTHING, Read, Report, fields};
 use crate::value::same;
 use std::cell::LazyCell;
@@ -210,7 +210,7 @@ fn one_source(report: &mut Report, kind: &'static str, source: &Value, path: Pat
                 "defaultMode",
                 at,
             );
-            projections(report, source, at);
+            projections::check(report, source, at);
         }
         "ephemeral" => match source.part("volumeClaimTemplate") {
             None => report.required(at.child("volumeClaimTemplate"), ""),
@@ -309,7 +309,7 @@ fn items(report: &mut Report, source: &Value, at: Path<'_>) {
     }
 }
 
-fn key_to_path(report: &mut Report, item: &Value, at: Path<'_>) {
+pub(super) fn key_to_path(report: &mut Report, item: &Value, at: Path<'_>) {
     let item = Item::of(item);
     for (field, text) in [("key", item.key), ("path", item.path)] {
         if text.as_text().is_empty() {
@@ -333,14 +333,14 @@ pub(crate) fn descending_path(report: &mut Report, path: &str, at: Path<'_>) {
     no_backsteps(report, path, at);
 }
 
-fn local_path(report: &mut Report, path: &str, at: Path<'_>) {
+pub(super) fn local_path(report: &mut Report, path: &str, at: Path<'_>) {
     descending_path(report, path, at);
     if path.starts_with("..") && !path.starts_with("../") {
         report.invalid_str(at, path, "must not start with '..'");
     }
 }
 
-fn downward_file(report: &mut Report, file: &Value, at: Path<'_>) {
+pub(super) fn downward_file(report: &mut Report, file: &Value, at: Path<'_>) {
     const FIELDS: [&str; 5] = [
         "metadata.annotations",
         "metadata.labels",
@@ -370,79 +370,4 @@ fn downward_file(report: &mut Report, file: &Value, at: Path<'_>) {
         (None, None) => report.required(at, "one of fieldRef and resourceFieldRef is required"),
     }
     mode(report, file.get("mode").unwrap_or(&NOTHING), "mode", at);
-}
-
-fn projections(report: &mut Report, volume: &Value, at: Path<'_>) {
-    let mut paths = Names::default();
-    let list = at.child("sources");
-    for (i, source) in volume.list("sources").iter().enumerate() {
-        let path = list.index(i);
-        let mut sources = 0;
-        for kind in ["secret", "configMap"] {
-            let Some(given) = source.part(kind) else {
-                continue;
-            };
-            sources += 1;
-            let here = path.child(kind);
-            if given.text("name").is_empty() {
-                report.required(here.child("name"), "");
-            }
-            for (j, item) in given.list("items").iter().enumerate() {
-                key_to_path(report, item, here.child("items").index(j));
-                let target = item.text("path");
-                if !target.is_empty() && !paths.insert(target) {
-                    report.invalid_str(at, given.text("name"), "conflicting duplicate paths");
-                }
-            }
-        }
-        if let Some(given) = source.part("downwardAPI") {
-            sources += 1;
-            for file in given.list("items") {
-                downward_file(report, file, path.child("downwardAPI"));
-                let target = file.text("path");
-                if !target.is_empty() && !paths.insert(target) {
-                    report.invalid_str(at, target, "conflicting duplicate paths");
-                }
-            }
-        }
-        if let Some(token) = source.part("serviceAccountToken") {
-            sources += 1;
-            token_projection(report, token, path.child("serviceAccountToken"), at);
-        }
-        // Their own fields are not validated: without a gate both are dropped.
-        let bundle: (_, &[_]) = ("clusterTrustBundle", &["path"]);
-        let files: &[_] = &["credentialBundlePath", "keyPath", "certificateChainPath"];
-        for (kind, files) in [bundle, ("podCertificate", files)] {
-            let Some(given) = source.part(kind) else {
-                continue;
-            };
-            sources += 1;
-            for target in files.iter().map(|file| given.text(file)) {
-                let counts = !target.is_empty() || kind == bundle.0;
-                if counts && !paths.insert(target) {
-                    report.invalid_str(at, target, "conflicting duplicate paths");
-                }
-            }
-        }
-        if sources > 1 {
-            report.forbidden(path, "may not specify more than 1 volume type per source");
-        }
-    }
-}
-
-fn token_projection(report: &mut Report, token: &Value, path: Path<'_>, volume: Path<'_>) {
-    let seconds = token.number("expirationSeconds");
-    if seconds < 600 {
-        let detail = "may not specify a duration less than 10 minutes";
-        report.invalid_int(path.child("expirationSeconds"), seconds, detail);
-    }
-    if seconds > 1 << 32 {
-        let detail = "may not specify a duration larger than 2^32 seconds";
-        report.invalid_int(path.child("expirationSeconds"), seconds, detail);
-    }
-    if token.text("path").is_empty() {
-        report.required(volume.child("path"), "");
-    } else {
-        local_path(report, token.text("path"), volume.child("path"));
-    }
 }
