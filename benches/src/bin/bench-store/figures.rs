@@ -49,8 +49,8 @@ impl Row {
         }
     }
 
-    pub(crate) fn rate(name: &str, runs: Vec<Vec<Measured>>, budget: f64) -> Self {
-        let row = Self::of(name, &runs, budget, "/s", |run| run.per_second);
+    fn rate(name: &str, runs: &[Vec<Measured>], budget: f64) -> Self {
+        let row = Self::of(name, runs, budget, "/s", |run| run.per_second);
         Self { rate: true, ..row }
     }
 
@@ -90,6 +90,25 @@ impl Table {
             .collect();
         drop(say(&format!("{:38}{names}      {ratios}      budget", "")));
         Self { sides: sides.len() }
+    }
+
+    /// A rate, and the processor time of a write where it is known.
+    pub(crate) fn rate(&mut self, name: &str, runs: Vec<Vec<Measured>>, budget: f64) -> Result<()> {
+        self.add(Row::rate(name, &runs, budget))?;
+        let side = |runs: &Vec<Measured>| {
+            let cost = |part: usize| {
+                let each = runs.iter().filter_map(|run| Some(run.cost?[part]));
+                median(each.collect())
+            };
+            let known = runs.iter().any(|run| run.cost.is_some());
+            let cost = known.then(|| format!("{:.1} + {:.0}", cost(0), cost(1)));
+            format!("{:>12}", cost.unwrap_or_default())
+        };
+        let sides: String = runs.iter().map(side).collect();
+        say(&format!(
+            "{:38}{sides} µs",
+            "  processor time: client + server"
+        ))
     }
 
     pub(crate) fn add(&mut self, row: Row) -> Result<()> {

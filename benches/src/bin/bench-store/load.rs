@@ -20,15 +20,31 @@ pub(crate) enum Work {
 pub(crate) struct Measured {
     pub(crate) per_second: f64,
     sorted: Vec<Duration>,
+    /// processor time of each call, in µs, where it is known: the client's and the servers'
+    pub(crate) cost: Option<[f64; 2]>,
 }
 
 impl Measured {
-    fn new(mut times: Vec<Duration>, took: Duration) -> Self {
+    pub(crate) fn new(mut times: Vec<Duration>, took: Duration) -> Self {
         times.sort_unstable();
         Self {
             per_second: times.len() as f64 / took.as_secs_f64(),
             sorted: times,
+            cost: None,
         }
+    }
+
+    /// With the processor time that all its calls took.
+    pub(crate) fn at_cost(self, took: [Duration; 2]) -> Self {
+        let calls = self.calls().max(1) as f64;
+        Self {
+            cost: Some(took.map(|took| took.as_secs_f64() * 1e6 / calls)),
+            ..self
+        }
+    }
+
+    pub(crate) fn calls(&self) -> usize {
+        self.sorted.len()
     }
 
     pub(crate) fn percentile(&self, per_cent: usize) -> f64 {
@@ -37,12 +53,33 @@ impl Measured {
     }
 }
 
-fn value() -> Bytes {
+pub(crate) fn value() -> Bytes {
     Bytes::from(vec![b'v'; 1000])
 }
 
+/// Keys begin with this, and end with a number.
+pub(crate) const KEY: &str = "/registry/pods/default/";
+
 /// Keys are new in every run, as objects are.
 static NEXT: AtomicU64 = AtomicU64::new(0);
+
+pub(crate) fn next_key() -> u64 {
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+/// A number as it is in keys.
+pub(crate) fn digits(mut n: u64) -> [u8; 10] {
+    let mut digits = [b'0'; 10];
+    for digit in digits.iter_mut().rev() {
+        *digit += (n % 10) as u8;
+        n /= 10;
+    }
+    digits
+}
+
+fn key(n: u64) -> Bytes {
+    Bytes::from([KEY.as_bytes(), &digits(n)].concat())
+}
 
 /// Clients that write as fast as they are answered.
 pub(crate) async fn write(
@@ -71,8 +108,7 @@ async fn client(
 ) -> Result<Vec<Duration>> {
     let mut times = Vec::new();
     while start.elapsed() < time {
-        let n = NEXT.fetch_add(1, Ordering::Relaxed);
-        let key = Bytes::from(format!("/registry/pods/default/{n:010}"));
+        let key = key(next_key());
         let create = work == Work::Create;
         let txn = Txn {
             compares: Vec::from_iter(create.then(|| Compare::ModRev(key.clone(), 0))),
@@ -96,7 +132,7 @@ async fn client(
 pub(crate) async fn fill(store: &dyn Store, keys: usize) -> Result<()> {
     for start in (0..keys).step_by(100) {
         let then = (start..start + 100).map(|n| Op::Put {
-            key: format!("/registry/pods/default/{n:010}").into(),
+            key: key(n as u64),
             value: value(),
             lease: 0,
         });
@@ -135,7 +171,7 @@ pub(crate) async fn ranges(
             }
         } else {
             Range {
-                lo: format!("/registry/pods/default/{from:010}").into(),
+                lo: key(from as u64),
                 limit: 1000,
                 ..everything()
             }

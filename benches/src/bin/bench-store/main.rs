@@ -1,20 +1,22 @@
 //! `cargo xtask bench store`: the embedded engine, called in the process and through its etcd
 //! endpoint, against a real etcd in the same run. Every side makes every write durable.
 //!
-//! The endpoint is served by a process of its own, as etcd is, and both are asked by the same client.
+//! The endpoint is served by a process of its own, as etcd is, and both are asked by the same client:
+//! the driver, and for writes one that takes next to no processor time (`wire`).
 //! Rounds are interleaved, so that what else the machine does falls on all sides alike; each
 //! figure is the median of the rounds.
 
 mod figures;
 mod load;
 mod peers;
+mod wire;
 
 use anyhow::{Context as _, Result};
 use figures::{Row, Table};
 use freehold_store::embedded::{Embedded, Options};
 use freehold_store::{Keyspaces as _, server};
 use load::Work;
-use peers::Peer;
+use peers::{Peer, To};
 use std::io::Write as _;
 use std::time::Duration;
 
@@ -42,15 +44,18 @@ fn main() -> Result<()> {
             ["serve", dir, address] => serve(dir, address).await,
             ["endpoints", dir] => peers::endpoints(dir.as_ref()).await,
             ["reopen", dir] => figures::reopen(dir.as_ref()).await,
-            ["etcd"] => against_etcd().await,
+            ["etcd"] => against_etcd("").await,
+            ["etcd", part @ ("writes" | "tenants" | "reads")] => against_etcd(part).await,
             ["engine"] => Box::pin(alone()).await,
             ["open"] => figures::open_after_kill(&mut Table::new(&["embedded"])).await,
             ["neighbours"] => figures::neighbours(&mut Table::new(&["embedded"])).await,
             [] => {
-                against_etcd().await?;
+                against_etcd("").await?;
                 Box::pin(alone()).await
             }
-            _ => anyhow::bail!("usage: bench store [etcd|engine|open|neighbours]"),
+            _ => anyhow::bail!(
+                "usage: bench store [etcd [writes|tenants|reads]|engine|open|neighbours]"
+            ),
         }
     })
 }
@@ -63,7 +68,8 @@ async fn serve(dir: &str, address: &str) -> Result<()> {
     Ok(())
 }
 
-async fn against_etcd() -> Result<()> {
+/// All of it, or one part.
+async fn against_etcd(part: &str) -> Result<()> {
     say(&load_line()?)?;
     let dir = tempfile::tempdir()?;
     let sides = [
@@ -72,59 +78,72 @@ async fn against_etcd() -> Result<()> {
         Peer::etcd(&dir.path().join("etcd"), 1).await?,
     ];
     let mut table = Table::new(&["embedded", "endpoint", "etcd"]);
-    let works = [
+    if matches!(part, "" | "writes") {
+        writes(&mut table, &sides).await?;
+    }
+    if matches!(part, "" | "tenants") {
+        tenants(&mut table, &sides, &dir.path().join("ten")).await?;
+    }
+    if matches!(part, "" | "reads") {
+        for side in &sides {
+            load::fill(&*side.big, KEYS).await.context(side.name)?;
+        }
+        events(&mut table, &sides).await?;
+        reads(&mut table, &sides).await?;
+    }
+    say(&load_line()?)
+}
+
+async fn writes(table: &mut Table, sides: &[Peer; 3]) -> Result<()> {
+    for (work, clients, name, budget) in [
         (Work::Put, 64, "put, 64 clients", 1.5),
         (Work::Create, 64, "create, 64 clients", 1.5),
         (Work::Put, 1, "put, 1 client", 0.8),
         (Work::Create, 1, "create, 1 client", 0.8),
-    ];
-    for (work, clients, name, budget) in works {
+    ] {
         let mut runs = vec![Vec::new(); sides.len()];
         for _ in 0..ROUNDS {
             for (side, runs) in sides.iter().zip(&mut runs) {
-                let stores = std::slice::from_ref(&side.one);
-                runs.push(load::write(stores, clients, work, TIME).await?);
+                runs.push(side.write(To::One, clients, work, TIME).await?);
             }
         }
-        table.add(if clients == 1 {
-            Row::latency(name, runs, budget)
+        if clients == 1 {
+            table.add(Row::latency(name, runs, budget))?;
         } else {
-            Row::rate(name, runs, budget)
-        })?;
-    }
-    tenants(&mut table, &sides, &dir.path().join("ten")).await?;
-    for side in &sides {
-        load::fill(&*side.big, KEYS).await.context(side.name)?;
-    }
-    // Directly after 100 MB were written: what the load leaves behind is part of the figure.
-    let mut runs = vec![Vec::new(); sides.len()];
-    for _ in 0..MANY_ROUNDS {
-        for (side, runs) in sides.iter().zip(&mut runs) {
-            runs.push(load::events(&*side.one, EVENTS).await?);
+            table.rate(name, runs, budget)?;
         }
     }
-    table.add(Row::tail("put to its event, p99, after 100 MB", runs, 0.5))?;
-    reads(&mut table, &sides).await?;
-    say(&load_line()?)
+    Ok(())
 }
 
 async fn tenants(table: &mut Table, sides: &[Peer; 3], dir: &std::path::Path) -> Result<()> {
     let mut runs = vec![Vec::new(); sides.len()];
     for _ in 0..ROUNDS {
         for (side, runs) in sides.iter().zip(&mut runs) {
-            runs.push(load::write(&side.tenants, 60, Work::Put, TIME).await?);
+            runs.push(side.write(To::Tenants, 60, Work::Put, TIME).await?);
         }
     }
     let name = "10 tenants x 6, etcd: prefixes";
-    table.add(Row::rate(name, runs, 1.2))?;
+    table.rate(name, runs, 1.2)?;
     let ten = Peer::etcd(dir, 10).await?;
     let mut runs = vec![Vec::new(); sides.len()];
     for _ in 0..MANY_ROUNDS {
         for (side, runs) in [&sides[0], &sides[1], &ten].into_iter().zip(&mut runs) {
-            runs.push(load::write(&side.tenants, 60, Work::Put, SHORT_TIME).await?);
+            runs.push(side.write(To::Tenants, 60, Work::Put, SHORT_TIME).await?);
         }
     }
-    table.add(Row::rate("10 tenants x 6, etcd: 10 servers", runs, 4.0))
+    table.rate("10 tenants x 6, etcd: 10 servers", runs, 4.0)
+}
+
+/// Directly after 100 MB were written: what the load leaves behind is part of the figure.
+async fn events(table: &mut Table, sides: &[Peer; 3]) -> Result<()> {
+    let mut runs = vec![Vec::new(); sides.len()];
+    for _ in 0..MANY_ROUNDS {
+        for (side, runs) in sides.iter().zip(&mut runs) {
+            runs.push(load::events(&*side.one, EVENTS).await?);
+        }
+    }
+    table.add(Row::tail("put to its event, p99, after 100 MB", runs, 0.5))
 }
 
 async fn reads(table: &mut Table, sides: &[Peer; 3]) -> Result<()> {

@@ -1,9 +1,12 @@
 //! The sides of the comparison.
 
+use crate::load::{self, Measured, Work};
 use crate::say;
+use crate::wire::{self, Place};
 use anyhow::{Context as _, Result, bail};
 use freehold_store::embedded::{Embedded, Options};
 use freehold_store::{Keyspaces, Store, etcd, server};
+use rustix::time::{ClockId, clock_gettime};
 use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;
 use std::path::Path;
@@ -11,14 +14,36 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+/// How long is looked whether a side rests, and how long it is waited for.
+const LOOK: Duration = Duration::from_millis(100);
+const REST: Duration = Duration::from_secs(2);
+
 /// One side: keyspaces to work on, and what has to live as long.
 pub(crate) struct Peer {
     pub(crate) name: &'static str,
     pub(crate) one: Arc<dyn Store>,
     pub(crate) big: Arc<dyn Store>,
-    pub(crate) tenants: Vec<Arc<dyn Store>>,
+    writers: Writers,
     _engine: Option<Arc<Embedded>>,
-    _servers: Vec<Server>,
+    servers: Vec<Server>,
+}
+
+/// How a side's keyspaces are written to.
+enum Writers {
+    /// called in this process
+    Called {
+        one: Arc<dyn Store>,
+        tenants: Vec<Arc<dyn Store>>,
+    },
+    /// asked over the network
+    Asked { one: Place, tenants: Vec<Place> },
+}
+
+/// Which of a side's keyspaces are written to.
+#[derive(Clone, Copy)]
+pub(crate) enum To {
+    One,
+    Tenants,
 }
 
 /// A process that ends with this value.
@@ -28,6 +53,18 @@ impl Drop for Server {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
+    }
+}
+
+impl Server {
+    /// Processor time of the process so far.
+    fn took(&self) -> Result<Duration> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.0.id()))?;
+        let (_, fields) = stat.rsplit_once(") ").context("a name")?;
+        let ticks = fields.split(' ').skip(11).take(2);
+        let ticks: Result<Vec<u64>, _> = ticks.map(str::parse).collect();
+        // Hundredths of a second, whatever the kernel's own clock.
+        Ok(Duration::from_millis(ticks?.iter().sum::<u64>() * 10))
     }
 }
 
@@ -58,6 +95,61 @@ pub(crate) async fn endpoints(dir: &Path) -> Result<()> {
 }
 
 impl Peer {
+    /// Clients that write as fast as they are answered.
+    pub(crate) async fn write(
+        &self,
+        to: To,
+        clients: usize,
+        work: Work,
+        time: Duration,
+    ) -> Result<Measured> {
+        let measured = match (&self.writers, to) {
+            (Writers::Called { one, .. }, To::One) => {
+                load::write(std::slice::from_ref(one), clients, work, time).await?
+            }
+            (Writers::Called { tenants, .. }, To::Tenants) => {
+                load::write(tenants, clients, work, time).await?
+            }
+            (Writers::Asked { one, tenants }, to) => {
+                let places = match to {
+                    To::One => vec![one.clone()],
+                    To::Tenants => tenants.clone(),
+                };
+                let before = self.took()?;
+                let wrote = move || wire::write(&places, clients, work, time);
+                let (measured, client) = tokio::task::spawn_blocking(wrote).await??;
+                measured.at_cost([client, self.took()?.saturating_sub(before)])
+            }
+        };
+        self.rest().await?;
+        Ok(measured)
+    }
+
+    /// Processor time of who is written to, so far.
+    fn took(&self) -> Result<Duration> {
+        match self.writers {
+            Writers::Called { .. } => {
+                Ok(Duration::try_from(clock_gettime(ClockId::ProcessCPUTime))?)
+            }
+            Writers::Asked { .. } => self.servers.iter().map(Server::took).sum(),
+        }
+    }
+
+    /// Waits until it has done what a load left behind: that shall not fall on the next side.
+    async fn rest(&self) -> Result<()> {
+        // Of each process, one that only keeps time among them.
+        let idle = LOOK / 4 * u32::try_from(self.servers.len().max(1))?;
+        let end = Instant::now() + REST;
+        while Instant::now() < end {
+            let before = self.took()?;
+            tokio::time::sleep(LOOK).await;
+            if self.took()?.saturating_sub(before) < idle {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     /// The engine, called in this process.
     pub(crate) async fn embedded(dir: &Path) -> Result<Self> {
         let engine = Embedded::open(dir, Options::default()).await?;
@@ -65,13 +157,14 @@ impl Peer {
         for name in names() {
             tenants.push(engine.open(&name).await?);
         }
+        let one = engine.open("one").await?;
         Ok(Self {
             name: "embedded",
-            one: engine.open("one").await?,
+            one: one.clone(),
             big: engine.open("big").await?,
-            tenants,
+            writers: Writers::Called { one, tenants },
             _engine: Some(engine),
-            _servers: Vec::new(),
+            servers: Vec::new(),
         })
     }
 
@@ -85,51 +178,68 @@ impl Peer {
             .spawn()?;
         let out = child.stdout.take().context("piped")?;
         let server = Server(child);
-        let mut stores = Vec::new();
-        for url in BufReader::new(out).lines().take(keyspaces().count()) {
-            stores.push(client(url?).await?.open("bench").await?);
-        }
-        let (Some(big), Some(one)) = (stores.pop(), stores.pop()) else {
-            bail!("two stores were opened last");
+        let mut urls: Vec<String> = BufReader::new(out)
+            .lines()
+            .take(keyspaces().count())
+            .collect::<Result<_, _>>()?;
+        let (Some(big), Some(one)) = (urls.pop(), urls.pop()) else {
+            bail!("two keyspaces were said last");
         };
+        let tenants: Result<_> = urls.iter().map(|url| place(url, "bench")).collect();
         Ok(Self {
             name: "endpoint",
-            one,
-            big,
-            tenants: stores,
+            writers: Writers::Asked {
+                one: place(&one, "bench")?,
+                tenants: tenants?,
+            },
+            one: client(&one).await?.open("bench").await?,
+            big: client(&big).await?.open("bench").await?,
             _engine: None,
-            _servers: vec![server],
+            servers: vec![server],
         })
     }
 
     /// Real etcd servers; tenants are spread over them.
     pub(crate) async fn etcd(dir: &Path, count: usize) -> Result<Self> {
-        let mut servers = Vec::new();
-        let mut drivers = Vec::new();
+        let (mut servers, mut urls) = (Vec::new(), Vec::new());
         for n in 0..count {
             let (server, url) = start(&dir.join(n.to_string()))?;
             servers.push(server);
-            drivers.push(client(url).await?);
+            urls.push(url);
         }
-        let mut tenants = Vec::new();
-        for (n, name) in names().enumerate() {
-            tenants.push(drivers[n % count].open(&name).await?);
+        for url in &urls {
+            client(url).await?;
         }
+        let named = names().zip(urls.iter().cycle());
+        let tenants: Result<_> = named.map(|(name, url)| place(url, &name)).collect();
+        let driver = client(&urls[0]).await?;
         Ok(Self {
             name: "etcd",
-            one: drivers[0].open("one").await?,
-            big: drivers[0].open("big").await?,
-            tenants,
+            writers: Writers::Asked {
+                one: place(&urls[0], "one")?,
+                tenants: tenants?,
+            },
+            one: driver.open("one").await?,
+            big: driver.open("big").await?,
             _engine: None,
-            _servers: servers,
+            servers,
         })
     }
 }
 
-async fn client(url: String) -> Result<Arc<etcd::Etcd>> {
+/// A keyspace as the driver lays it out.
+fn place(url: &str, name: &str) -> Result<Place> {
+    Ok(Place {
+        address: url.trim_start_matches("http://").parse()?,
+        prefix: format!("/bench/d/{name}/"),
+    })
+}
+
+/// The driver of a server, as soon as that answers.
+async fn client(url: &str) -> Result<Arc<etcd::Etcd>> {
     let limit = Instant::now() + Duration::from_secs(20);
     loop {
-        let options = etcd::Options::new(vec![url.clone()], "/bench");
+        let options = etcd::Options::new(vec![url.to_owned()], "/bench");
         match etcd::Etcd::connect(options).await {
             Ok(driver) => return Ok(driver),
             Err(error) if Instant::now() > limit => return Err(error.into()),
