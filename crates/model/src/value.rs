@@ -418,6 +418,9 @@ impl Map {
 
     /// Puts entries in order that came in any; the last of equal keys stays. `false`: there were such.
     pub(crate) fn put_in_order(&mut self) -> bool {
+        if self.0.is_sorted_by(|a, b| a.order(b).is_lt()) {
+            return true;
+        }
         let (map, duplicates) = Self::sorted(std::mem::take(&mut self.0));
         *self = map;
         duplicates.is_empty()

@@ -10,7 +10,7 @@ pub(super) struct Ascii {
     /// nothing is beyond
     plain: bool,
     /// by byte of the document, a bit where it is no ASCII
-    beyond: Vec<u64>,
+    beyond: Vec<u8>,
     /// of the document: only ever subtracted from the address of a part of it
     address: usize,
 }
@@ -35,12 +35,13 @@ impl Ascii {
                 address,
             };
         }
-        let (chunks, rest) = document.as_chunks::<64>();
-        let mut last = [0; 64];
+        let (eights, rest) = document.as_chunks::<8>();
+        let mut last = [0; 8];
         last[..rest.len()].copy_from_slice(rest);
-        let mut beyond = Vec::with_capacity(chunks.len() + 2);
-        beyond.extend(chunks.iter().map(highest_bits));
-        beyond.extend([highest_bits(&last), 0]);
+        let mut beyond = Vec::with_capacity(eights.len() + 8);
+        beyond.extend(eights.iter().map(highest_bits));
+        // so that the bits of short pieces are taken as one word
+        beyond.extend([highest_bits(&last), 0, 0, 0, 0, 0, 0, 0]);
         Self {
             text: String::from_utf8(text).unwrap_or_default(),
             plain,
@@ -65,13 +66,10 @@ impl Ascii {
             let text = self.text.as_bytes().get(start..start + part.len());
             return text.is_some_and(|text| text == part);
         }
-        match self.beyond.get(start / 64..) {
-            Some([first, second, ..]) => {
-                let (first, second) = (u128::from(*first), u128::from(*second));
-                let bits = (first | second << 64) >> (start % 64);
-                bits as u64 & ((1 << part.len()) - 1) == 0
-            }
-            _ => false,
+        let bits = self.beyond.get(start / 8..);
+        match bits.and_then(|bits| bits.first_chunk()) {
+            Some(bits) => u64::from_le_bytes(*bits) >> (start % 8) & ((1 << part.len()) - 1) == 0,
+            None => false,
         }
     }
 
@@ -112,21 +110,11 @@ impl Ascii {
     }
 }
 
-fn highest_bits(chunk: &[u8; 64]) -> u64 {
-    let eights = chunk.as_chunks::<8>().0.iter();
-    let all = eights
-        .clone()
-        .fold(0, |all, eight| all | u64::from_le_bytes(*eight));
-    if all & 0x8080_8080_8080_8080 == 0 {
-        return 0;
-    }
-    let eights = eights.enumerate();
+#[inline]
+fn highest_bits(eight: &[u8; 8]) -> u8 {
+    let lowest = (u64::from_le_bytes(*eight) >> 7) & 0x0101_0101_0101_0101;
     // The product has the lowest bit of byte n at bit 56 + n.
-    let bits = |eight: &[u8; 8]| {
-        let lowest = (u64::from_le_bytes(*eight) >> 7) & 0x0101_0101_0101_0101;
-        lowest.wrapping_mul(0x0102_0408_1020_4080) >> 56
-    };
-    eights.fold(0, |all, (i, eight)| all | bits(eight) << (8 * i))
+    (lowest.wrapping_mul(0x0102_0408_1020_4080) >> 56) as u8
 }
 
 #[cfg(test)]

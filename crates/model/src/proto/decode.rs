@@ -496,12 +496,9 @@ impl<'c, 'b> Decoder<'c, 'b> {
         let quantities = matches!(self.types.get(item), Shape::Quantity);
         let texts = matches!(self.types.get(item), Shape::String);
         let pairs = place.open_object(items.left);
-        while items.left > 0 {
+        pairs.resize_with(items.left, || Entry::EMPTY);
+        for entry in pairs {
             let found = items.next();
-            pairs.push(Entry::EMPTY);
-            let Some(entry) = pairs.last_mut() else {
-                continue;
-            };
             if found.kind() == BYTES
                 && let Some(pair) = found.content(items.message)
                 && let Some((key, value)) = plain_pair(pair)
@@ -531,7 +528,8 @@ impl<'c, 'b> Decoder<'c, 'b> {
     fn plain_quantity(&self, bytes: &'b [u8]) -> Option<&'b [u8]> {
         match bytes {
             [0x0a, len, text @ ..] if usize::from(*len) == text.len() => {
-                crate::quantity::is_plain(self.ascii.text(text)?).then_some(text)
+                let plain = text == b"0" || crate::quantity::is_plain(self.ascii.text(text)?);
+                plain.then_some(text)
             }
             _ => None,
         }

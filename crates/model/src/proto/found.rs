@@ -116,18 +116,24 @@ impl<'b> Items<'_, 'b> {
 
     #[inline(never)]
     fn behind(&mut self, found: Found) -> Found {
+        let (message, at) = (self.message, found.end());
+        if self.others.is_empty()
+            && let Some([key @ 0..0x80, len @ 0..0x80]) = message.get(at..at + 2)
+            && key & 7 == BYTES
+        {
+            let len = usize::from(*len);
+            return Found::new(BYTES, at + 2 + len, len as u64);
+        }
+        self.far_behind(found)
+    }
+
+    #[inline(never)]
+    fn far_behind(&mut self, found: Found) -> Found {
         if let [(_, next), others @ ..] = self.others {
             self.others = others;
             return *next;
         }
         let (message, at) = (self.message, found.end());
-        if let Some([0..0x80, len @ 0..0x80, ..]) = message.get(at..)
-            && found.kind() == BYTES
-            && message[at] & 7 == BYTES
-        {
-            let len = usize::from(*len);
-            return Found::new(BYTES, at + 2 + len, len as u64);
-        }
         let mut reader = Reader::new(message.get(at..).unwrap_or_default());
         match reader.field() {
             Ok((_, wire)) => Found::of(wire, message.len() - reader.left()),
@@ -198,6 +204,9 @@ pub(super) fn short(by_key: &ByKey, bytes: &[u8], at: usize) -> Option<(usize, F
     let mut number = u64::from(*bytes.get(at)?);
     if number < 0x80 {
         at += 1;
+    } else if let Some(high @ 0..0x80) = bytes.get(at + 1) {
+        number = number & 0x7f | u64::from(*high) << 7;
+        at += 2;
     } else {
         let used;
         (number, used) = long_varint(bytes.get(at..)?);
