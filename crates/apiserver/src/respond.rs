@@ -228,12 +228,21 @@ impl Call {
                 "metadata": metadata,
                 "items": (Value::Array(values.into_iter().map(|v| self.partial(v)).collect()))
             }),
-            Shape::Plain => value!({
-                "apiVersion": (self.resource.api_version()),
-                "kind": (self.resource.list_kind.clone()),
-                "metadata": metadata,
-                "items": (Value::Array(values))
-            }),
+            Shape::Plain => {
+                // Of a typed list the items are what the list says.
+                if self.resource.custom.is_none() {
+                    for value in &mut values {
+                        value.unset(&["apiVersion"]);
+                        value.unset(&["kind"]);
+                    }
+                }
+                value!({
+                    "apiVersion": (self.resource.api_version()),
+                    "kind": (self.resource.list_kind.clone()),
+                    "metadata": metadata,
+                    "items": (Value::Array(values))
+                })
+            }
         };
         self.answer_value(200, &list)
     }

@@ -42,6 +42,10 @@ pub struct Object {
     pub value: Bytes,
     /// where `"resourceVersion":"N",` goes: right after the brace of the top-level `metadata`
     splice: u32,
+    /// where `"apiVersion":"…",` and `"kind":"…",` of the object itself begin
+    types: [u32; 2],
+    /// how long they are; 0: not there, or not as this server writes them
+    lengths: [u8; 2],
     namespace_len: u16,
     /// `namespace/name`
     path: Box<str>,
@@ -75,13 +79,15 @@ impl Object {
         create_rev: u64,
         lease: i64,
     ) -> Option<Self> {
-        let splice = u32::try_from(metadata_at(&value)?).ok()?;
+        let places = Places::of(&value)?;
         Some(Self {
             rev,
             create_rev,
             lease,
             value,
-            splice,
+            splice: places.splice,
+            types: places.types,
+            lengths: places.lengths,
             namespace_len: u16::try_from(namespace.len()).ok()?,
             path: format!("{namespace}/{name}").into_boxed_str(),
             labels: OnceLock::new(),
@@ -168,8 +174,25 @@ impl Object {
 
     /// Appends the object's JSON with its resourceVersion.
     pub fn write_with_rev(&self, rev: u64, out: &mut Vec<u8>) {
+        self.write_from(0, rev, out);
+    }
+
+    /// As [`Self::write_with_rev`], without `apiVersion` and `kind`: the items of a typed list have neither.
+    pub(crate) fn write_untyped(&self, out: &mut Vec<u8>) {
+        let mut from = 0;
+        for (at, length) in self.types.into_iter().zip(self.lengths) {
+            if length > 0 {
+                out.extend_from_slice(&self.value[from..at as usize]);
+                from = at as usize + usize::from(length);
+            }
+        }
+        self.write_from(from, self.rev, out);
+    }
+
+    /// The rest of the JSON, from a place before its resourceVersion on.
+    fn write_from(&self, from: usize, rev: u64, out: &mut Vec<u8>) {
         let (head, tail) = self.value.split_at(self.splice as usize);
-        out.extend_from_slice(head);
+        out.extend_from_slice(&head[from..]);
         out.extend_from_slice(b"\"resourceVersion\":\"");
         out.extend_from_slice(itoa(rev, &mut [0; 20]));
         out.extend_from_slice(if tail.first() == Some(&b'}') {
@@ -202,6 +225,8 @@ pub(super) fn tombstone(last: &Arc<Object>, rev: u64) -> Object {
         lease: last.lease,
         value: last.value.clone(),
         splice: last.splice,
+        types: last.types,
+        lengths: last.lengths,
         namespace_len: last.namespace_len,
         path: last.path.clone(),
         labels: OnceLock::new(),
@@ -222,27 +247,50 @@ fn itoa(mut n: u64, buf: &mut [u8; 20]) -> &[u8] {
     }
 }
 
-/// The offset just behind `"metadata":{` of the top-level object.
-fn metadata_at(json: &[u8]) -> Option<usize> {
-    const NEEDLE: &[u8] = b"\"metadata\":{";
-    let mut depth = 0_u32;
-    let mut i = 0;
-    while i < json.len() {
-        match json[i] {
-            b'{' | b'[' => depth += 1,
-            b'}' | b']' => depth = depth.checked_sub(1)?,
-            b'"' => {
-                if depth == 1 && json[i..].starts_with(NEEDLE) {
-                    return Some(i + NEEDLE.len());
+/// Where things are in an object's bytes, as [`Object`] keeps it.
+#[derive(Default)]
+struct Places {
+    splice: u32,
+    types: [u32; 2],
+    lengths: [u8; 2],
+}
+
+impl Places {
+    fn of(json: &[u8]) -> Option<Self> {
+        const METADATA: &[u8] = b"\"metadata\":{";
+        const TYPES: [&[u8]; 2] = [b"\"apiVersion\":\"", b"\"kind\":\""];
+        let mut places = Self::default();
+        let mut depth = 0_u32;
+        let mut i = 0;
+        while i < json.len() {
+            match json[i] {
+                b'{' | b'[' => depth += 1,
+                b'}' | b']' => depth = depth.checked_sub(1)?,
+                b'"' => {
+                    if depth == 1 {
+                        let rest = &json[i..];
+                        if rest.starts_with(METADATA) {
+                            places.splice = u32::try_from(i + METADATA.len()).ok()?;
+                            return Some(places);
+                        }
+                        if let Some(n) = TYPES.iter().position(|key| rest.starts_with(key)) {
+                            places.types[n] = u32::try_from(i).ok()?;
+                            let end = string_end(rest, TYPES[n].len())?;
+                            // A comma follows: metadata is behind them. Who else writes here may do it otherwise.
+                            let usual = rest.get(end) == Some(&b',') && places.lengths[1] == 0;
+                            let length = u8::try_from(end + 1).ok();
+                            places.lengths[n] = length.filter(|_| usual).unwrap_or(0);
+                        }
+                    }
+                    i = string_end(json, i + 1)?;
+                    continue;
                 }
-                i = string_end(json, i + 1)?;
-                continue;
+                _ => {}
             }
-            _ => {}
+            i += 1;
         }
-        i += 1;
+        None
     }
-    None
 }
 
 /// The offset behind the closing quote of a string whose content starts at `i`.
@@ -317,6 +365,29 @@ mod tests {
             String::from_utf8(o.to_json()).unwrap(),
             r#"{"a":{"metadata":{"x":1}},"b":"\"metadata\":{","metadata":{"resourceVersion":"7","name":"a"},"z":1}"#
         );
+    }
+
+    #[test]
+    fn an_item_of_a_typed_list_says_not_what_it_is() {
+        let untyped = |json: &str| {
+            let mut out = Vec::new();
+            object(json).write_untyped(&mut out);
+            String::from_utf8(out).unwrap()
+        };
+        let metadata = r#""metadata":{"name":"a"}"#;
+        let wanted = r#""metadata":{"resourceVersion":"7","name":"a"}"#;
+        for (before, after) in [
+            (r#""apiVersion":"v1","kind":"Pod","#, ""),
+            (
+                r#""action":"kind","apiVersion":"v1","count":1,"involvedObject":{"apiVersion":"v1","kind":"Pod"},"kind":"Event","message":"\"kind\":\"x\"","#,
+                r#""action":"kind","count":1,"involvedObject":{"apiVersion":"v1","kind":"Pod"},"message":"\"kind\":\"x\"","#,
+            ),
+            ("", ""),
+        ] {
+            let json = format!(r#"{{{before}{metadata},"spec":{{"kind":"x"}}}}"#);
+            let wanted = format!(r#"{{{after}{wanted},"spec":{{"kind":"x"}}}}"#);
+            assert_eq!(untyped(&json), wanted);
+        }
     }
 
     #[test]

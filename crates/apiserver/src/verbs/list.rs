@@ -429,6 +429,7 @@ pub(super) async fn list(call: &Call) -> Result<Response<Body>, ApiError> {
     let body = Chunks {
         head: Some(head),
         objects: page.objects.into_iter(),
+        typed: call.resource.custom.is_none(),
         first: true,
         ended: false,
     };
@@ -454,6 +455,8 @@ fn answer_expired(call: &Call, mut e: ApiError) -> Result<Response<Body>, ApiErr
 struct Chunks {
     head: Option<Vec<u8>>,
     objects: std::vec::IntoIter<Arc<Object>>,
+    /// what the list is says what its items are
+    typed: bool,
     first: bool,
     ended: bool,
 }
@@ -481,7 +484,11 @@ impl http_body::Body for Chunks {
                 out.push(b',');
             }
             self.first = false;
-            o.write_with_rev(o.rev, &mut out);
+            if self.typed {
+                o.write_untyped(&mut out);
+            } else {
+                o.write_with_rev(o.rev, &mut out);
+            }
         }
         Poll::Ready(Some(Ok(Frame::data(out.into()))))
     }

@@ -207,6 +207,8 @@ async fn objects_are_served_in_every_version_by_the_webhook() {
     let items = list.body.get("items").and_then(Value::as_array).unwrap();
     let replicas: Vec<_> = items.iter().map(|i| i.at(&["spec", "replicas"])).collect();
     assert_eq!(replicas, [Some(&Value::Int(3)), Some(&Value::Int(4))]);
+    // Their list has no type that would say it for them.
+    assert_eq!(items[0].str_at(&["kind"]), Some("Widget"));
     assert_eq!(
         webhook.calls.load(Ordering::SeqCst),
         before + 1,

@@ -241,3 +241,22 @@ async fn protobuf_goes_in_and_comes_out() {
     assert_eq!(items.len(), 2);
     assert_eq!(items[1].at(&["data"]), Some(&value!({"k": "1"})));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_item_of_a_typed_list_says_not_what_it_is_an_event_does() {
+    let (_cluster, api) = with(&["a"]).await;
+    let path = "/api/v1/namespaces/default/configmaps";
+    // copied bytes, and values
+    for query in ["", "?pretty=true"] {
+        let list = api.get(&format!("{path}{query}")).await.expect(200).body;
+        assert_eq!(list.str_at(&["kind"]), Some("ConfigMapList"));
+        let items = list.get("items").and_then(Value::as_array).unwrap();
+        assert_eq!(items.len(), 1);
+        assert_eq!(items[0].str_at(&["metadata", "name"]), Some("a"));
+        assert_eq!(items[0].get("apiVersion").or(items[0].get("kind")), None);
+    }
+    let mut watch = api.watch(&format!("{path}?watch=1")).await;
+    let (_, object) = watch.next().await.expect("an event");
+    assert_eq!(object.str_at(&["apiVersion"]), Some("v1"));
+    assert_eq!(object.str_at(&["kind"]), Some("ConfigMap"));
+}
