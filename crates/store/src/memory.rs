@@ -133,6 +133,9 @@ impl Model {
 
     fn holds(&self, compare: &Compare) -> bool {
         let ((lo, hi), (field, relation)) = (compare.span(), compare.test());
+        if hi.is_empty() {
+            return field.holds(relation, self.at(lo, self.rev));
+        }
         let found = self.within(&Span::new(lo.clone(), hi.clone()), self.rev);
         if found.is_empty() {
             field.holds(relation, None)

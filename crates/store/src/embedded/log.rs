@@ -51,6 +51,13 @@ pub(crate) fn segment_path(dir: &Path, segment: u64) -> PathBuf {
     dir.join(format!("{segment:016}.log"))
 }
 
+/// A file that is there already can only be what a failed attempt left.
+fn open_empty(disk: &dyn Disk, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+    let mut file = disk.open(path)?;
+    file.set_len(0)?;
+    Ok(file)
+}
+
 /// The writing end.
 pub(crate) struct Log {
     dir: PathBuf,
@@ -145,8 +152,7 @@ impl Log {
         segment: u64,
         batch: u64,
     ) -> io::Result<Self> {
-        // A file of this name can only be what a failed attempt left.
-        disk.open(&segment_path(dir, segment))?.set_len(0)?;
+        open_empty(&*disk, &segment_path(dir, segment))?;
         let file = create_segment(&*disk, dir, (segment, batch + 1), None)?;
         Ok(Self {
             dir: dir.to_owned(),
@@ -213,9 +219,7 @@ impl Log {
     /// A segment that has what hard times need before this one is left: its room would be lost.
     fn roomy_segment(&self, next: (u64, u64)) -> io::Result<Box<dyn DiskFile>> {
         let path = segment_path(&self.dir, next.0);
-        let made = self.disk.open(&path).and_then(|mut file| {
-            // A file of this name can only be what a failed attempt left.
-            file.set_len(0)?;
+        let made = open_empty(&*self.disk, &path).and_then(|mut file| {
             (0..RESERVE / ZERO_STEP)
                 .try_for_each(|n| file.write_at(&self.zeroes, (n * ZERO_STEP) as u64))
         });
