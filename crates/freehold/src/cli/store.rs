@@ -1,10 +1,12 @@
 //! `freehold store`: the datastore by itself.
 
+mod address;
 mod backup;
 pub(crate) mod control;
 mod copy;
 mod fence;
 mod fsck;
+mod job;
 mod jobs;
 mod metrics;
 mod place;

@@ -2,7 +2,7 @@
 //! user, who ask on the socket `control.sock` (0600) in that directory: one job a connection, a line
 //! of JSON, answered by lines of JSON.
 
-use super::jobs::Job;
+use super::job::Job;
 pub(crate) use super::place::Own;
 use crate::cli::{Printer, Trouble};
 use anyhow::{Context as _, Result};
@@ -103,7 +103,7 @@ async fn one(mut stream: UnixStream, own: &Own, places: &Semaphore) -> Result<()
         let what = Trouble::new("only the user of this process may ask for this");
         return answer(&mut writer, &Word::failed(&what.into())).await;
     }
-    let job: Job = match serde_json::from_str(&line) {
+    let job: Job = match Job::read(&line) {
         Ok(job) => job,
         Err(error) => {
             let what = Trouble::new("the process that has the directory does not know this job");
@@ -177,9 +177,7 @@ async fn ask_holder(job: &Job, out: &Printer) -> Option<Result<Vec<String>>> {
 }
 
 async fn ask(mut stream: UnixStream, job: &Job, out: &Printer) -> Result<Vec<String>> {
-    let mut line = serde_json::to_vec(job)?;
-    line.push(b'\n');
-    stream.write_all(&line).await?;
+    stream.write_all(&job.line()?).await?;
     let mut lines = BufReader::new(stream).lines();
     while let Some(line) = lines.next_line().await? {
         match serde_json::from_str(&line).context("an answer of another kind")? {

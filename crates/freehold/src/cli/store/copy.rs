@@ -1,8 +1,8 @@
 //! `freehold store copy`, `move`, `export` and `import`.
 
+use super::address::Place;
 use super::control;
-use super::jobs::{self, Job};
-use super::place::Place;
+use super::job::{self, Job};
 use crate::cli::{Global, Printer, up};
 use anyhow::Result;
 use std::path::PathBuf;
@@ -58,9 +58,9 @@ pub(crate) struct ImportArgs {
 }
 
 impl Ends {
-    fn job(&self) -> jobs::Ends {
+    fn job(&self) -> job::Ends {
         let target = self.target_keyspace.as_ref().unwrap_or(&self.keyspace);
-        jobs::Ends {
+        job::Ends {
             from: self.from.url(),
             to: self.to.url(),
             keyspace: self.keyspace.clone(),

@@ -1,116 +1,21 @@
 //! Work on keyspaces, done by this process or by the one that has the directory (see `control`).
 
-use super::place::{Open, Own, Place};
+use super::address::Place;
+use super::job::{Ends, Job, Secret};
+use super::place::{Open, Own};
 use crate::cli::Trouble;
 use crate::private_file;
 use anyhow::{Context as _, Result};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use freehold_store::embedded::{Embedded, Wrapping};
 use freehold_store::transfer::{self, Report, Step};
 use freehold_store::{Image, Imported, Keyspaces as _, fence};
-use serde::{Deserialize, Serialize};
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-/// What can be asked for. Paths are absolute: another process may do it.
-#[derive(Debug, Deserialize, Serialize)]
-#[serde(tag = "do", rename_all = "camelCase")]
-pub(crate) enum Job {
-    Backup {
-        dir: PathBuf,
-        /// absent: each, as a file of the directory `file`
-        keyspace: Option<String>,
-        file: PathBuf,
-        key: Secret,
-    },
-    Restore {
-        dir: PathBuf,
-        keyspace: String,
-        file: PathBuf,
-        key: Secret,
-    },
-    Rekey {
-        dir: PathBuf,
-        key_file: Option<PathBuf>,
-        kms: Option<String>,
-    },
-    /// without a reason: opened again
-    Fence {
-        dir: PathBuf,
-        keyspace: String,
-        reason: Option<String>,
-    },
-    Copy(Ends),
-    Move {
-        ends: Ends,
-        undo: bool,
-    },
-    Export {
-        from: String,
-        keyspace: String,
-        file: PathBuf,
-    },
-    Import {
-        to: String,
-        keyspace: String,
-        file: PathBuf,
-    },
-}
-
-/// A keyspace, where it is, and where it shall be.
-#[derive(Debug, Deserialize, Serialize)]
-pub(crate) struct Ends {
-    pub(crate) from: String,
-    pub(crate) to: String,
-    pub(crate) keyspace: String,
-    pub(crate) target: String,
-}
-
-/// A key, base64.
-#[derive(Deserialize, Serialize)]
-pub(crate) struct Secret(String);
-
-impl Secret {
-    pub(crate) fn new(key: &[u8; 32]) -> Self {
-        Self(BASE64.encode(key))
-    }
-
-    fn key(&self) -> Result<[u8; 32]> {
-        let bytes = BASE64.decode(&self.0).ok();
-        let key = bytes.and_then(|bytes| bytes.try_into().ok());
-        key.context("the key of the backup has 32 bytes, base64")
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("…")
-    }
-}
 
 /// Where progress is told.
 pub(crate) type Say<'a> = &'a (dyn Fn(&str) + Send + Sync);
 
 impl Job {
-    /// The directories of embedded engines that it needs.
-    pub(crate) fn dirs(&self) -> Vec<PathBuf> {
-        let places = match self {
-            Self::Backup { dir, .. }
-            | Self::Restore { dir, .. }
-            | Self::Rekey { dir, .. }
-            | Self::Fence { dir, .. } => return vec![dir.clone()],
-            Self::Copy(ends) | Self::Move { ends, .. } => vec![&ends.from, &ends.to],
-            Self::Export { from: place, .. } | Self::Import { to: place, .. } => vec![place],
-        };
-        let dir = |text: &String| match text.parse() {
-            Ok(Place::Embedded(dir)) => Some(dir),
-            _ => None,
-        };
-        places.into_iter().filter_map(dir).collect()
-    }
-
     /// Does it, and says what came of it in a few lines. `own`: the engine of this process.
     pub(crate) async fn run(&self, own: Option<&Own>, say: Say<'_>) -> Result<Vec<String>> {
         match self {

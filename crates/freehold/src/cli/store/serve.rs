@@ -1,6 +1,7 @@
 //! `freehold store serve`
 
-use super::place::{Place, Tuning, read};
+use super::address::Place;
+use super::place::{Tuning, read};
 use super::{control, metrics};
 use crate::cli::{Global, Printer, Trouble, names, up};
 use anyhow::{Context as _, Result};
