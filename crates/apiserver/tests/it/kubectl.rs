@@ -94,6 +94,9 @@ async fn kubectl_works_as_against_any_cluster() {
 fn session(k: &Kubectl) {
     let run = |args: &[&str]| k.run(args, "");
     assert!(run(&["get", "ns"]).contains("kube-system"));
+    // Items of a list say not what they are: kubectl takes it from the list.
+    let kinds = run(&["get", "ns", "-o", "jsonpath={.items[*].kind}"]);
+    assert!(kinds.starts_with("Namespace Namespace"), "{kinds}");
     assert!(run(&["version"]).contains("Server Version: v1.36"));
     assert_eq!(run(&["create", "ns", "a"]).trim(), "namespace/a created");
     assert_eq!(
