@@ -2,34 +2,13 @@
 //! another store, and usable there.
 #![no_main]
 
-use freehold_fuzz::MemDisk;
-use freehold_store::embedded::{Embedded, Options};
+use freehold_fuzz::Engine;
 use freehold_store::memory::Memory;
 use freehold_store::{Error, Image, Keyspaces, Op, Store, Txn};
 use ring::digest::{SHA256, digest};
-use std::sync::{Arc, LazyLock};
-use tokio::runtime::{Builder, Runtime};
+use std::sync::LazyLock;
 
-static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
-    let mut builder = Builder::new_multi_thread();
-    builder
-        .worker_threads(1)
-        .enable_all()
-        .build()
-        .expect("runtime")
-});
-static ENGINE: LazyLock<Arc<Embedded>> = LazyLock::new(|| {
-    // Only the lock is in this directory.
-    let dir = std::env::temp_dir().join(format!("freehold-fuzz-image-{}", std::process::id()));
-    std::fs::create_dir_all(&dir).expect("a directory");
-    let options = Options {
-        disk: Arc::new(MemDisk::default()),
-        ..Options::default()
-    };
-    RUNTIME
-        .block_on(Embedded::open(dir, options))
-        .expect("opens")
-});
+static ENGINE: LazyLock<Engine> = LazyLock::new(|| Engine::open("image"));
 
 async fn usable(store: &dyn Store, rev: u64) {
     let put = Op::Put {
@@ -77,10 +56,10 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
             .remaining
             .max(std::time::Duration::from_secs(1_000_000));
     }
-    let engine = &**ENGINE;
-    RUNTIME.block_on(import(engine, &image, true));
+    let Engine { runtime, engine } = &*ENGINE;
+    runtime.block_on(import(&**engine, &image, true));
     // As many revisions are as many writes there.
     if image.rev < 100 {
-        RUNTIME.block_on(import(&*Memory::new(), &image, false));
+        runtime.block_on(import(&*Memory::new(), &image, false));
     }
 });

@@ -1,9 +1,11 @@
-//! What targets share: input in parts, files in memory, and how much memory work takes.
+//! What targets share: input in parts, files in memory, an engine on them, and how much memory work takes.
 
 mod disk;
+mod engine;
 mod memory;
 
 pub use disk::MemDisk;
+pub use engine::Engine;
 pub use memory::{Counting, most};
 
 /// Takes an input apart; what is missing at its end is zero or empty.

@@ -74,7 +74,7 @@ pub(crate) fn bench(args: &[&str]) -> Result<()> {
             "--test",
             "it",
         ];
-        args.extend([test, "--", "--ignored", "--nocapture"]);
+        args.extend([test, "--", "--ignored", "--nocapture", "--test-threads=1"]);
         return sh::run("cargo", &args);
     }
     let name = format!("bench-{what}");

@@ -1,5 +1,6 @@
 //! Figures against kine on the same PostgreSQL in the same run: `cargo xtask bench postgres`.
-//! Every write is a create, which kine understands; every commit is synchronous on both sides.
+//! Every write is a create, which kine understands; every commit is synchronous on both sides. Its
+//! parts are tests, one after the other (`--test-threads 1`).
 
 use crate::real_etcd::{free_port, upstream};
 use crate::real_postgres::RealPostgres;
@@ -187,141 +188,151 @@ struct Side {
     name: &'static str,
     written: Arc<dyn Store>,
     seen: Arc<dyn Store>,
-    /// one and many writers, events alone and beside many writers, and their lag
-    took: [Took; 6],
 }
 
-fn side(name: &'static str, written: &Arc<dyn Store>, seen: &Arc<dyn Store>) -> Side {
-    Side {
-        name,
-        written: written.clone(),
-        seen: seen.clone(),
-        took: Default::default(),
+/// kine and all of ours, on one PostgreSQL.
+struct Sides {
+    all: Vec<Side>,
+    floor: tokio_postgres::Client,
+    _kine: Kine,
+    _postgres: RealPostgres,
+}
+
+impl Sides {
+    async fn start() -> Option<Self> {
+        let postgres = RealPostgres::start()?;
+        let (kine, url) = kine(&postgres)?;
+        let theirs = loop {
+            let options = etcd::Options::new(vec![url.clone()], "/bench");
+            match etcd::Etcd::connect(options).await {
+                Ok(theirs) => break theirs,
+                Err(error) => println!("kine starts: {error}"),
+            }
+        };
+        let theirs = theirs.open("bench").await.expect("open");
+        let ours = Postgres::connect(postgres.options()).await;
+        let ours = ours.expect("connect");
+        let store = ours.open("bench").await.expect("open");
+        let watched = ours.open("elsewhere").await.expect("open");
+        let other = Postgres::connect(postgres.options()).await;
+        let other = other.expect("connect").open("elsewhere").await;
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await;
+        let listener = listener.expect("bind");
+        let url = format!("http://{}", listener.local_addr().expect("bound"));
+        let keyspace = ours.open("served").await.expect("open");
+        tokio::spawn(server::serve(listener, keyspace));
+        let served = etcd::Etcd::connect(etcd::Options::new(vec![url], "/bench"));
+        let served = served.await.expect("connect").open("bench").await;
+        let served = served.expect("open");
+        let side = |name, written: &Arc<dyn Store>, seen: &Arc<dyn Store>| Side {
+            name,
+            written: written.clone(),
+            seen: seen.clone(),
+        };
+        Some(Self {
+            all: vec![
+                side("kine", &theirs, &theirs),
+                side("driver", &store, &store),
+                side("driver, watch elsewhere", &watched, &other.expect("open")),
+                side("driver behind endpoint", &served, &served),
+            ],
+            floor: floor_client(&postgres).await,
+            _kine: kine,
+            _postgres: postgres,
+        })
+    }
+
+    /// Measures each side in rounds that go around them, so that what else the machine does falls on
+    /// all of them alike, and prints it, and the ratios to kine's.
+    async fn compare<const N: usize>(
+        &self,
+        what: [&str; N],
+        measure: impl AsyncFn(&Side, &mut [Took; N]),
+    ) {
+        let mut took: Vec<[Took; N]> = Vec::new();
+        took.resize_with(self.all.len(), || std::array::from_fn(|_| Took::default()));
+        for _ in 0..ROUNDS {
+            for (side, took) in self.all.iter().zip(&mut took) {
+                measure(side, took).await;
+            }
+        }
+        let (kine, ours) = took.split_at_mut(1);
+        for (side, took) in self.all.iter().zip(kine.iter_mut().chain(&mut *ours)) {
+            for (took, what) in took.iter_mut().zip(what) {
+                took.print(&format!("{}: {what}", side.name));
+            }
+        }
+        for (side, took) in self.all[1..].iter().zip(ours) {
+            for ((took, kine), what) in took.iter_mut().zip(&mut kine[0]).zip(what) {
+                let p99 = percentile(&mut took.times, 99) / percentile(&mut kine.times, 99);
+                let rate = took.per_second() / kine.per_second();
+                println!(
+                    "{} / kine: {what}: rate x{rate:.2}, p99 x{p99:.3}",
+                    side.name
+                );
+            }
+        }
     }
 }
 
-/// Rounds go around the sides, so that what else the machine does falls on all of them alike.
-async fn measure(sides: &mut [Side], client: &tokio_postgres::Client) -> Took {
+async fn floor_client(postgres: &RealPostgres) -> tokio_postgres::Client {
+    let url = postgres.url("freehold");
+    let (client, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls)
+        .await
+        .expect("connect");
+    tokio::spawn(connection);
+    let table = "CREATE SCHEMA f; SET search_path = f; CREATE TABLE floor (key bytea, value bytea)";
+    client.batch_execute(table).await.expect("table");
+    client
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "means something only in release and on a quiet machine"]
+async fn creates_of_one_client() {
+    let Some(sides) = Sides::start().await else {
+        return;
+    };
     let mut least = Took::default();
     for _ in 0..ROUNDS {
-        floor(client, &mut least).await;
-        for side in &mut *sides {
-            writes(&side.written, 1, &mut side.took[0]).await;
-        }
+        floor(&sides.floor, &mut least).await;
     }
-    for _ in 0..ROUNDS {
-        for side in &mut *sides {
-            let [_, _, event, _, behind, _] = &mut side.took;
-            lag(&side.written, &side.seen, 0, event, behind).await;
-        }
-    }
-    for _ in 0..ROUNDS {
-        for side in &mut *sides {
-            writes(&side.written, CLIENTS, &mut side.took[1]).await;
-            let [_, _, _, event, _, behind] = &mut side.took;
-            lag(&side.written, &side.seen, CLIENTS, event, behind).await;
-        }
-    }
-    least
+    least.print("floor: one commit of PostgreSQL");
+    sides
+        .compare(["create, 1 client"], async |side, [create]| {
+            writes(&side.written, 1, create).await;
+        })
+        .await;
 }
 
-fn report(mut sides: Vec<Side>, mut least: Took) {
-    least.print("floor: one commit of PostgreSQL");
-    let lowest = percentile(&mut least.times, 50);
-    let what = [
-        "create, 1 client",
-        "create, 64 clients",
-        "create to event, alone",
-        "create to event, 64 more",
-        "answer to event (lag), alone",
-        "answer to event (lag), 64 more",
-    ];
-    for side in &mut sides {
-        for (took, what) in side.took.iter_mut().zip(what) {
-            took.print(&format!("{}: {what}", side.name));
-        }
-    }
-    for side in &mut sides {
-        let [one, _, event, ..] = &mut side.took;
-        let above = |took: &mut Took| (percentile(&mut took.times, 50) / lowest - 1.0) * 100.0;
-        println!(
-            "{}: p50 above the floor: create, 1 client {:.0} %, create to event {:.0} %",
-            side.name,
-            above(one),
-            above(event)
-        );
-    }
-    let (kine, ours) = sides.split_at_mut(1);
-    for side in ours {
-        let mut p99 = |at: usize| {
-            percentile(&mut side.took[at].times, 99) / percentile(&mut kine[0].took[at].times, 99)
-        };
-        let (alone, beside) = (p99(2), p99(3));
-        let (behind_alone, behind_beside) = (p99(4), p99(5));
-        let rate = |at: usize| side.took[at].per_second() / kine[0].took[at].per_second();
-        println!(
-            "{} / kine: writes x{:.2} (1 client), x{:.2} ({CLIENTS}); event p99 x{alone:.3}, x{beside:.3}; \
-             lag p99 x{behind_alone:.3}, x{behind_beside:.3}",
-            side.name,
-            rate(0),
-            rate(1),
-        );
-    }
-    println!(
-        "floor / kine: writes x{:.2} (1 client)",
-        least.per_second() / kine[0].took[0].per_second()
-    );
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "means something only in release and on a quiet machine"]
+async fn events_alone() {
+    let Some(sides) = Sides::start().await else {
+        return;
+    };
+    let what = ["create to event, alone", "answer to event (lag), alone"];
+    sides
+        .compare(what, async |side, [event, behind]| {
+            lag(&side.written, &side.seen, 0, event, behind).await;
+        })
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "takes minutes and means something only in release and on a quiet machine"]
-async fn measure_postgres_against_kine() {
-    let Some(postgres) = RealPostgres::start() else {
+async fn creates_of_many_clients_and_events_beside_them() {
+    let Some(sides) = Sides::start().await else {
         return;
     };
-    let Some((_kine, url)) = kine(&postgres) else {
-        return;
-    };
-    let theirs = loop {
-        let options = etcd::Options::new(vec![url.clone()], "/bench");
-        match etcd::Etcd::connect(options).await {
-            Ok(theirs) => break theirs,
-            Err(error) => println!("kine starts: {error}"),
-        }
-    };
-    let theirs = theirs.open("bench").await.expect("open");
-    let ours = Postgres::connect(postgres.options()).await;
-    let ours = ours.expect("connect");
-    let store = ours.open("bench").await.expect("open");
-    let watched = ours.open("elsewhere").await.expect("open");
-    let other = Postgres::connect(postgres.options()).await;
-    let other = other.expect("connect").open("elsewhere").await;
-    let other = other.expect("open");
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await;
-    let listener = listener.expect("bind");
-    let url = format!("http://{}", listener.local_addr().expect("bound"));
-    let endpoint = tokio::spawn(server::serve(
-        listener,
-        ours.open("served").await.expect("open"),
-    ));
-    let served = etcd::Etcd::connect(etcd::Options::new(vec![url], "/bench"));
-    let served = served.await.expect("connect").open("bench").await;
-    let served = served.expect("open");
-    let (client, connection) =
-        tokio_postgres::connect(&postgres.url("freehold"), tokio_postgres::NoTls)
-            .await
-            .expect("connect");
-    tokio::spawn(connection);
-    let table = "CREATE SCHEMA f; SET search_path = f; CREATE TABLE floor (key bytea, value bytea)";
-    client.batch_execute(table).await.expect("table");
-
-    let mut sides = vec![
-        side("kine", &theirs, &theirs),
-        side("driver", &store, &store),
-        side("driver, watch elsewhere", &watched, &other),
-        side("driver behind endpoint", &served, &served),
+    let what = [
+        "create, 64 clients",
+        "create to event, 64 more",
+        "answer to event (lag), 64 more",
     ];
-    let least = measure(&mut sides, &client).await;
-    report(sides, least);
-    endpoint.abort();
+    sides
+        .compare(what, async |side, [create, event, behind]| {
+            writes(&side.written, CLIENTS, create).await;
+            lag(&side.written, &side.seen, CLIENTS, event, behind).await;
+        })
+        .await;
 }

@@ -46,13 +46,18 @@ async fn said(
     answer.await.ok()
 }
 
+/// A real etcd that answers, if there is one, and ours.
+async fn both() -> Option<(RealEtcd, Served)> {
+    let etcd = RealEtcd::start()?;
+    answers(&etcd.url).await;
+    Some((etcd, Served::start().await))
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nonsense_on_a_stream_is_answered_as_a_real_etcd_answers_it() {
-    let Some(etcd) = RealEtcd::start() else {
+    let Some((etcd, served)) = both().await else {
         return;
     };
-    let served = Served::start().await;
-    answers(&etcd.url).await;
     let long = frame(&vec![b'x'; 3_000_000]);
     let compressed = Bytes::from_static(&[1, 0, 0, 0, 2, 8, 1]);
     let mut differ = Vec::new();
@@ -95,11 +100,9 @@ async fn nonsense_on_a_stream_is_answered_as_a_real_etcd_answers_it() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nonsense_is_answered_in_the_words_of_a_real_etcd_on_any_method() {
-    let Some(etcd) = RealEtcd::start() else {
+    let Some((etcd, served)) = both().await else {
         return;
     };
-    let served = Served::start().await;
-    answers(&etcd.url).await;
     let long = frame(&vec![b'x'; 3_000_000]);
     let mut differ = Vec::new();
     for (what, body) in [
