@@ -23,14 +23,13 @@ use tokio::sync::oneshot;
 const ROUND_REQUESTS: usize = 2048;
 const ROUND_BYTES: usize = 4 << 20;
 /// Bytes a keyspace may add to a round before it is another one's turn.
-const QUANTUM: usize = 16 << 10;
+const QUANTUM: usize = 24 << 10;
 /// Beside others, a request that costs more than this has a round to itself.
 const HEAVY: usize = 1 << 20;
 /// How long a keyspace that wrote counts as a neighbour of the others.
 const NEIGHBOUR: Duration = Duration::from_millis(100);
-/// How long those who were answered may take to ask again, before a round for nobody but those
-/// who have had their turn. It ends when they ask; a missed round costs them more.
-const GAP: Duration = Duration::from_micros(150);
+/// How long a keyspace that wanted more than its turn rests after it, beside one that did not.
+const REST: Duration = Duration::from_micros(2500);
 /// How much less nice the commit thread is: everybody waits for it, and it waits for the disk.
 const NICE: i32 = -10;
 /// When the end of a lease is tried again that was refused.
@@ -79,8 +78,8 @@ struct Lane<R> {
     /// with what each costs
     requests: VecDeque<(usize, R)>,
     bytes: usize,
-    /// this is what it had no turn for in the last round
-    left: bool,
+    /// it had a turn and wants more, later
+    rests: Option<Instant>,
     /// it waits for a round to itself
     alone: bool,
 }
@@ -90,7 +89,7 @@ impl<R> Default for Lane<R> {
         Self {
             requests: VecDeque::new(),
             bytes: 0,
-            left: false,
+            rests: None,
             alone: false,
         }
     }
@@ -105,12 +104,10 @@ struct Lanes<R> {
     /// who asked last, and until when somebody else may ask again soon
     last: u64,
     crowded: Option<Instant>,
-    /// how many of those with a turn had none in the last round
-    fresh: usize,
-    /// the last round answered somebody who wanted no more than a turn
-    answered: bool,
-    /// the commit thread waits for one of these to ask again
-    gap: bool,
+    /// until when somebody who wanted no more than a turn may be back soon
+    modest: Option<Instant>,
+    /// the commit thread waits for a rest to end, or for others
+    resting: bool,
     stopping: bool,
 }
 
@@ -122,18 +119,31 @@ impl<R> Default for Lanes<R> {
             owed: BTreeMap::new(),
             last: 0,
             crowded: None,
-            fresh: 0,
-            answered: false,
-            gap: false,
+            modest: None,
+            resting: false,
             stopping: false,
         }
     }
 }
 
 impl<R> Lanes<R> {
-    fn count_fresh(&self) -> usize {
-        let fresh = |number: &&u64| self.by_keyspace.get(number).is_some_and(|lane| !lane.left);
-        self.turn.iter().filter(fresh).count()
+    /// Whether others are writing too.
+    fn crowded(&self, now: Instant) -> bool {
+        self.crowded.is_some_and(|until| now < until)
+    }
+
+    fn rests(&self, number: u64, now: Instant) -> Option<Instant> {
+        let until = self.by_keyspace.get(&number)?.rests?;
+        (now < until && !self.stopping).then_some(until)
+    }
+
+    /// When the next round may begin: `None` if it may now.
+    fn rest(&self, now: Instant) -> Option<Instant> {
+        if !self.crowded(now) {
+            return None;
+        }
+        let rests = self.turn.iter().map(|number| self.rests(*number, now));
+        rests.min().flatten()
     }
 
     /// Lets a request wait; whether it is the first of its keyspace.
@@ -153,36 +163,37 @@ impl<R> Lanes<R> {
         let first = lane.requests.len() == 1;
         if first {
             self.turn.push_back(number);
-            self.fresh += 1;
         }
         Ok(first)
     }
 
-    /// Fills a round, in turns. Beside others a keyspace has one turn in it; who had more than a
-    /// turn is behind the others in the following rounds until they have had as much, and what is
-    /// heavy has a round to itself, behind the one that the others have first.
-    fn fill(&mut self, crowded: bool, round: &mut Vec<R>) -> usize {
+    /// Fills a round, in turns. Beside others a keyspace has one turn in it, and rests if that was
+    /// not enough; who had more than a turn is behind the others in the following rounds until they
+    /// have had as much, and what is heavy has a round to itself, behind the one that the others have first.
+    fn fill(&mut self, now: Instant, round: &mut Vec<R>) -> usize {
+        let crowded = self.crowded(now);
         let mut turns = if crowded {
             self.turn.len()
         } else {
             self.owed.clear();
             usize::MAX
         };
-        let solvent = self.turn.iter().any(|n| !self.owed.contains_key(n));
+        let waits = |lanes: &Self, number| crowded && lanes.rests(number, now).is_some();
+        let solvent = |n: &u64| !self.owed.contains_key(n) && !waits(self, *n);
+        let solvent = self.turn.iter().any(solvent);
         let (mut bytes, mut light, mut next) = (0, 0, None);
         while round.len() < ROUND_REQUESTS && bytes < ROUND_BYTES && turns > 0 {
             let Some(number) = self.turn.pop_front() else {
                 break;
             };
             turns -= 1;
-            let from = round.len();
-            let lane = self.by_keyspace.get_mut(&number);
-            let lane = lane.expect("a lane with a turn exists");
-            self.fresh -= usize::from(!std::mem::replace(&mut lane.left, true));
-            if solvent && self.owed.contains_key(&number) {
+            if waits(self, number) || solvent && self.owed.contains_key(&number) {
                 self.turn.push_back(number);
                 continue;
             }
+            let from = round.len();
+            let lane = self.by_keyspace.get_mut(&number);
+            let lane = lane.expect("a lane with a turn exists");
             let cost = lane.requests.front().map_or(0, |(cost, _)| *cost);
             let heavy = crowded && cost > HEAVY;
             if heavy && (from > 0 || !lane.alone && !self.turn.is_empty()) {
@@ -215,6 +226,8 @@ impl<R> Lanes<R> {
                     light += taken;
                 }
             } else {
+                let modest = self.modest.is_some_and(|until| now < until);
+                lane.rests = modest.then(|| now + REST);
                 self.turn.push_back(number);
             }
             if heavy {
@@ -228,8 +241,9 @@ impl<R> Lanes<R> {
             *owed = owed.saturating_sub(QUANTUM);
             *owed > 0
         });
-        self.answered = light > 0;
-        debug_assert_eq!(self.fresh, self.count_fresh());
+        if light > 0 {
+            self.modest = Some(now + NEIGHBOUR);
+        }
         bytes
     }
 }
@@ -260,7 +274,7 @@ impl Queue {
         if std::mem::replace(&mut lanes.last, number) != number {
             lanes.crowded = Some(self.drive.instant() + NEIGHBOUR);
         }
-        if first && (lanes.turn.len() == 1 || lanes.gap) {
+        if first && (lanes.turn.len() == 1 || lanes.resting) {
             drop(lanes);
             self.ready.notify_one();
         }
@@ -269,8 +283,7 @@ impl Queue {
 
     /// Whether more than one keyspace has been writing.
     pub(crate) fn crowded(&self) -> bool {
-        let crowded = self.lanes.lock().crowded;
-        crowded.is_some_and(|until| self.drive.instant() < until)
+        self.lanes.lock().crowded(self.drive.instant())
     }
 
     pub(crate) fn stop(&self) {
@@ -283,46 +296,36 @@ impl Queue {
     /// others ask. Those that want no more than their turn are answered first.
     fn take(&self, round: &mut Vec<Request>) -> Option<usize> {
         let mut lanes = self.lanes.lock();
-        while lanes.turn.is_empty() {
-            if lanes.stopping {
-                return None;
+        loop {
+            if lanes.turn.is_empty() {
+                if lanes.stopping {
+                    return None;
+                }
+                self.ready.wait(&mut lanes);
+                continue;
             }
-            self.ready.wait(&mut lanes);
-        }
-        self.leave_gap(&mut lanes);
-        Some(self.fill(&mut lanes, round))
-    }
-
-    fn fill(&self, lanes: &mut Lanes<Request>, round: &mut Vec<Request>) -> usize {
-        let crowded = lanes.crowded;
-        let crowded = crowded.is_some_and(|until| self.drive.instant() < until);
-        lanes.fill(crowded, round)
-    }
-
-    pub(crate) fn waits(&self) -> bool {
-        !self.lanes.lock().turn.is_empty()
-    }
-
-    /// Takes a round of what waits; `None` if nothing does.
-    pub(crate) fn take_now(&self, round: &mut Vec<Request>) -> Option<usize> {
-        let mut lanes = self.lanes.lock();
-        (!lanes.turn.is_empty()).then(|| self.fill(&mut lanes, round))
-    }
-
-    /// Waits a moment if only those want a round who have just had a turn of the last one, and
-    /// others were answered in it: who writes one after the other would miss every second round.
-    fn leave_gap(&self, lanes: &mut MutexGuard<'_, Lanes<Request>>) {
-        if !std::mem::take(&mut lanes.answered) {
-            return;
-        }
-        let until = Instant::now() + GAP;
-        lanes.gap = true;
-        while lanes.fresh == 0 && !lanes.stopping {
-            if self.ready.wait_until(lanes, until).timed_out() {
+            let Some(until) = lanes.rest(Instant::now()) else {
                 break;
-            }
+            };
+            lanes.resting = true;
+            self.ready.wait_until(&mut lanes, until);
+            lanes.resting = false;
         }
-        lanes.gap = false;
+        Some(lanes.fill(Instant::now(), round))
+    }
+
+    /// Whether a round may begin.
+    pub(crate) fn waits(&self) -> bool {
+        let lanes = self.lanes.lock();
+        !lanes.turn.is_empty() && lanes.rest(self.drive.instant()).is_none()
+    }
+
+    /// Takes a round of what may have one; `None` if nothing does.
+    pub(crate) fn take_now(&self, round: &mut Vec<Request>) -> Option<usize> {
+        let now = self.drive.instant();
+        let mut lanes = self.lanes.lock();
+        let some = !lanes.turn.is_empty() && lanes.rest(now).is_none();
+        some.then(|| lanes.fill(now, round))
     }
 }
 
@@ -770,9 +773,19 @@ mod tests {
         lanes
     }
 
+    /// A round after everybody's rest.
     fn fill(lanes: &mut Lanes<&'static str>, crowded: bool) -> Vec<&'static str> {
+        lanes
+            .by_keyspace
+            .values_mut()
+            .for_each(|lane| lane.rests = None);
+        fill_at(lanes, crowded, Instant::now())
+    }
+
+    fn fill_at(lanes: &mut Lanes<&'static str>, crowded: bool, now: Instant) -> Vec<&'static str> {
+        lanes.crowded = crowded.then(|| now + NEIGHBOUR);
         let mut round = Vec::new();
-        lanes.fill(crowded, &mut round);
+        lanes.fill(now, &mut round);
         round
     }
 
@@ -796,6 +809,60 @@ mod tests {
         ]);
         assert_eq!(fill(&mut lanes, true), ["b", "c1", "c2", "a1", "a2"]);
         assert_eq!(fill(&mut lanes, true), ["a3"]);
+    }
+
+    #[test]
+    fn who_wants_more_than_a_turn_rests_after_it_while_somebody_is_there_who_does_not() {
+        let half = QUANTUM / 2;
+        let all = [
+            (1, half, "a"),
+            (1, half, "a"),
+            (1, half, "a"),
+            (1, half, "a"),
+            (1, half, "a"),
+        ];
+        let mut lanes = lanes(&all);
+        let now = Instant::now();
+        assert_eq!(
+            fill_at(&mut lanes, true, now),
+            ["a", "a"],
+            "nobody else is there"
+        );
+        assert_eq!(lanes.rest(now), None);
+        lanes.add(2, 100, "b", NO_LIMITS).expect("room");
+        assert_eq!(fill_at(&mut lanes, true, now), ["b", "a", "a"]);
+        lanes.add(1, half, "a", NO_LIMITS).expect("room");
+        lanes.add(1, half, "a", NO_LIMITS).expect("room");
+        lanes.add(2, 100, "b", NO_LIMITS).expect("room");
+        assert_eq!(fill_at(&mut lanes, true, now), ["b", "a", "a"]);
+        // From now on.
+        assert_eq!(lanes.rest(now), Some(now + REST));
+        lanes.add(2, 100, "b", NO_LIMITS).expect("room");
+        assert_eq!(lanes.rest(now), None);
+        assert_eq!(fill_at(&mut lanes, true, now), ["b"]);
+        let then = now + REST;
+        assert_eq!(lanes.rest(then), None);
+        assert_eq!(fill_at(&mut lanes, true, then), ["a"]);
+        assert!(lanes.turn.is_empty());
+    }
+
+    #[test]
+    fn nobody_rests_alone_or_at_the_end() {
+        let mut lanes = lanes(&[
+            (1, QUANTUM, "a"),
+            (1, QUANTUM, "a"),
+            (1, QUANTUM, "a"),
+            (2, 1, "b"),
+        ]);
+        let now = Instant::now();
+        lanes.modest = Some(now + NEIGHBOUR);
+        assert_eq!(fill_at(&mut lanes, true, now), ["b", "a"]);
+        assert_eq!(lanes.rest(now), Some(now + REST));
+        lanes.stopping = true;
+        assert_eq!(lanes.rest(now), None);
+        assert_eq!(fill_at(&mut lanes, true, now), ["a"]);
+        lanes.stopping = false;
+        assert_eq!(fill_at(&mut lanes, false, now), ["a"]);
     }
 
     #[test]
@@ -865,7 +932,8 @@ mod tests {
         let refused = lanes.add(2, 1, 5, (3, 1000));
         assert!(matches!(refused, Err(Error::Throttled(_))), "{refused:?}");
         let mut round = Vec::new();
-        lanes.fill(true, &mut round);
+        lanes.crowded = Some(Instant::now() + NEIGHBOUR);
+        lanes.fill(Instant::now(), &mut round);
         assert_eq!(round.len(), 4);
         lanes.add(1, 10, 6, (3, 1000)).expect("room again");
     }
