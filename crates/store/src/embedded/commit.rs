@@ -12,7 +12,7 @@ use super::state::{Phase, State};
 use super::toc::Toc;
 use super::values::Held;
 use crate::{Error, LeaseId, Txn};
-use parking_lot::{Condvar, Mutex, MutexGuard};
+use parking_lot::{Condvar, Mutex};
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::sync::Arc;
@@ -92,6 +92,22 @@ impl<R> Default for Lane<R> {
             rests: None,
             alone: false,
         }
+    }
+}
+
+impl<R> Lane<R> {
+    /// Puts what a turn allows into the round; what that costs.
+    fn turn(&mut self, round: &mut Vec<R>) -> usize {
+        let mut taken = 0;
+        while taken < QUANTUM && round.len() < ROUND_REQUESTS {
+            let Some((cost, request)) = self.requests.pop_front() else {
+                break;
+            };
+            taken += cost;
+            self.bytes -= cost;
+            round.push(request);
+        }
+        taken
     }
 }
 
@@ -205,15 +221,7 @@ impl<R> Lanes<R> {
                 continue;
             }
             lane.alone = false;
-            let mut taken = 0;
-            while taken < QUANTUM && round.len() < ROUND_REQUESTS {
-                let Some((cost, request)) = lane.requests.pop_front() else {
-                    break;
-                };
-                taken += cost;
-                lane.bytes -= cost;
-                round.push(request);
-            }
+            let taken = lane.turn(round);
             bytes += taken;
             if crowded && taken > QUANTUM {
                 *self.owed.entry(number).or_default() += taken - QUANTUM;
