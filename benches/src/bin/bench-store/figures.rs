@@ -1,7 +1,7 @@
 //! Figures that only the engine has, and the table.
 
 use crate::load::{self, Measured, Work};
-use crate::{KEYS, ROUNDS, TIME, say};
+use crate::{KEYS, MANY_ROUNDS, ROUNDS, TIME, say};
 use anyhow::{Context as _, Result, ensure};
 use freehold_store::embedded::{Embedded, Options};
 use freehold_store::{Keyspaces, Op, Txn};
@@ -327,7 +327,8 @@ pub(crate) async fn neighbours(table: &mut Table) -> Result<()> {
     let busy = [engine.open("busy").await?];
     let mut ratios = Vec::new();
     let mut runs = Vec::new();
-    for _ in 0..ROUNDS {
+    // A percentile of a second and a half varies by a fifth.
+    for _ in 0..MANY_ROUNDS {
         let alone = load::write(&quiet, 1, Work::Put, TIME).await?;
         let noise = load::write(&busy, 64, Work::Put, TIME);
         let (beside, noise) = tokio::join!(load::write(&quiet, 1, Work::Put, TIME), noise);

@@ -23,13 +23,13 @@ use tokio::sync::oneshot;
 const ROUND_REQUESTS: usize = 2048;
 const ROUND_BYTES: usize = 4 << 20;
 /// Bytes a keyspace may add to a round before it is another one's turn.
-const QUANTUM: usize = 24 << 10;
+const QUANTUM: usize = 16 << 10;
 /// Beside others, a request that costs more than this has a round to itself.
 const HEAVY: usize = 1 << 20;
 /// How long a keyspace that wrote counts as a neighbour of the others.
 const NEIGHBOUR: Duration = Duration::from_millis(100);
 /// How long a keyspace that wanted more than its turn rests after it, beside one that did not.
-const REST: Duration = Duration::from_micros(2500);
+const REST: Duration = Duration::from_millis(3);
 /// How much less nice the commit thread is: everybody waits for it, and it waits for the disk.
 const NICE: i32 = -10;
 /// When the end of a lease is tried again that was refused.
