@@ -35,6 +35,13 @@ struct Place {
     addresses: Vec<SocketAddr>,
 }
 
+impl Place {
+    /// What is posted to: the path, and how long the answer is waited for.
+    fn target(&self, of: &Limits) -> String {
+        format!("{}?timeout={}s", self.path, of.webhook_time.as_secs())
+    }
+}
+
 impl Converter {
     pub(crate) fn of(crd: &Value) -> Option<Arc<Self>> {
         let webhook = Webhook::of(crd)?;
@@ -88,9 +95,9 @@ impl Converter {
         let request = self.webhook.request(&uid, to, originals.to_vec());
         let body = Bytes::from(json::to_vec(&request));
         let place = self.place(cache).map_err(|why| format!("failed: {why}"))?;
-        let url = format!("https://{}:{}{}", place.host, place.port, place.path);
-        let seconds = of.webhook_time.as_secs();
-        let failed = |why: String| format!("failed: Post \"{url}?timeout={seconds}s\": {why}");
+        let target = place.target(of);
+        let url = format!("https://{}:{}{target}", place.host, place.port);
+        let failed = |why: String| format!("failed: Post \"{url}\": {why}");
         let call = self.call(&place, of, body);
         let answer = tokio::time::timeout(of.webhook_time, call)
             .await
@@ -158,11 +165,7 @@ impl Converter {
             .map_err(|e| text(&e))?;
         let request = Request::builder()
             .method(Method::POST)
-            .uri(format!(
-                "{}?timeout={}s",
-                place.path,
-                of.webhook_time.as_secs()
-            ))
+            .uri(place.target(of))
             .header(HOST, format!("{}:{}", place.host, place.port))
             .header(CONTENT_TYPE, "application/json")
             .header(ACCEPT, "application/json")

@@ -224,7 +224,8 @@ pub(crate) fn date(resource: &Resource, object: &mut Value, now: &str) {
     }
 }
 
-/// Fields of features that are off by default in the version served here are not taken over (the `dropDisabled…` functions of pkg/registry/*/*/strategy.go).
+/// Fields of features that are off by default in the version served here are not taken over (the
+/// `dropDisabled…` functions of pkg/registry/*/*/strategy.go).
 pub(crate) fn drop_disabled(resource: &Resource, object: &mut Value, old: Option<&Value>) {
     volumes::drop_new_projections(resource, object, old);
     let off: &[&[&str]] = match (resource.group.as_str(), resource.plural.as_str()) {
