@@ -3,12 +3,12 @@
 #![no_main]
 
 // The program has no library: these two files need nothing else of it.
-#[path = "../../crates/freehold/src/cli/store/address.rs"]
-mod address;
+#[path = "../../crates/freehold/src/cli/store/place.rs"]
+mod place;
 #[path = "../../crates/freehold/src/cli/store/job.rs"]
 mod job;
 
-use address::Place;
+use place::Place;
 use job::{Job, Secret};
 
 fn place(text: &str) {

@@ -1,6 +1,5 @@
 //! `freehold store`: the datastore by itself.
 
-mod address;
 mod backup;
 pub(crate) mod control;
 mod copy;
@@ -9,6 +8,7 @@ mod fsck;
 mod job;
 mod jobs;
 mod metrics;
+mod open;
 mod place;
 mod rekey;
 mod serve;

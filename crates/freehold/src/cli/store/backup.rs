@@ -1,8 +1,8 @@
 //! `freehold store backup` and `restore`: one keyspace, one file, sealed with a key of its own.
 
-use super::address::engine_dir;
 use super::control;
 use super::job::{Job, Secret};
+use super::place::engine_dir;
 use crate::cli::{Printer, Trouble};
 use anyhow::Result;
 use std::fs::OpenOptions;

@@ -3,7 +3,7 @@
 //! of JSON, answered by lines of JSON.
 
 use super::job::Job;
-pub(crate) use super::place::Own;
+pub(crate) use super::open::Own;
 use crate::cli::{Printer, Trouble};
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};

@@ -1,8 +1,8 @@
 //! `freehold store copy`, `move`, `export` and `import`.
 
-use super::address::Place;
 use super::control;
 use super::job::{self, Job};
+use super::place::Place;
 use crate::cli::{Global, Printer, up};
 use anyhow::Result;
 use std::path::PathBuf;

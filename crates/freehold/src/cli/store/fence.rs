@@ -1,8 +1,8 @@
 //! `freehold store fence`: closes a keyspace to writers, and opens it again.
 
-use super::address::engine_dir;
 use super::control;
 use super::job::Job;
+use super::place::engine_dir;
 use crate::cli::Printer;
 use anyhow::Result;
 use std::path::PathBuf;

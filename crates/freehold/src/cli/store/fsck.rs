@@ -1,6 +1,6 @@
 //! `freehold store fsck`: reads everything in a directory and says what is damaged.
 
-use super::address::engine_dir;
+use super::place::engine_dir;
 use crate::cli::{Printer, Trouble};
 use anyhow::Result;
 use freehold_store::Error;

@@ -1,6 +1,6 @@
 //! What can be asked for on the socket: jobs, as a line of JSON.
 
-use super::address::Place;
+use super::place::Place;
 use anyhow::{Context as _, Result};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;

@@ -1,8 +1,8 @@
 //! Work on keyspaces, done by this process or by the one that has the directory (see `control`).
 
-use super::address::Place;
 use super::job::{Ends, Job, Secret};
-use super::place::{Open, Own};
+use super::open::{Open, Own};
+use super::place::Place;
 use crate::cli::Trouble;
 use crate::private_file;
 use anyhow::{Context as _, Result};
@@ -328,7 +328,7 @@ async fn export(from: &Open, keyspace: &str, file: &Path) -> Result<String> {
 }
 
 async fn import(to: &Open, keyspace: &str, file: &Path) -> Result<String> {
-    let image = Image::decode(&super::place::read(file)?)
+    let image = Image::decode(&super::open::read(file)?)
         .map_err(|error| Trouble::new(format!("cannot use {}", file.display())).because(error))?;
     let done = to.keyspaces.import(keyspace, &image).await;
     let imported = done.map_err(|error| failed("fill", keyspace, error))?;

@@ -1,7 +1,7 @@
 //! Numbers of `freehold store serve` for whoever runs it, on an address of their own: tenants reach
 //! the etcd endpoint and learn nothing of each other there.
 
-use super::place::Open;
+use super::open::Open;
 use freehold_store::Measured;
 use freehold_store::embedded::{Embedded, Metrics};
 use http::{Request, Response, StatusCode, header};

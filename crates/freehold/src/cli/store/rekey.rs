@@ -1,8 +1,8 @@
 //! `freehold store rekey`: another key for the data keys of a directory.
 
-use super::address::engine_dir;
 use super::control;
 use super::job::Job;
+use super::place::engine_dir;
 use crate::cli::Printer;
 use anyhow::Result;
 use std::path::PathBuf;

@@ -1,7 +1,7 @@
 //! `freehold store serve`
 
-use super::address::Place;
-use super::place::{Tuning, read};
+use super::open::{Tuning, read};
+use super::place::Place;
 use super::{control, metrics};
 use crate::cli::{Global, Printer, Trouble, names, up};
 use anyhow::{Context as _, Result};
